@@ -1,0 +1,90 @@
+"""Every bound of the system, each with its reason. docs/limits.md is written from this file.
+
+Names end in their unit. A test checks that every bound here is documented.
+"""
+
+from typing import Final
+
+resource_bytes_max: Final = 5 * 1024 * 1024
+"""One resource over HTTP: a 3 MiB scanned document as base64 fits."""
+
+bundle_bytes_max: Final = 50 * 1024 * 1024
+"""One Bundle over HTTP: the largest Synthea patient bundle seen is 27 MiB."""
+
+bundle_entries_max: Final = 10_000
+"""Entries of one batch or transaction: ten years of one patient; larger histories use bulk import."""
+
+json_depth_max: Final = 64
+"""Nesting of JSON: the deepest official R4 example is 20; contained Questionnaires go deeper."""
+
+search_values_max: Final = 1_000
+"""Comma separated values of one search parameter."""
+
+search_parameters_max: Final = 64
+"""Parameters of one search."""
+
+search_chain_max: Final = 4
+"""Links of one chain, or nested _has."""
+
+page_count_default: Final = 20
+"""_count when the client names none."""
+
+page_count_max: Final = 1_000
+"""_count above this is lowered to it, and the self link says so."""
+
+include_count_max: Final = 5_000
+"""Included resources of one page; more are reached through the page's own next links."""
+
+history_count_max: Final = 1_000
+"""Versions on one history page."""
+
+mllp_block_bytes_max: Final = 5 * 1024 * 1024
+"""One HL7 message: a report with an embedded PDF."""
+
+mllp_block_read_s: Final = 30.0
+"""From the start block to the end block: 5 MiB at 1.5 Mbit/s."""
+
+mllp_idle_s: Final = 300.0
+"""An idle connection is closed; facilities reconnect."""
+
+mllp_connections_max: Final = 2_000
+"""Open facility connections of one listener: 661 facilities with three systems each."""
+
+claim_xml_bytes_max: Final = 50 * 1024 * 1024
+"""One GIAMDINHHS envelope; live systems see 400 kB for an inpatient stay."""
+
+ndjson_line_bytes_max: Final = 5 * 1024 * 1024
+"""One line of a bulk file: the same bound as one resource over HTTP."""
+
+import_chunk_bytes: Final = 8 * 1024 * 1024
+"""Bytes of lines in one import chunk, whatever their number: memory is bounded by bytes."""
+
+change_page_count_max: Final = 5_000
+"""Rows a reader takes from the change feed at once."""
+
+statement_s: Final = 10.0
+"""One SQL statement of an interactive request."""
+
+transaction_idle_s: Final = 30.0
+"""A transaction that does nothing holds the change feed back: it is ended."""
+
+database_retries_max: Final = 5
+"""Retries of a transaction after a deadlock or serialization failure."""
+
+outbox_attempts_max: Final = 20
+"""Tries of one outbox row before an operator must look."""
+
+job_chunk_attempts_max: Final = 5
+"""Tries of one job chunk before it is failed with its cause."""
+
+job_lease_s: Final = 120.0
+"""A worker that has not finished or renewed a chunk by then is taken for dead."""
+
+token_life_s: Final = 3_600
+"""Access tokens of system clients (SMART backend services asks for at most an hour)."""
+
+citizen_token_life_s: Final = 12 * 3_600
+"""Links printed by the demo and tokens of the identity app."""
+
+clock_skew_s: Final = 60
+"""Tolerance for iat, nbf and exp of a token."""

@@ -1,0 +1,52 @@
+"""Settings: one frozen object, read from EHR_* variables in a composition root and passed down.
+
+Nothing else reads the environment. README and docs/operations.md list every field; a test checks it.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="EHR_", frozen=True, extra="forbid")
+
+    data_dir: Path = Field(Path("data"), description="Where the embedded database, broker, keys and drop folders live.")
+    database_url: SecretStr | None = Field(
+        None, description="postgresql://… of an outside PostgreSQL 15+; empty starts the embedded one."
+    )
+    broker_url: SecretStr | None = Field(
+        None, description="redis://… or amqp://… for Celery; empty starts the embedded Valkey."
+    )
+    postgres_bin: Path | None = Field(
+        None, description="Folder with initdb and postgres for the embedded database; empty takes the wheel's."
+    )
+    base_url: str | None = Field(
+        None, description="Public address of the FHIR base, without a final slash; empty derives it from host and port."
+    )
+    access: Literal["enforced", "open"] = Field(
+        "enforced", description="open lets loopback callers act as the system without a token; never on another host."
+    )
+    host: str = Field("127.0.0.1", description="Address the HTTP server and the MLLP listener bind to.")
+    port: int = Field(8000, ge=0, le=65535, description="HTTP port.")
+    mllp_port: int = Field(2575, ge=0, le=65535, description="MLLP port.")
+    insurer_url: str = Field(
+        "http://127.0.0.1:8090", description="Base address of the social insurance gateway (or its simulator)."
+    )
+    insurer_accounts_file: Path | None = Field(
+        None, description="JSON file {facility code: {username, password}}; empty uses the simulator's accounts."
+    )
+    pool_connections_max: int = Field(10, ge=2, description="Database connections of one process.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+    log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
+    sid_national_id: str = Field(
+        "http://fhir.ehealth.gov.vn/core/sid/national_id", description="Identifier system of CCCD."
+    )
+    sid_insurance_number: str = Field(
+        "http://fhir.ehealth.gov.vn/core/sid/insurance_number", description="Identifier system of the BHYT card."
+    )
+    sid_passport: str = Field(
+        "http://fhir.ehealth.gov.vn/core/sid/passport_number", description="Identifier system of passports."
+    )
