@@ -299,6 +299,17 @@ client = Table(
     Column("created", MOMENT, nullable=False, server_default=func.now()),
 )
 
+spent = Table(
+    "spent",
+    metadata,
+    # Values that may be used once: jti of client assertions and of citizen links. Kept until they expire anyway.
+    Column("kind", C_TEXT, nullable=False),
+    Column("key", C_TEXT, nullable=False),
+    Column("until", MOMENT, nullable=False),
+    PrimaryKeyConstraint("kind", "key"),
+    Index("spent_until_ix", "until"),
+)
+
 intake_message = Table(
     "intake_message",
     metadata,
