@@ -1,0 +1,146 @@
+"""FHIR JSON in and out without losing a digit.
+
+In:      bytes of one resource
+Out:     tree; numbers with a fraction or an exponent are Decimal, so 13.50 stays 13.50
+Errors:  Malformed  not JSON, a key twice in one object, NUL in a string, nested too deep
+         TooMuch    over bytes_max
+Why:     msgspec reads decimals as they are but keeps the last of two equal keys without a word, so members are
+         counted: in a text without space before a colon, `":` occurs at least once for each member, and no
+         member is lost when it occurs exactly as often as the tree has keys. Other texts are read again, slowly.
+Source:  FHIR R4 2.6.2 JSON (property names are unique), 2.24.0.1 decimal ("the precision … has significance")
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from ehr import limits
+from ehr.clock import instant
+from ehr.errors import Malformed, TooMuch
+
+_DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_SPACE_BEFORE_COLON: Final = re.compile(rb'"[ \t\r\n]+:')
+_INTEGER_BITS: Final = 63
+_JSON_ONLY: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+
+def loads(
+    body: bytes, *, bytes_max: int = limits.resource_bytes_max, depth_max: int = limits.json_depth_max
+) -> dict[str, Any]:
+    """Read one resource; refuse what could be read in two ways or not be stored."""
+    if len(body) > bytes_max:
+        raise TooMuch(f"the resource has {len(body)} bytes, the limit is {bytes_max}")
+    try:
+        tree = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed(f"not JSON: {_reason(error)}") from error
+    except RecursionError as error:
+        raise Malformed(f"nested deeper than {depth_max}") from error
+    if not isinstance(tree, dict):
+        raise Malformed("a resource is a JSON object")
+    members = _count_members(tree, depth_max)
+    if body.count(b'":') != members or _SPACE_BEFORE_COLON.search(body):
+        _refuse_repeated_keys(body)
+    if b"\\u0000" in body:
+        _refuse_nul(tree)
+    return tree
+
+
+def dumps(tree: Mapping[str, Any]) -> bytes:
+    """Write a tree as compact JSON; every Decimal with the digits it was read with."""
+    try:
+        return orjson.dumps(tree, default=_verbatim, option=_JSON_ONLY)
+    except TypeError as error:  # orjson refuses integers over 64 bits, which FHIR decimals may be
+        if "64-bit" not in str(error):
+            raise
+        return orjson.dumps(_wrap_large_integers(tree), default=_verbatim, option=_JSON_ONLY)
+
+
+def with_meta(body: bytes, tree: Mapping[str, Any], *, id: str, version: int, updated: datetime) -> bytes:  # noqa: A002
+    """The sender's text with id, meta.versionId and meta.lastUpdated set; the rest as sent, in its order."""
+    meta = dict(tree.get("meta") or {})
+    meta["versionId"] = str(version)
+    meta["lastUpdated"] = instant(updated)
+    ours = {"id": msgspec.Raw(orjson.dumps(id)), "meta": msgspec.Raw(dumps(meta))}
+    members: dict[str, msgspec.Raw] = {}
+    for name, raw in _MEMBERS.decode(body).items():
+        members[name] = ours.pop(name, raw)
+        if name == "resourceType":
+            members |= {ours_name: ours[ours_name] for ours_name in ("id", "meta") if ours_name in ours}
+            ours = {ours_name: ours_raw for ours_name, ours_raw in ours.items() if ours_name in tree}
+    members |= ours
+    return msgspec.json.encode(members)
+
+
+def _count_members(tree: dict[str, Any], depth_max: int) -> int:
+    members = 0
+    level: list[Any] = [tree]
+    for _ in range(depth_max):
+        below: list[Any] = []
+        for node in level:
+            if node.__class__ is dict:
+                members += len(node)
+                below += [value for value in node.values() if value.__class__ is dict or value.__class__ is list]
+            else:
+                below += [value for value in node if value.__class__ is dict or value.__class__ is list]
+        if not below:
+            return members
+        level = below
+    raise Malformed(f"nested deeper than {depth_max}")
+
+
+def _refuse_repeated_keys(body: bytes) -> None:
+    json.loads(body, object_pairs_hook=_unique_keys, parse_float=str, parse_int=str)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise Malformed(f"the key {twice[:64]!r} occurs twice in one object")
+
+
+def _refuse_nul(tree: object) -> None:
+    """PostgreSQL cannot hold U+0000 in text (error 22021): refused here, so that it is not a failure there."""
+    match tree:
+        case str() if "\0" in tree:
+            raise Malformed("NUL character in a string")
+        case dict():
+            for name, value in tree.items():
+                _refuse_nul(name)
+                _refuse_nul(value)
+        case list():
+            for value in tree:
+                _refuse_nul(value)
+        case _:
+            pass
+
+
+def _verbatim(value: object) -> orjson.Fragment:
+    assert isinstance(value, Decimal), f"{type(value)} is not JSON"
+    assert value.is_finite(), "NaN and infinity are not JSON"
+    return orjson.Fragment(str(value))
+
+
+def _wrap_large_integers(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {name: _wrap_large_integers(value) for name, value in node.items()}
+    if isinstance(node, list):
+        return [_wrap_large_integers(value) for value in node]
+    if isinstance(node, int) and node.bit_length() > _INTEGER_BITS:
+        return orjson.Fragment(str(node))
+    return node
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong and where, without the text of the body, which may name a patient."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"byte {error.start} is not UTF-8"
+    return str(error).removeprefix("JSON is malformed: ")

@@ -1,0 +1,123 @@
+"""References of a resource: found, taken apart, and rewritten.
+
+In:      tree of a resource, or one reference text
+Out:     FoundReference per Reference.reference with its FHIRPath; ParsedReference; a rewritten copy of the tree
+Keeps:   rewrite changes whole values only, never a part of one, and nothing that is not a reference, uri, url,
+         canonical, oid, uuid or a link of the narrative: an Identifier.value equal to a key stays as it is
+Source:  FHIR R4 2.3 references, 3.1.0.11.2 transaction processing rules (what a server must rewrite)
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from ehr.fhir.r4 import TYPE_IDS
+
+Kind = Literal["relative", "absolute", "contained", "urn", "conditional", "other"]
+
+_ID: Final = r"[A-Za-z0-9\-.]{1,64}"
+_LITERAL: Final = re.compile(
+    rf"(?:(?P<base>https?://[^\s?#]+?)/)?(?P<type>[A-Z][A-Za-z]+)/(?P<id>{_ID})(?:/_history/(?P<version>{_ID}))?(?:#.*)?"
+)
+_CONDITIONAL: Final = re.compile(r"(?P<type>[A-Z][A-Za-z]+)\?.+", re.DOTALL)
+_NARRATIVE_LINK: Final = re.compile(r"""((?:href|src)\s*=\s*)(["'])(.*?)\2""", re.IGNORECASE | re.DOTALL)
+
+URI_ELEMENTS: Final = frozenset(
+    """address answerValueSet authority authorizationUrl base baseDefinition capabilities compartment contentReference
+    defaultValueCanonical defaultValueOid defaultValueUri defaultValueUrl defaultValueUuid definition
+    definitionCanonical definitionUri derivedFrom derivedFromUri detail endpoint eventUri exampleCanonical
+    fixedCanonical fixedOid fixedUri fixedUrl fixedUuid fullUrl graph identifier implementationGuide implicitRules
+    import imports inputProfile instantiates instantiatesCanonical instantiatesUri issuer jurisdiction library link
+    location measure message moduleCanonical moduleUri nameUrl onlineInformation outputProfile parent partOf
+    patternCanonical patternOid patternUri patternUrl patternUuid policy profile project property protocol
+    questionnaire reference relativePath rendering replaces resource source sourceCanonical sourceUri supplements
+    supportedProfile system target targetCanonical targetProfile targetUri topic transform type uri url
+    valueCanonical valueOid valueSet valueUri valueUrl valueUuid workflow""".split()  # noqa: SIM905
+)
+"""Names of the R4 elements that may hold a reference text, uri, url, canonical, oid or uuid (StructureDefinitions)."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundReference:
+    """One Reference.reference: its FHIRPath, its text, and the Reference that holds it (to change in place)."""
+
+    path: str
+    value: str
+    container: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedReference:
+    """A reference text taken apart.
+
+    kind  relative     Patient/1, Patient/1/_history/2
+          absolute     https://host/fhir/Patient/1 (base = https://host/fhir)
+          contained    #p1 (id = p1)
+          urn          urn:uuid:… or urn:oid:… (id = the part after it)
+          conditional  Patient?identifier=…
+          other        any other uri
+    """
+
+    kind: Kind
+    type: str | None = None
+    id: str | None = None
+    version: str | None = None
+    base: str | None = None
+
+
+def parse(reference: str) -> ParsedReference:
+    if reference.startswith("#"):
+        return ParsedReference("contained", id=reference[1:])
+    if reference.startswith(("urn:uuid:", "urn:oid:")):
+        return ParsedReference("urn", id=reference.split(":", 2)[2])
+    literal = _LITERAL.fullmatch(reference)
+    if literal and literal["type"] in TYPE_IDS:
+        kind: Kind = "absolute" if literal["base"] else "relative"
+        return ParsedReference(kind, literal["type"], literal["id"], literal["version"], literal["base"])
+    conditional = _CONDITIONAL.fullmatch(reference)
+    if conditional and conditional["type"] in TYPE_IDS:
+        return ParsedReference("conditional", conditional["type"])
+    return ParsedReference("other")
+
+
+def find(tree: Mapping[str, Any]) -> Iterator[FoundReference]:
+    """Every Reference.reference, those of contained and bundled resources included, in the order of the text."""
+    yield from _find(tree, str(tree.get("resourceType", "Resource")))
+
+
+def _find(node: Mapping[str, Any], path: str) -> Iterator[FoundReference]:
+    for name, value in node.items():
+        if name == "reference" and isinstance(value, str):
+            assert isinstance(node, dict)
+            yield FoundReference(f"{path}.reference", value, node)
+        elif isinstance(value, dict):
+            yield from _find(value, f"{path}.{name}")
+        elif isinstance(value, list):
+            for position, item in enumerate(value):
+                if isinstance(item, dict):
+                    yield from _find(item, f"{path}.{name}[{position}]")
+
+
+def rewrite(tree: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
+    """A copy of the tree in which values equal to a key of mapping are replaced; shares what did not change."""
+    return {name: _rewrite(name, value, mapping) for name, value in tree.items()}
+
+
+def _rewrite(name: str, value: Any, mapping: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        if name in URI_ELEMENTS:
+            return mapping.get(value, value)
+        if name == "div":
+            return _NARRATIVE_LINK.sub(lambda link: _link(link, mapping), value)
+        return value
+    if isinstance(value, dict):
+        return {below: _rewrite(below, item, mapping) for below, item in value.items()}
+    if isinstance(value, list):
+        return [_rewrite(name, item, mapping) for item in value]
+    return value
+
+
+def _link(link: re.Match[str], mapping: Mapping[str, str]) -> str:
+    attribute, quote, target = link.groups()
+    return f"{attribute}{quote}{mapping.get(target, target)}{quote}"
