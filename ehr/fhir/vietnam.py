@@ -6,8 +6,8 @@ Source: VN Core guide of the Ministry of Health (canonical http://fhir.ehealth.g
 
 Episode → resources, by the columns of XML1 to XML5
   Encounter       identifier MA_LK, MA_HSBA · type[].coding MA_LOAI_KCB · serviceType MA_KHOA · period NGAY_VAO, NGAY_RA
-                  (both with time) · reasonCode[0].text LY_DO_VV · diagnosis[] (rank 1 = MA_BENH_CHINH, use AD admission,
-                  DD discharge) → Condition.code ICD-10 · hospitalization.dischargeDisposition MA_LOAI_RV
+                  (both with time) · reasonCode[0].text LY_DO_VV · diagnosis[] (rank 1 = MA_BENH_CHINH; use AD on
+                  admission, DD at discharge) → Condition.code ICD-10 · hospitalization.dischargeDisposition MA_LOAI_RV
                   claim columns: MA_DOITUONG_KCB KET_QUA_DTRI NGAY_VAO_NOI_TRU LY_DO_VNT MA_NOI_DI MA_NOI_DEN …
   Patient         identifier CCCD, BHYT, MA_BN · name.text · birthDate · gender · address[0].text
                   claim columns: MA_QUOCTICH MA_DANTOC MA_NGHE_NGHIEP MATINH_CU_TRU MAHUYEN_CU_TRU MAXA_CU_TRU
