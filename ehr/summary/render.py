@@ -1,0 +1,107 @@
+"""Write one line of plain words for a resource, and the XHTML narrative of a section.
+
+Out:     text for people: what, how much, when; digits as the laboratory sent them
+Source:  FHIR R4 narrative (a div in the XHTML namespace, no active content)
+"""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any, Final
+
+from ehr.summary.sections import Section, Tree, when
+
+NO_INFORMATION: Final = "Chưa có thông tin / No information"
+
+
+def concept_text(concept: object) -> str:
+    """The words of a CodeableConcept: its text, else the first display, else the first code."""
+    if not isinstance(concept, Mapping):
+        return ""
+    if concept.get("text"):
+        return str(concept["text"])
+    codings = [c for c in concept.get("coding", ()) if isinstance(c, Mapping)]
+    for coding in codings:
+        if coding.get("display"):
+            return str(coding["display"])
+    return str(codings[0].get("code", "")) if codings else ""
+
+
+def code_text(concept: object) -> str:
+    """The first code of a CodeableConcept, '' if it has none."""
+    codings = concept.get("coding", ()) if isinstance(concept, Mapping) else ()
+    return str(codings[0].get("code", "")) if codings else ""
+
+
+def quantity_text(quantity: object) -> str:
+    if not isinstance(quantity, Mapping) or "value" not in quantity:
+        return ""
+    unit = quantity.get("unit") or quantity.get("code") or ""
+    return f"{quantity.get('comparator', '')}{quantity['value']} {unit}".strip()
+
+
+def value_text(observation: Tree) -> str:
+    """The value of an Observation or component in words."""
+    if "valueQuantity" in observation:
+        return quantity_text(observation["valueQuantity"])
+    if "valueCodeableConcept" in observation:
+        return concept_text(observation["valueCodeableConcept"])
+    if "component" in observation:
+        parts = (f"{concept_text(c.get('code'))} {value_text(c)}".strip() for c in observation["component"])
+        return "; ".join(parts)
+    for key, value in observation.items():
+        if key.startswith("value") and isinstance(value, str | int | bool):
+            return str(value)
+    return concept_text(observation.get("dataAbsentReason"))
+
+
+def range_text(observation: Tree) -> str:
+    """The reference range as the laboratory states it."""
+    for reference in observation.get("referenceRange", ()):
+        if reference.get("text"):
+            return str(reference["text"])
+        low, high = quantity_text(reference.get("low")), quantity_text(reference.get("high"))
+        if low or high:
+            return f"{low} - {high}".strip(" -") if low and high else (f"≥ {low}" if low else f"≤ {high}")
+    return ""
+
+
+def dosage_text(medication: Tree) -> str:
+    dosages = medication.get("dosageInstruction") or medication.get("dosage") or ()
+    return "; ".join(str(d["text"]) for d in dosages if d.get("text"))
+
+
+def line(tree: Tree) -> str:
+    """One line for one resource, in the words of its sender."""
+    day = when(tree)[:10]
+    match tree.get("resourceType"):
+        case "Observation":
+            words = f"{concept_text(tree.get('code'))}: {value_text(tree)}"
+        case "MedicationRequest" | "MedicationStatement":
+            words = " — ".join(filter(None, (medication_text(tree), dosage_text(tree))))
+        case "Immunization":
+            words = concept_text(tree.get("vaccineCode"))
+        case "CarePlan":
+            words = str(tree.get("title") or tree.get("description") or concept_text(tree.get("category")))
+        case _:
+            code = code_text(tree.get("code"))
+            words = f"{concept_text(tree.get('code'))} ({code})" if code else concept_text(tree.get("code"))
+    return f"{words} · {day}" if day else words
+
+
+def medication_text(tree: Tree) -> str:
+    if "medicationCodeableConcept" in tree:
+        return concept_text(tree["medicationCodeableConcept"])
+    reference: Any = tree.get("medicationReference") or {}
+    return str(reference.get("display", ""))
+
+
+def narrative(section: Section) -> dict[str, str]:
+    """Narrative of a section: a list, or the statement that nothing is known."""
+    if not section.entries:
+        body = f"<p>{escape(NO_INFORMATION)}</p>"
+    else:
+        body = "<ul>" + "".join(f"<li>{escape(line(t))}</li>" for t in section.entries) + "</ul>"
+        if section.omitted:
+            more = f"Còn {section.omitted} mục cũ hơn / {section.omitted} older entries are not shown"
+            body += f"<p>{escape(more)}</p>"
+    return {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{body}</div>'}

@@ -1,0 +1,82 @@
+"""Every phrase a page says, in Vietnamese and English. Plain words first, the medical word beside it.
+
+A test checks that no template asks for a phrase that is not here, and that none here is unused.
+"""
+
+from typing import Final, Literal
+
+Language = Literal["vi", "en"]
+LANGUAGES: Final[tuple[Language, ...]] = ("vi", "en")
+
+PHRASES: Final[dict[str, tuple[str, str]]] = {
+    "title": ("Sổ sức khỏe của tôi", "My health record"),
+    "other_language": ("English", "Tiếng Việt"),
+    "skip": ("Đến nội dung", "Skip to content"),
+    "born": ("Ngày sinh", "Born"),
+    "sex": ("Giới tính", "Sex"),
+    "address": ("Địa chỉ", "Address"),
+    "card": ("Thẻ bảo hiểm y tế", "Health insurance card"),
+    "national_id": ("Số định danh (CCCD)", "Personal identification number"),
+    "blood_group": ("Nhóm máu", "Blood group"),
+    "weight": ("Cân nặng", "Weight"),
+    "height": ("Chiều cao", "Height"),
+    "allergies": ("Dị ứng", "Allergies"),
+    "problems": ("Bệnh đang theo dõi", "Health problems"),
+    "medicines": ("Thuốc đang dùng hoặc mới dùng", "Current and recent medicines"),
+    "immunizations": ("Tiêm chủng", "Vaccinations"),
+    "results": ("Kết quả xét nghiệm mới nhất", "Latest test results"),
+    "visits": ("Các lần khám, chữa bệnh", "Visits"),
+    "none_known": ("Chưa có thông tin.", "No information yet."),
+    "from": ("Nơi gửi", "From"),
+    "value": ("Giá trị", "Value"),
+    "normal_range": ("Khoảng tham chiếu", "Reference range"),
+    "test": ("Xét nghiệm", "Test"),
+    "date": ("Ngày", "Date"),
+    "above": ("↑ cao hơn khoảng tham chiếu", "↑ above the reference range"),
+    "below": ("↓ thấp hơn khoảng tham chiếu", "↓ below the reference range"),
+    "within": ("trong khoảng tham chiếu", "within the reference range"),
+    "diagnoses": ("Chẩn đoán", "Diagnoses"),
+    "outcome": ("Kết quả điều trị", "Outcome"),
+    "tests": ("Xét nghiệm", "Tests"),
+    "procedures": ("Dịch vụ, thủ thuật", "Procedures"),
+    "who_looked": ("Ai đã xem hồ sơ của tôi", "Who looked at my record"),
+    "who_looked_count": (
+        "{places} nơi đã mở hồ sơ của bạn trong 30 ngày qua.",
+        "{places} places opened your record in the last 30 days.",
+    ),
+    "actor": ("Người hoặc nơi xem", "Who"),
+    "action": ("Việc", "What"),
+    "purpose": ("Mục đích", "Why"),
+    "times": ("Số lần", "Times"),
+    "action_R": ("xem", "read"),
+    "action_S": ("tìm", "search"),
+    "action_C": ("ghi mới", "add"),
+    "action_U": ("cập nhật", "change"),
+    "action_D": ("xóa", "delete"),
+    "action_E": ("tổng hợp", "summarise"),
+    "purpose_TREAT": ("khám, chữa bệnh", "care"),
+    "purpose_HPAYMT": ("thanh toán bảo hiểm", "insurance payment"),
+    "purpose_PATRQT": ("bạn yêu cầu", "your request"),
+    "purpose_HOPERAT": ("vận hành hệ thống", "operations"),
+    "purpose_BTG": ("cấp cứu", "emergency"),
+    "you": ("Bạn", "You"),
+    "the_city": ("Hệ thống thành phố", "The city's system"),
+    "identity_app": ("Ứng dụng định danh", "The identity app"),
+    "download": ("Tải bản tóm tắt (IPS, FHIR)", "Download the summary (IPS, FHIR)"),
+    "as_of": ("Tính đến", "As of"),
+    "signed_out": ("Cần đăng nhập", "Please sign in"),
+    "signed_out_text": (
+        "Mở trang này từ ứng dụng định danh. Đường dẫn chỉ dùng được một lần và hết hạn sau ít phút.",
+        "Open this page from the identity app. A link works once and expires after a few minutes.",
+    ),
+    "unsure": (
+        "Kết quả nằm ngoài khoảng tham chiếu không có nghĩa là bạn bị bệnh. Hãy hỏi bác sĩ của bạn.",
+        "A result outside the range does not mean you are ill. Ask your doctor.",
+    ),
+}
+
+
+def phrase(key: str, language: Language) -> str:
+    """The phrase of a key in a language; an unknown key is a programmer's error."""
+    vietnamese, english = PHRASES[key]
+    return vietnamese if language == "vi" else english
