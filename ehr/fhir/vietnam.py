@@ -34,7 +34,8 @@ ChargeItem = one row of XML2 (drug) or XML3 (service or supply); status billable
                       DUONG_DUNG LIEU_DUNG CACH_DUNG SO_DANG_KY TT_THAU NGAY_KQ MA_MAY MA_GIUONG T_NGUONKHAC_… …
 
 Claim columns are one extension, CLAIM_COLUMNS, whose parts are the columns: url = the column's name, valueString =
-its value exactly as it stands in the XML. Only columns with no FHIR element of their own need it.
+its value exactly as it stands in the XML. Only columns with no FHIR element of their own need it; where a column is
+there and in an element too, the column is what the facility said for the claim, and wins.
 """
 
 from collections.abc import Iterator, Mapping
@@ -48,19 +49,19 @@ PATIENT_NUMBER: Final = "http://fhir.ehealth.gov.vn/core/sid/patient-internal-id
 
 FACILITY_CODE: Final = "http://fhir.hl7.org.vn/core/sid/ma-cskcb"
 EPISODE_LINK: Final = "http://fhir.hl7.org.vn/core/sid/ma-lk"
-RECORD_NUMBER: Final = "http://fhir.hl7.org.vn/core/sid/ma-hsba"
+RECORD_NUMBER: Final = "urn:city-ehr:sid:ma-hsba"
 PRACTISING_CERTIFICATE: Final = "http://fhir.hl7.org.vn/core/sid/cchn"
-CHARGE_NUMBER: Final = "http://fhir.hl7.org.vn/core/sid/charge-item"
+CHARGE_NUMBER: Final = "urn:city-ehr:sid:charge-item"
 """ChargeItem.identifier: <MA_LK>/<table>/<STT>, so that a repeated feed updates the same row."""
 
-MA_THUOC: Final = "http://fhir.hl7.org.vn/core/CodeSystem/ma-thuoc"
-MA_DICH_VU: Final = "http://fhir.hl7.org.vn/core/CodeSystem/ma-dich-vu"
-MA_VAT_TU: Final = "http://fhir.hl7.org.vn/core/CodeSystem/ma-vat-tu"
-MA_CHI_SO: Final = "http://fhir.hl7.org.vn/core/CodeSystem/ma-chi-so"
-MA_LOAI_KCB: Final = "http://fhir.hl7.org.vn/core/CodeSystem/ma-loai-kcb"
-MA_LOAI_RV: Final = "http://fhir.hl7.org.vn/core/CodeSystem/ma-loai-rv"
-MA_KHOA: Final = "http://fhir.hl7.org.vn/core/CodeSystem/ma-khoa"
-REJECTION_REASON: Final = "http://fhir.hl7.org.vn/core/CodeSystem/ma-loi-giam-dinh"
+MA_THUOC: Final = "urn:city-ehr:codes:thuoc"
+MA_DICH_VU: Final = "urn:city-ehr:codes:dvkt"
+MA_VAT_TU: Final = "urn:city-ehr:codes:vat-tu"
+MA_CHI_SO: Final = "urn:city-ehr:codes:chi-so"
+MA_LOAI_KCB: Final = "urn:city-ehr:codes:loai-kcb"
+MA_LOAI_RV: Final = "urn:city-ehr:codes:loai-rv"
+MA_KHOA: Final = "urn:city-ehr:codes:khoa"
+REJECTION_REASON: Final = "urn:city-ehr:codes:loi-giam-dinh"
 """Reason codes the insurer gives for a refused dossier."""
 
 ICD_10: Final = "http://hl7.org/fhir/sid/icd-10"
@@ -71,7 +72,7 @@ DIAGNOSIS_ROLE: Final = "http://terminology.hl7.org/CodeSystem/diagnosis-role"
 OBSERVATION_CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
 ENCOUNTER_CLASS: Final = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 
-CLAIM_COLUMNS: Final = "http://fhir.hl7.org.vn/core/StructureDefinition/claim-columns"
+CLAIM_COLUMNS: Final = "urn:city-ehr:extension:claim-fields"
 DONG: Final = "VND"
 BODY_WEIGHT: Final = "29463-7"
 
