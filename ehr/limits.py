@@ -88,3 +88,15 @@ citizen_token_life_s: Final = 12 * 3_600
 
 clock_skew_s: Final = 60
 """Tolerance for iat, nbf and exp of a token."""
+
+summary_resources_max: Final = 20_000
+"""Resources one summary looks through, newest first: a lifetime of dense hospital care."""
+
+http_body_read_s: Final = 30.0
+"""From a request's headers to the last byte of its body: 50 MiB at 15 Mbit/s."""
+
+http_query_bytes_max: Final = 16 * 1024
+"""The query of one address; longer searches are sent with POST _search."""
+
+token_request_bytes_max: Final = 32 * 1024
+"""The form of one token request: a client assertion with an RSA signature is 2 KiB."""
