@@ -1,0 +1,34 @@
+"""What adapters share: where a message came from, and what a mapper is.
+
+A mapper is pure: what was sent → a transaction Bundle, or every reason why it is none.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from ehr.errors import Issue
+
+Bundle: TypeAlias = dict[str, Any]
+"""A FHIR R4 transaction Bundle as a tree; decimals are Decimal so that digits stay as sent."""
+
+Sent = TypeVar("Sent")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who sent it, and under which number.
+
+    facility_code   MACSKCB of the sending facility; "" where it is not known
+    organization    reference of the facility's Organization ("Organization/<id>"), where it is registered
+    control_id      MSH-10, Bundle.identifier, MA_LK …
+    """
+
+    facility_code: str
+    control_id: str
+    organization: str | None = None
+
+
+Mapped: TypeAlias = Bundle | list[Issue]
+
+Mapper: TypeAlias = Callable[[Sent, Origin], Mapped]
