@@ -1,0 +1,23 @@
+"""Alembic's entry: run the revisions on the connection of ehr.database.migrate (or, alone, on EHR_DATABASE_URL)."""
+
+import asyncio
+
+from alembic import context
+from ehr.database import migrate, sync_tables
+from ehr.database.tables import metadata
+from ehr.settings import Settings
+
+assert sync_tables.sync_batch.metadata is metadata, "the tables of sync stand on the record's metadata"
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+elif (connection := context.config.attributes.get("connection")) is not None:
+    context.configure(connection=connection, target_metadata=metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    url = Settings().database_url
+    assert url is not None, "set EHR_DATABASE_URL, or use: ehr db upgrade"
+    asyncio.run(migrate.upgrade(url.get_secret_value()))

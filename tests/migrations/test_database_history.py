@@ -1,0 +1,95 @@
+"""The alembic history makes exactly the tables of the metadata, whole, from nothing and after going back."""
+
+import asyncio
+
+import asyncpg
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from ehr.database import migrate, partitions, sync_tables
+from ehr.database.engine import Database
+from ehr.database.tables import metadata
+from ehr.fhir.r4 import TYPE_IDS
+
+CATALOG = {
+    "columns": """
+        select c.relname, a.attname, a.attnum, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+               a.attstorage, co.collname, pg_get_expr(d.adbin, d.adrelid)
+        from pg_attribute a join pg_class c on c.oid = a.attrelid
+        left join pg_collation co on co.oid = a.attcollation
+        left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+        where c.relnamespace = 'public'::regnamespace and a.attnum > 0 and c.relkind in ('r', 'p')
+          and c.relname <> 'alembic_version'
+        order by 1, 3""",
+    "indexes": """
+        select i.tablename, i.indexname, i.indexdef, c.reloptions from pg_indexes i
+        join pg_class c on c.relname = i.indexname and c.relnamespace = 'public'::regnamespace
+        where i.schemaname = 'public' and i.tablename <> 'alembic_version' order by 1, 2""",
+    "constraints": """
+        select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint
+        where connamespace = 'public'::regnamespace and conrelid::regclass::text <> 'alembic_version' order by 1, 2""",
+    "sequences": """
+        select sequencename, data_type::text, start_value, increment_by, cache_size from pg_sequences
+        where schemaname = 'public' order by 1""",
+    "partitions": """
+        select relname, relkind, pg_get_expr(relpartbound, oid), pg_get_partkeydef(oid) from pg_class
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and relname <> 'alembic_version'
+        order by 1""",
+}
+
+
+async def catalog(url: str) -> dict[str, list[tuple[object, ...]]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return {name: [tuple(row) for row in await connection.fetch(sql)] for name, sql in CATALOG.items()}
+    finally:
+        await connection.close()
+
+
+async def create_from_metadata(url: str) -> None:
+    assert sync_tables.sync_batch.metadata is metadata
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda *_: asyncpg.connect(url))
+    async with engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+        for statement in partitions.statements(TYPE_IDS):
+            await connection.exec_driver_sql(statement)
+    await engine.dispose()
+
+
+async def test_history_equals_metadata(database_url: str, empty_database_url: str) -> None:
+    await create_from_metadata(empty_database_url)
+    migrated, made = await catalog(database_url), await catalog(empty_database_url)
+    assert migrated["columns"], "the catalog query found the tables"
+    for name in CATALOG:
+        assert migrated[name] == made[name], name
+
+
+async def test_up_down_up(empty_database_url: str) -> None:
+    await migrate.upgrade(empty_database_url)
+    first = await catalog(empty_database_url)
+    await migrate.downgrade(empty_database_url, "base")
+    assert not (await catalog(empty_database_url))["columns"]
+    await migrate.upgrade(empty_database_url)
+    assert await catalog(empty_database_url) == first
+    assert await migrate.current(empty_database_url) == migrate.newest()
+
+
+async def test_processes_that_start_together_migrate_once(empty_database_url: str) -> None:
+    await asyncio.gather(*(migrate.upgrade(empty_database_url) for _ in range(3)))
+    opened = await Database.open(empty_database_url, connections_max=2)
+    try:
+        assert await opened.pool.fetchval("select count(*) from installation") == 1
+        assert opened.installation.hash_key > 0
+        assert len(opened.installation.cursor_key) == 32
+    finally:
+        await opened.close()
+
+
+async def test_two_installations_have_different_keys(database_url: str, empty_database_url: str) -> None:
+    await migrate.upgrade(empty_database_url)
+    keys = []
+    for url in (database_url, empty_database_url):
+        opened = await Database.open(url, connections_max=2)
+        keys.append(opened.installation)
+        await opened.close()
+    assert keys[0].hash_key != keys[1].hash_key
+    assert keys[0].cursor_key != keys[1].cursor_key
