@@ -1,7 +1,7 @@
 """Read the intake ledger for the people who run the city: who sends, what waits, what was refused.
 
-Out:     FacilityStatus per facility; LedgerEntry per message; a message's bytes only through raw_message,
-         which writes an audit row with the operator's reason in the same transaction
+Out:     FacilityStatus per facility; LedgerEntry per message; a message's bytes only through raw, whose
+         caller writes an audit row with the operator's reason in the same transaction
 Cost:    one index range per facility and one scan of the unfinished messages; never of the applied ones
 """
 
@@ -12,6 +12,10 @@ from typing import Any, Final
 
 import asyncpg
 import orjson
+import zstandard
+
+from ehr import limits
+from ehr.store.connection import Connection
 
 RATE_WINDOW: Final = timedelta(minutes=5)
 ERROR_WINDOW: Final = timedelta(hours=24)
@@ -73,7 +77,7 @@ order by o.oldest nulls last, f.code
 _ENTRY_COLUMNS: Final = "id, facility_id, channel, kind, control_id, received, finished, state, attempts, issues"
 
 
-async def facility_status(connection: asyncpg.Connection, code: str | None = None) -> list[FacilityStatus]:
+async def facility_status(connection: Connection, code: str | None = None) -> list[FacilityStatus]:
     """Every active facility (or the one of a code), those with the oldest waiting message first."""
     rows = await connection.fetch(_STATUS, RATE_WINDOW, ERROR_WINDOW, code)
     minutes = RATE_WINDOW / timedelta(minutes=1)
@@ -96,7 +100,7 @@ async def facility_status(connection: asyncpg.Connection, code: str | None = Non
 
 
 async def entries(
-    connection: asyncpg.Connection,
+    connection: Connection,
     *,
     facility_id: int | None = None,
     states: Sequence[str] | None = None,
@@ -116,12 +120,18 @@ async def entries(
     return [_entry(r) for r in rows]
 
 
-async def entry(connection: asyncpg.Connection, message_id: int) -> LedgerEntry | None:
+async def entry(connection: Connection, message_id: int) -> LedgerEntry | None:
     row = await connection.fetchrow(
         f"select {_ENTRY_COLUMNS} from intake_message where id = $1",  # noqa: S608 - a constant of ours
         message_id,
     )
     return _entry(row) if row else None
+
+
+async def raw(connection: Connection, message_id: int) -> bytes:
+    """The bytes of a message as received; whoever asks writes an audit row in the same transaction."""
+    body = await connection.fetchval("select body from intake_message where id = $1", message_id)
+    return zstandard.ZstdDecompressor().decompress(body, max_output_size=limits.claim_xml_bytes_max)
 
 
 def _entry(row: asyncpg.Record) -> LedgerEntry:

@@ -111,8 +111,7 @@ def _item(record: PersonRecord, tree: Tree, *, element: str = "code") -> dict[st
 
 def sender(record: PersonRecord, tree: Tree) -> str:
     """The facility a resource came from, in words."""
-    source = str((tree.get("meta") or {}).get("source", ""))
-    return record.names.get(source, "")
+    return record.senders.get(f"{tree['resourceType']}/{tree['id']}", "")
 
 
 def _medicine(record: PersonRecord, tree: Tree) -> dict[str, Any]:
@@ -142,7 +141,7 @@ def _episode(record: PersonRecord, encounter: Tree) -> dict[str, Any]:
 
     return {
         "id": encounter["id"],
-        "coSo": provider.get("display") or record.names.get(str(provider.get("reference", "")), ""),
+        "coSo": provider.get("display") or sender(record, encounter),
         "hinhThuc": str((encounter.get("class") or {}).get("code", "")),
         "trangThai": encounter.get("status", ""),
         "ngayVao": period.get("start", ""),

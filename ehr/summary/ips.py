@@ -32,7 +32,7 @@ class PersonRecord:
     subject    id of the source Patient that stands for the person in the document
     patients   all source Patients, the subject first
     trees      current resources by type
-    names      reference → display of the organizations and practitioners that the trees name
+    senders    "Type/id" → name of the facility that sent the resource
     withheld   types the caller may not read; their sections say so
     """
 
@@ -40,7 +40,7 @@ class PersonRecord:
     subject: str
     patients: tuple[Tree, ...]
     trees: Trees
-    names: Mapping[str, str] = field(default_factory=dict)
+    senders: Mapping[str, str] = field(default_factory=dict)
     withheld: frozenset[str] = frozenset()
 
 

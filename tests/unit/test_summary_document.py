@@ -156,7 +156,7 @@ def test_the_health_book_shows_each_episode_with_its_own_results() -> None:
             "Observation": [result("o", "2345-7", "13.50", "2026-11-01")],
             "Condition": [condition("c", "I10", encounter={"reference": "Encounter/e1"})],
         },
-        {"Organization/facility-01Z05": "Trạm Y tế"},
+        {"Encounter/e1": "Trạm Y tế"},
     )
     book = health_book(held, now=NOW)
     (episode,) = book["dotKham"]

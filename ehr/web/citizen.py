@@ -1,0 +1,172 @@
+"""The citizen's page: one's own record, in plain words first, and who looked at it.
+
+Routes   GET /citizen/enter?link=…   exchange a link of the identity app (or the demo) into a cookie
+         GET /citizen                the page, Vietnamese or English
+         GET /citizen/summary.json   the International Patient Summary to take along
+Access   the cookie's citizen token; without one the page says how to get in
+"""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ehr import limits
+from ehr.access.authenticate import Authenticator, citizen_token, link_claims
+from ehr.access.policy import Caller
+from ehr.access.spent import spend
+from ehr.access.token import NotAccepted
+from ehr.audit.access_log import Look, looks
+from ehr.fhir.vietnam import INSURANCE_NUMBER, NATIONAL_ID
+from ehr.store.record import Record
+from ehr.store.unit_of_work import UnitOfWork
+from ehr.summary.gather import gather, sources_of_person
+from ehr.summary.health_book import health_book, sender
+from ehr.summary.ips import PersonRecord
+from ehr.summary.refresh import summary_of
+from ehr.summary.render import concept_text, range_text, value_text
+from ehr.summary.sections import Tree, as_date, sections, when
+from ehr.web.pages import SECURITY_HEADERS, enter, language_of, page
+from ehr.web.phrases import Language, phrase
+
+COOKIE: Final = "ehr_citizen"
+LOOKS_SINCE: Final = timedelta(days=30)
+RESULTS: Final = "30954-2"
+
+
+class CitizenPages:
+    """Handlers of the citizen's routes."""
+
+    def __init__(self, record: Record, authenticator: Authenticator, base_url: str) -> None:
+        self._record = record
+        self._authenticator = authenticator
+        self._base_url = base_url
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/citizen", self.home),
+            Route("/citizen/enter", self.enter),
+            Route("/citizen/summary.json", self.summary),
+        ]
+
+    def _caller(self, request: Request) -> Caller | None:
+        token = request.cookies.get(COOKIE)
+        if token is None:
+            return None
+        try:
+            caller = self._authenticator.of_token(token)
+        except NotAccepted:
+            return None
+        return caller if caller.kind == "citizen" else None
+
+    async def enter(self, request: Request) -> Response:
+        """A link works once where it says so; an unknown or spent one ends at the same page as none."""
+        tokens = self._authenticator.tokens
+        try:
+            claims = link_claims(tokens, request.query_params.get("link", ""))
+        except NotAccepted:
+            return page(request, "signed_out.html", status=401)
+        if claims.once and not await self._first_use(claims.token_id, claims.expires_s):
+            return page(request, "signed_out.html", status=401)
+        assert claims.person_id is not None, "a citizen link names its person"
+        return enter(
+            citizen_token(tokens, claims.person_id),
+            cookie=COOKIE,
+            path="/citizen",
+            life_s=limits.citizen_token_life_s,
+            secure=self._base_url.startswith("https:"),
+        )
+
+    async def _first_use(self, token_id: str, expires_s: int) -> bool:
+        until = datetime.fromtimestamp(expires_s + limits.clock_skew_s, UTC)
+        async with self._record.database.acquire() as connection:
+            return await spend(connection, "link", token_id, until)
+
+    async def home(self, request: Request) -> Response:
+        caller = self._caller(request)
+        if caller is None:
+            return page(request, "signed_out.html", status=401)
+        language = language_of(request)
+
+        async def read(uow: UnitOfWork) -> tuple[PersonRecord, list[Look]]:
+            sources = await sources_of_person(uow, str(caller.person_id))
+            seen = await looks(
+                uow.connection, shards=sources.shards, person_id=sources.person_id, since=uow.now - LOOKS_SINCE
+            )
+            held = await gather(uow, sources)
+            await uow.audit.execute("citizen-page", person_id=sources.person_id, detail={})
+            return held, seen
+
+        held, seen = await self._record.run(caller, read)
+        now = self._record.clock.now()
+        book = health_book(held, now=now)
+        return page(
+            request,
+            "citizen.html",
+            book=book,
+            numbers=_numbers(book),
+            results=_results(held, now),
+            looks=[_look(look, language) for look in seen],
+            places=len({look.facility or look.actor for look in seen if look.actor_kind != "citizen"}),
+        )
+
+    async def summary(self, request: Request) -> Response:
+        caller = self._caller(request)
+        if caller is None:
+            return page(request, "signed_out.html", status=401)
+
+        async def read(uow: UnitOfWork) -> bytes:
+            sources = await sources_of_person(uow, str(caller.person_id))
+            await uow.audit.execute("summary", person_id=sources.person_id, detail={})
+            return (await summary_of(uow, sources, base_url=self._base_url)).body
+
+        body = await self._record.run(caller, read)
+        return Response(body, media_type="application/fhir+json", headers=dict(SECURITY_HEADERS))
+
+
+def _numbers(book: dict[str, Any]) -> list[tuple[str, str]]:
+    """The person's national number and card, each once."""
+    phrases = {NATIONAL_ID: "national_id", INSURANCE_NUMBER: "card"}
+    found = {i["heThong"]: i["so"] for i in book["hanhChinh"]["dinhDanh"]}
+    return [(phrases[system], value) for system, value in found.items() if system in phrases]
+
+
+def _results(held: PersonRecord, now: datetime) -> list[dict[str, str]]:
+    chosen = next((s.entries for s in sections(held.trees, as_date(now)) if s.code == RESULTS), ())
+    return [
+        {
+            "name": concept_text(t.get("code")),
+            "value": value_text(t),
+            "range": range_text(t),
+            "reading": reading(t),
+            "day": when(t),
+            "sender": sender(held, t),
+        }
+        for t in chosen
+    ]
+
+
+def reading(observation: Tree) -> str:
+    """Where a value lies: 'above', 'below', 'within' its reference range, or '' where nobody can say."""
+    value = (observation.get("valueQuantity") or {}).get("value")
+    for reference in observation.get("referenceRange", ()):
+        low, high = (reference.get("low") or {}).get("value"), (reference.get("high") or {}).get("value")
+        if not isinstance(value, Decimal | int) or (low is None and high is None):
+            continue
+        if high is not None and value > high:
+            return "above"
+        return "below" if low is not None and value < low else "within"
+    return ""
+
+
+def _look(look: Look, language: Language) -> dict[str, Any]:
+    if look.actor_kind == "citizen":
+        who = phrase("you", language)
+    elif look.facility:
+        who = look.facility
+    else:
+        who = phrase("the_city", language) if look.actor_kind == "system" else look.actor
+    return {"day": look.day, "who": who, "action": look.action, "purpose": look.purpose, "times": look.times}

@@ -1,0 +1,234 @@
+"""The operations console: 661 facilities in one list, a message found in two clicks.
+
+Routes   GET /ops, /ops/facilities.fragment        all facilities, those with the oldest waiting message first
+         GET /ops/facilities/{code}                one facility and its messages
+         GET /ops/messages?state=, /ops/messages/{id}   messages and what is wrong with them
+         POST /ops/messages/{id}                   show the bytes as received, with a reason that is audited
+         GET /ops/insurance, /ops/jobs             batches and background work
+         GET /ops/enter?link=…                     exchange an operator's link into a cookie
+Access   callers who may read and search every type (operators), or the system under open access
+"""
+
+from datetime import datetime
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from ehr import limits
+from ehr.access.authenticate import Authenticator, issue_token
+from ehr.access.policy import Caller
+from ehr.access.token import LINK, NotAccepted
+from ehr.errors import NotFound
+from ehr.store import ledger
+from ehr.store.record import Record
+from ehr.store.unit_of_work import UnitOfWork
+from ehr.web.pages import enter, page
+
+COOKIE: Final = "ehr_operator"
+OPERATOR_SCOPE: Final = "system/*.rs"
+PAGE_COUNT: Final = 50
+SILENT_S: Final = 3_600.0
+
+
+class OperatorPages:
+    """Handlers of the console's routes."""
+
+    def __init__(self, record: Record, authenticator: Authenticator, base_url: str) -> None:
+        self._record = record
+        self._authenticator = authenticator
+        self._base_url = base_url
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/ops", self.home),
+            Route("/ops/enter", self.enter),
+            Route("/ops/facilities.fragment", self.fragment),
+            Route("/ops/facilities/{code}", self.facility),
+            Route("/ops/messages", self.messages),
+            Route("/ops/messages/{id:int}", self.message),
+            Route("/ops/messages/{id:int}", self.show, methods=["POST"]),
+            Route("/ops/insurance", self.insurance),
+            Route("/ops/jobs", self.jobs),
+        ]
+
+    async def _operator(self, request: Request) -> Caller | None:
+        headers = dict(request.headers)
+        if COOKIE in request.cookies:
+            headers["authorization"] = f"Bearer {request.cookies[COOKIE]}"
+        try:
+            caller = await self._authenticator.caller(headers, request.client.host if request.client else None)
+        except NotAccepted:
+            return None
+        every = caller.grants.allow("*", "r") and caller.grants.allow("*", "s")
+        return caller if every and caller.person_id is None and not caller.facility_id else None
+
+    async def enter(self, request: Request) -> Response:
+        tokens = self._authenticator.tokens
+        try:
+            claims = tokens.verify(request.query_params.get("link", ""), typ=LINK)
+        except NotAccepted:
+            return page(request, "signed_out.html", status=401)
+        if claims.kind != "client" or claims.scope != OPERATOR_SCOPE:
+            return page(request, "signed_out.html", status=401)
+        return enter(
+            issue_token(tokens, claims.subject, OPERATOR_SCOPE, life_s=limits.citizen_token_life_s),
+            cookie=COOKIE,
+            path="/ops",
+            life_s=limits.citizen_token_life_s,
+            secure=self._base_url.startswith("https:"),
+        )
+
+    async def home(self, request: Request) -> Response:
+        if await self._operator(request) is None:
+            return page(request, "signed_out.html", status=401)
+        context = await self._facilities(request)
+        live = "/ops/facilities.fragment" + (f"?{request.url.query}" if request.url.query else "")
+        return page(request, "ops.html", live=live, **context)
+
+    async def fragment(self, request: Request) -> Response:
+        if await self._operator(request) is None:
+            return page(request, "signed_out.html", status=401)
+        return page(request, "ops_facilities.html", **await self._facilities(request))
+
+    async def _facilities(self, request: Request) -> dict[str, Any]:
+        asked = {name: request.query_params.get(name, "") for name in ("q", "kind", "feed", "show")}
+        now = self._record.clock.now()
+        async with self._record.database.acquire() as connection:
+            found = await ledger.facility_status(connection)
+        return {
+            "facilities": [f for f in found if _shown(f, asked, now)],
+            "city": city(found, now),
+            "now": now,
+            **asked,
+        }
+
+    async def facility(self, request: Request) -> Response:
+        if await self._operator(request) is None:
+            return page(request, "signed_out.html", status=401)
+        async with self._record.database.acquire() as connection:
+            found = await ledger.facility_status(connection, request.path_params["code"])
+            if not found:
+                raise NotFound("no active facility has this code")
+            messages = await ledger.entries(connection, facility_id=found[0].id, limit=PAGE_COUNT)
+        heading = f"{found[0].code} · {found[0].name}"
+        return page(request, "ops_messages.html", heading=heading, status=found[0], messages=messages, older=None)
+
+    async def messages(self, request: Request) -> Response:
+        if await self._operator(request) is None:
+            return page(request, "signed_out.html", status=401)
+        state = request.query_params.get("state", "refused")
+        before = request.query_params.get("before", "")
+        async with self._record.database.acquire() as connection:
+            found = await ledger.entries(
+                connection, states=[state], before=int(before) if before.isdecimal() else None, limit=PAGE_COUNT
+            )
+        older = f"/ops/messages?state={state}&before={found[-1].id}" if len(found) == PAGE_COUNT else None
+        return page(request, "ops_messages.html", heading="Messages", status=None, messages=found, older=older)
+
+    async def message(self, request: Request) -> Response:
+        if await self._operator(request) is None:
+            return page(request, "signed_out.html", status=401)
+        return page(request, "ops_message.html", message=await self._entry(request), raw=None)
+
+    async def show(self, request: Request) -> Response:
+        """The bytes as received; the reason goes to the audit in the same transaction."""
+        caller = await self._operator(request)
+        if caller is None:
+            return page(request, "signed_out.html", status=401)
+        form = await request.form()
+        reason = str(form.get("reason", "")).strip()
+        entry = await self._entry(request)
+        if len(reason) < 5:
+            return RedirectResponse(f"/ops/messages/{entry.id}", 303)
+
+        async def read(uow: UnitOfWork) -> bytes:
+            await uow.audit.execute("show-message", detail={"message": entry.id, "reason": reason[:200]})
+            return await ledger.raw(uow.connection, entry.id)
+
+        raw = await self._record.run(caller, read)
+        text = raw.decode("utf-8", "backslashreplace").replace("\r", "\n")
+        return page(request, "ops_message.html", message=entry, raw=text)
+
+    async def _entry(self, request: Request) -> ledger.LedgerEntry:
+        async with self._record.database.acquire() as connection:
+            entry = await ledger.entry(connection, request.path_params["id"])
+        if entry is None:
+            raise NotFound("no message has this ledger id")
+        return entry
+
+    async def insurance(self, request: Request) -> Response:
+        if await self._operator(request) is None:
+            return page(request, "signed_out.html", status=401)
+        async with self._record.database.acquire() as connection:
+            balance = await connection.fetch(_BALANCE)
+            batches = await connection.fetch(_BATCHES)
+        tiles = [
+            (row["state"], f"{row['dossiers']} · {row['t_bhtt']:,.0f} đ", row["state"] != "rejected") for row in balance
+        ]
+        return page(
+            request,
+            "ops_table.html",
+            heading="Insurance batches",
+            tiles=tiles,
+            columns=["Batch", "Facility", "State", "Dossiers", "Claimed (đồng)", "maGiaoDich", "Created", "Sent"],
+            rows=[[*row.values()] for row in batches],
+        )
+
+    async def jobs(self, request: Request) -> Response:
+        if await self._operator(request) is None:
+            return page(request, "signed_out.html", status=401)
+        async with self._record.database.acquire() as connection:
+            rows = await connection.fetch(_JOBS)
+        return page(
+            request,
+            "ops_table.html",
+            heading="Jobs",
+            tiles=[],
+            columns=["Job", "Kind", "State", "Owner", "Created", "Finished", "Chunks done", "Chunks"],
+            rows=[[*row.values()] for row in rows],
+        )
+
+
+_BALANCE: Final = """
+select state, count(*) as dossiers, sum(t_bhtt) as t_bhtt from sync_dossier group by state order by state
+"""
+_BATCHES: Final = """
+select b.id, f.code, b.state, b.dossier_count, b.t_bhtt, coalesce(b.ma_giao_dich, ''),
+       to_char(b.created at time zone 'Asia/Ho_Chi_Minh', 'DD/MM/YYYY HH24:MI:SS'),
+       to_char(b.sent at time zone 'Asia/Ho_Chi_Minh', 'DD/MM/YYYY HH24:MI:SS')
+from sync_batch b join facility f on f.id = b.facility_id order by b.id desc limit 100
+"""
+_JOBS: Final = """
+select j.id, j.kind, j.state, j.owner, to_char(j.created at time zone 'Asia/Ho_Chi_Minh', 'DD/MM/YYYY HH24:MI:SS'),
+       to_char(j.finished at time zone 'Asia/Ho_Chi_Minh', 'DD/MM/YYYY HH24:MI:SS'),
+       count(c.number) filter (where c.state = 'done'), count(c.number)
+from job j left join job_chunk c on c.job_id = j.id
+group by j.id order by j.created desc limit 100
+"""
+
+
+def city(found: list[ledger.FacilityStatus], now: datetime) -> dict[str, float]:
+    """The headline figures: the age of the oldest undelivered message first."""
+    oldest = min((f.oldest_waiting for f in found if f.oldest_waiting), default=now)
+    return {
+        "oldest_age_s": (now - oldest).total_seconds(),
+        "waiting": sum(f.waiting for f in found),
+        "rate": sum(f.rate_per_minute for f in found),
+        "refused": sum(f.refused for f in found),
+        "heard": sum(f.last_received is not None for f in found),
+        "count": len(found),
+    }
+
+
+def _shown(facility: ledger.FacilityStatus, asked: dict[str, str], now: datetime) -> bool:
+    text = f"{facility.code} {facility.name} {facility.district}".casefold()
+    silent = facility.last_received is None or (now - facility.last_received).total_seconds() > SILENT_S
+    shows = {"": True, "waiting": facility.waiting > 0, "refused": facility.refused > 0, "silent": silent}
+    return (
+        asked["q"].casefold() in text
+        and asked["kind"] in ("", facility.kind)
+        and asked["feed"] in ("", facility.feed)
+        and shows.get(asked["show"], True)
+    )
