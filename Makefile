@@ -1,0 +1,69 @@
+# make demo    the whole city on this machine, in one terminal        make demo ARGS="--duration 60 --speed 200"
+# make test    everything that is checked, from scratch                make bench   ratios to limits measured in the same run
+# Needs Python 3.11 or newer, and nothing else: PostgreSQL and the broker come as wheels.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+ARGS ?=
+WORKERS ?= 2
+BENCHMARKS := $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py)))
+
+.PHONY: install develop demo test lint browser bench lock clean
+
+install: .venv/installed
+develop: .venv/developing
+
+demo: install
+	$(BIN)/ehr demo $(ARGS)
+
+test: develop lint browser
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+lint: develop
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+# Debian's chromium serves the browser tests where it may be installed; without it they skip and say so.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || test "$$(id -u)" != 0 \
+		|| ! command -v apt-get >/dev/null \
+		|| { echo "installing chromium"; { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+		     apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1; } \
+		|| echo "chromium could not be installed: browser tests will skip"
+
+# The hashes of both lock files cover every platform; they are made anew by: make lock
+lock: .venv/bin/python
+	$(PIP) install uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --extra build pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --extra build --extra dev pyproject.toml -o requirements-dev.lock
+
+clean:
+	rm -rf .venv data
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: on Debian, apt-get install python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than Python 3.11: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; \
+		then apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y python3-venv >/dev/null; \
+		else echo "Python's venv module is missing: on Debian, apt-get install python3-venv"; exit 1; fi; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python requirements.lock pyproject.toml
+	$(PIP) install --require-hashes --only-binary :all: --no-deps --no-compile -r requirements.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/developing: .venv/bin/python requirements-dev.lock pyproject.toml
+	$(PIP) install --require-hashes --only-binary :all: --no-deps --no-compile -r requirements-dev.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@ .venv/installed
