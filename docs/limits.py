@@ -1,6 +1,7 @@
 """Write docs/limits.md from ehr/limits.py: `python docs/limits.py > docs/limits.md`. A test compares the two."""
 
 import ast
+import itertools
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ def page(source: str) -> str:
     """The page: one row a bound, in the order of the file, with its value and its reason."""
     rows = []
     body = ast.parse(source).body
-    for constant, reason in zip(body, body[1:], strict=False):
+    for constant, reason in itertools.pairwise(body):
         if isinstance(constant, ast.AnnAssign) and isinstance(reason, ast.Expr):
             assert isinstance(constant.target, ast.Name)
             assert constant.value is not None
