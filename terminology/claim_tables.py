@@ -126,6 +126,9 @@ _RENAMED_3176: Final = {
     ("XML13", "PP_DIEU_TRI"): "TINH_TRANG_CT",
 }
 _DROPPED_3176: Final = {("XML13", "TEN_DICH_VU"), ("XML13", "TEN_THUOC")}
+_OPTIONAL_3176: Final = {("XML1", "MAHUYEN_CU_TRU")}
+"""No checker of 3176 asks for the district, which was abolished on 01/07/2025."""
+
 _WIDENED_3176: Final = {
     ("XML2", "MA_KHOA"): 50,
     ("XML3", "TT_THAU"): 255,
@@ -152,7 +155,12 @@ def tables(version: Version = "3176") -> Mapping[str, Table]:
             key = (code, field.name)
             if key in _DROPPED_3176:
                 continue
-            field = replace(field, name=_RENAMED_3176.get(key, field.name), width=_WIDENED_3176.get(key, field.width))
+            field = replace(
+                field,
+                name=_RENAMED_3176.get(key, field.name),
+                width=_WIDENED_3176.get(key, field.width),
+                required=Requirement("no") if key in _OPTIONAL_3176 else field.required,
+            )
         rows[code].append(field)
     return {code: Table(code, *_CONTAINERS[code], tuple(fields)) for code, fields in rows.items()}
 

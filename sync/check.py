@@ -1,0 +1,77 @@
+"""A dossier → everything a checker of the insurer would refuse in it.
+
+Source: rules of the validator sheet (terminology.claim_tables); the checks that live systems run before sending:
+        parallel card lists, ≤ 12 secondary diagnoses, order of times, totals of XML1 = sums of XML2 and XML3
+"""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Final
+
+from ehr.errors import Issue
+from sync.benefit import CARD
+from sync.dossier import Columns, Dossier
+from terminology.claim_tables import Version, check_row, tables
+
+_CARD_LISTS: Final = ("MA_DKBD", "GT_THE_TU", "GT_THE_DEN")
+_SECONDARY_MAX: Final = 12
+_SUMS: Final = {
+    "T_TONGCHI_BV": "THANH_TIEN_BV",
+    "T_TONGCHI_BH": "THANH_TIEN_BH",
+    "T_BNTT": "T_BNTT",
+    "T_BNCCT": "T_BNCCT",
+    "T_BHTT": "T_BHTT",
+    "T_NGUONKHAC": "T_NGUONKHAC",
+}
+_CODES: Final = {"required": "required", "width": "too-long", "number": "value", "unknown": "structure"}
+
+
+def check(dossier: Dossier, version: Version = "3176") -> list[Issue]:
+    """Every problem; empty when the dossier may be sent."""
+    issues: list[Issue] = []
+    for code, rows in dossier.tables():
+        table = tables(version)[code]
+        for number, row in enumerate(rows, start=1):
+            at = f"{code}[{number}]." if table.repeats else f"{code}."
+            issues += [Issue(_CODES[breach.rule], breach.text, at + breach.field) for breach in check_row(table, row)]
+    issues += _summary(dossier.summary)
+    issues += _times(dossier)
+    issues += _sums(dossier)
+    return issues
+
+
+def _summary(row: Columns) -> Iterator[Issue]:
+    cards = row.get("MA_THE_BHYT", "").split(";")
+    for card in cards:
+        if not CARD.fullmatch(card):
+            yield Issue("value", "the card number has not the form of a BHYT card", "XML1.MA_THE_BHYT")
+    for name in _CARD_LISTS:
+        parts = row.get(name, "").split(";")
+        if len(parts) != len(cards) or not all(parts):
+            yield Issue("business-rule", f"{name} must have one part for each card", f"XML1.{name}")
+    if len(row.get("MA_BENH_KT", "").split(";")) > _SECONDARY_MAX:
+        yield Issue("business-rule", f"more than {_SECONDARY_MAX} secondary diagnoses", "XML1.MA_BENH_KT")
+    if row.get("NGAY_RA", "") < row.get("NGAY_VAO", ""):
+        yield Issue("business-rule", "NGAY_RA is before NGAY_VAO", "XML1.NGAY_RA")
+    if row.get("NGAY_VAO_NOI_TRU") and row["NGAY_VAO_NOI_TRU"] < row.get("NGAY_VAO", ""):
+        yield Issue("business-rule", "NGAY_VAO_NOI_TRU is before NGAY_VAO", "XML1.NGAY_VAO_NOI_TRU")
+
+
+def _times(dossier: Dossier) -> Iterator[Issue]:
+    if not dossier.charges:
+        yield Issue("business-rule", "an episode without any charge is not claimed", "XML3")
+    for charge in dossier.charges:
+        row = charge.columns
+        ordered = row.get("NGAY_YL", "")
+        for name in ("NGAY_TH_YL", "NGAY_KQ"):
+            if row.get(name) and row[name] < ordered:
+                at = f"{charge.table}[{row.get('STT')}].{name}"
+                yield Issue("business-rule", f"{name} is before NGAY_YL", at)
+
+
+def _sums(dossier: Dossier) -> Iterator[Issue]:
+    """Added up anew from the texts as they will be read, not from our own numbers."""
+    rows = [charge.columns for charge in dossier.charges]
+    for total, part in _SUMS.items():
+        if Decimal(dossier.summary[total]) != sum((Decimal(row[part]) for row in rows), Decimal(0)):
+            yield Issue("business-rule", f"{total} is not the sum of {part} of XML2 and XML3", f"XML1.{total}")
