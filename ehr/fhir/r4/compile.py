@@ -97,7 +97,7 @@ def _as_published(structure: Tree, official: dict[str, Tree]) -> list[Tree]:
     added = {
         path
         for path, element in elements.items()
-        if not (path in official or _is_inherited(path) or _has_children(element) or path in UNLISTED) and "." in path
+        if "." in path and not (_is_listed(path, official) or _is_inherited(path) or _has_children(element))
     }
     while barren := {path for path in elements if path not in added and _is_barren(path, elements, added)}:
         added |= barren
