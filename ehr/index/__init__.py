@@ -1,0 +1,1 @@
+"""The search index: what a resource says, as hashes, folded strings, date ranges and numbers."""

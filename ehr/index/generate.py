@@ -1,0 +1,185 @@
+"""Search parameters of one type → the source of a straight-line Python function that extracts them all.
+
+In:      type name; constants (hashes of presence, salts of references) from a Hasher
+Out:     source of  extract(tree, add, update, strings, dates, numbers) -> (lo, hi) of the main date parameter
+Why:     each member is looked up once, whatever the number of parameters that read it: about 40 times faster than
+         evaluating FHIRPath expressions one by one
+Not in:  _id and _lastUpdated (columns), parameters that a union of others answers (but for their presence)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ehr.fhir import parameters
+from ehr.fhir.parameters import ElementPath, Parameter, Step
+from ehr.index.hashing import Hasher
+from ehr.index.main_date import main_date
+
+COLUMNS = frozenset({"_id", "_lastUpdated"})
+NO_TEXT = frozenset({"_profile", "_source"})
+"""uri parameters of every resource, without :below: their texts would be a row for each resource."""
+
+TOKEN_CALLS = {
+    "CodeableConcept": "codeable_concept",
+    "Coding": "coding",
+    "Identifier": "identifier",
+    "ContactPoint": "contact_point",
+    "boolean": "boolean",
+    "Deceased": "deceased",
+}
+STRING_CALLS = {"HumanName": "human_name", "Address": "address"}
+DATE_CALLS = {"Period": "period", "Timing": "timing"}
+QUANTITY_CALLS = {"Money": "money", "Range": "range"}
+
+
+@dataclass
+class Node:
+    """One member of the tree of paths: what ends here, and what goes on below."""
+
+    leaves: list[tuple[Parameter, ElementPath]] = field(default_factory=list)
+    pairs: list[Parameter] = field(default_factory=list)
+    below: dict[Step, "Node"] = field(default_factory=dict)
+
+    def reach(self, steps: tuple[Step, ...]) -> "Node":
+        node = self
+        for step in steps:
+            node = node.below.setdefault(step, Node())
+        return node
+
+
+def source(type_name: str, hasher: Hasher) -> str:
+    root = Node()
+    for parameter in parameters.of(type_name).values():
+        if parameter.code in COLUMNS:
+            continue
+        if parameter.kind == "composite":
+            if stored_as_pairs(parameter):
+                root.reach(parameter.bases[0]).pairs.append(parameter)
+            continue
+        for path in parameter.paths:
+            if not parameter.union or path.only:
+                root.reach(path.steps).leaves.append((parameter, path))
+    writer = _Writer(hasher, main_date(type_name))
+    lines = ["def extract(tree, add, update, strings, dates, numbers):", "    lo = hi = None"]
+    lines += writer.node(root, "tree", 1)
+    return "\n".join([*lines, "    return lo, hi", ""])
+
+
+def stored_as_pairs(parameter: Parameter) -> bool:
+    """A composite over a repeating element needs entries of its own; over the resource itself an AND is exact."""
+    if parameter.kind != "composite" or parameter.union or len(parameter.components) != 2:
+        return False
+    if len(parameter.bases) != 1 or not parameter.bases[0]:
+        return False
+    kinds = tuple(part.kind for part in parameter.components)
+    return kinds in {("token", "token"), ("token", "quantity"), ("reference", "token")} and not any(
+        path.at_root for part in parameter.components for path in part.paths
+    )
+
+
+class _Writer:
+    def __init__(self, hasher: Hasher, main: str | None) -> None:
+        self._hasher = hasher
+        self._main = main
+        self._count = 0
+
+    def node(self, node: Node, variable: str, depth: int) -> Iterator[str]:
+        """Everything read from the object or value in a variable."""
+        for parameter, path in node.leaves:
+            yield from self._leaf(parameter, path, variable, depth)
+        for parameter in node.pairs:
+            yield from self._pairs(parameter, variable, depth)
+        if not node.below:
+            return
+        pad = "    " * depth
+        if depth > 1:
+            yield f"{pad}if {variable}.__class__ is dict:"
+            depth, pad = depth + 1, pad + "    "
+        for step, below in node.below.items():
+            yield from self._step(step, below, variable, depth)
+
+    def _step(self, step: Step, below: Node, variable: str, depth: int) -> Iterator[str]:
+        pad, value = "    " * depth, self._fresh()
+        yield f"{pad}{value} = {variable}.get({step.name!r})"
+        if step.many or step.first:
+            yield f"{pad}if {value}.__class__ is list:"
+            item = self._fresh()
+            yield f"{pad}    for {item} in {value}{'[:1]' if step.first else ''}:"
+            value, depth = item, depth + 2
+        else:
+            yield f"{pad}if {value} is not None:"
+            depth += 1
+        if step.where:
+            key, wanted = step.where
+            pad = "    " * depth
+            yield f"{pad}if {value}.__class__ is dict and {value}.get({key!r}) == {wanted!r}:"
+            depth += 1
+        yield from self.node(below, value, depth)
+
+    def _leaf(self, parameter: Parameter, path: ElementPath, value: str, depth: int) -> Iterator[str]:
+        pad = "    " * depth
+        if path.only:
+            yield f"{pad}if leaves.points_to({value}, {path.only!r}):"
+            pad += "    "
+        if value != "tree":
+            yield f"{pad}add({self._hasher.present(parameter.id)})"
+        else:
+            yield f"{pad}pass"
+        if not parameter.union:
+            yield from (pad + line for line in self._call(parameter, path.type, value))
+
+    def _call(self, parameter: Parameter, type_name: str, value: str) -> Iterator[str]:
+        number = parameter.id
+        match parameter.kind:
+            case "token":
+                yield f"leaves.{TOKEN_CALLS.get(type_name, 'code')}(update, {value}, {number})"
+            case "reference" if type_name in {"Reference", "Resource"}:
+                salt = self._hasher.salt(number)
+                yield f"leaves.{type_name.lower()}(update, {value}, {number}, {parameter.slot}, {salt})"
+            case "uri" if parameter.code not in NO_TEXT:
+                yield f"leaves.uri(update, strings, {value}, {number})"
+            case "reference" | "uri":
+                yield f"leaves.canonical(update, {value}, {number})"
+            case "string":
+                yield f"leaves.{STRING_CALLS.get(type_name, 'string')}(update, strings, {value}, {number})"
+            case "date":
+                yield f"found = leaves.{DATE_CALLS.get(type_name, 'date')}({value})"
+                yield "if found is not None:"
+                if parameter.code == self._main:
+                    yield "    lo, hi = found"
+                else:
+                    yield f"    dates.add(({number}, *found))"
+            case "number":
+                yield f"leaves.number(numbers, {value}, {number})"
+            case "quantity":
+                yield f"leaves.{QUANTITY_CALLS.get(type_name, 'quantity')}(numbers, {value}, {number})"
+
+    def _pairs(self, parameter: Parameter, base: str, depth: int) -> Iterator[str]:
+        pad, number = "    " * depth, parameter.id
+        first, second = parameter.components
+        yield f"{pad}if {base}.__class__ is dict:"
+        pad += "    "
+        yield f"{pad}firsts = {_forms(first.paths, base)}"
+        if second.kind == "quantity":
+            yield f"{pad}rows = set()"
+            for path in second.paths:
+                call = QUANTITY_CALLS.get(path.type, "quantity")
+                yield f"{pad}leaves.{call}(rows, {base}.get({path.steps[0].name!r}), 0)"
+            yield f"{pad}if firsts and rows:"
+            yield f"{pad}    add({self._hasher.present(number)})"
+            yield f"{pad}    leaves.measured(numbers, firsts, rows, {number})"
+        else:
+            yield f"{pad}seconds = {_forms(second.paths, base)}"
+            yield f"{pad}if firsts and seconds:"
+            yield f"{pad}    add({self._hasher.present(number)})"
+            yield f"{pad}    leaves.pairs(update, firsts, seconds, {number})"
+
+    def _fresh(self) -> str:
+        self._count += 1
+        return f"v{self._count}"
+
+
+def _forms(paths: tuple[ElementPath, ...], base: str) -> str:
+    assert all(len(path.steps) == 1 and not path.steps[0].many for path in paths), paths
+    calls = [f"leaves.forms({base}.get({path.steps[0].name!r}), {path.type!r})" for path in paths]
+    return " + ".join(calls) if calls else "[]"

@@ -1,0 +1,295 @@
+"""One element value → its index entries: what the generated extractors call where a path ends.
+
+In:      an element of the static type in the function's name; anything of another shape is passed over
+Out:     added to the sets of one resource: token hashes, (param_id, folded text), (param_id, lo, hi),
+         (param_id, number, unit hash, unit system hash)
+Cost:    codes, units and references repeat, so their hashes are kept (bounded); identifiers are not
+Source:  FHIR R4 3.1.1.4.4 to 3.1.1.4.12, the element types of each kind of parameter
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.index.hashing import CACHE_MAX, TARGET_MASK, Hasher, code_form, token_form
+from ehr.index.normalize import VALUE_CHARACTERS_MAX, contact, fold
+from ehr.index.ranges import Range, date_range, period_range
+
+Add = Callable[[int], None]
+Update = Callable[[Iterable[int]], None]
+Rows = set[tuple[Any, ...]]
+
+_LOCAL: Final = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+_NAME_PARTS: Final = ("family", "given", "prefix", "suffix", "text")
+_ADDRESS_PARTS: Final = ("line", "city", "district", "state", "postalCode", "country", "text")
+
+
+class Leaves:
+    def __init__(self, hasher: Hasher) -> None:
+        self.hasher = hasher
+        self._codings: dict[tuple[Any, ...], tuple[int, ...]] = {}
+        self._targets: dict[str, int | None] = {}
+        self._units: dict[tuple[Any, ...], tuple[int, int]] = {}
+
+    # -- token ---------------------------------------------------------------------------------------------
+
+    def coding(self, update: Update, value: Any, param_id: int) -> None:
+        if value.__class__ is dict:
+            key = (param_id, value.get("system"), value.get("code"))
+            try:
+                update(self._codings[key])
+            except (KeyError, TypeError):  # not seen yet, or not hashable: not a Coding
+                update(self._coding_hashes(*key))
+
+    def _coding_hashes(self, param_id: int, system: object, code: object) -> tuple[int, ...]:
+        named = system if isinstance(system, str) and system else None
+        hashes: tuple[int, ...] = (self.hasher.system(param_id, named),) if named else ()
+        if isinstance(code, str) and code:
+            hashes += (self.hasher.code(param_id, code), self.hasher.token(param_id, named, code))
+        if hashes:
+            if len(self._codings) >= CACHE_MAX:
+                self._codings.clear()
+            self._codings[param_id, system, code] = hashes
+        return hashes
+
+    def codeable_concept(self, update: Update, value: Any, param_id: int) -> None:
+        if value.__class__ is dict:
+            codings = value.get("coding")
+            if codings.__class__ is list:
+                for coding in codings:
+                    self.coding(update, coding, param_id)
+
+    def identifier(self, update: Update, value: Any, param_id: int) -> None:
+        if value.__class__ is dict:
+            system, text = value.get("system"), value.get("value")
+            named = system if isinstance(system, str) and system else None
+            if isinstance(text, str) and text:
+                update((self.hasher.code(param_id, text), self.hasher.token(param_id, named, text)))
+            if named:
+                update((self.hasher.system(param_id, named),))
+
+    def contact_point(self, update: Update, value: Any, param_id: int) -> None:
+        if value.__class__ is dict and isinstance(text := value.get("value"), str):
+            update((self.hasher.code(param_id, contact(text)),))
+
+    def code(self, update: Update, value: Any, param_id: int) -> None:
+        """code, string, id, uri: elements that have no system of their own."""
+        if value.__class__ is str and value:
+            key = (param_id, None, value, 0)
+            try:
+                update(self._codings[key])
+            except KeyError:
+                hashes = (self.hasher.code(param_id, value),)
+                if len(value) <= 32 and len(self._codings) < CACHE_MAX:
+                    self._codings[key] = hashes
+                update(hashes)
+
+    def boolean(self, update: Update, value: Any, param_id: int) -> None:
+        if value is True or value is False:
+            self.code(update, "true" if value else "false", param_id)
+
+    def deceased(self, update: Update, tree: dict[str, Any], param_id: int) -> None:
+        """Patient.deceased.exists() and Patient.deceased != false: true or false, never missing."""
+        self.boolean(update, bool(tree.get("deceasedBoolean") is True or tree.get("deceasedDateTime")), param_id)
+
+    # -- reference and uri ---------------------------------------------------------------------------------
+
+    def target(self, reference: str) -> int | None:
+        """Self token of a literal local reference, version taken off; None for any other text."""
+        try:
+            return self._targets[reference]
+        except KeyError:
+            found = _LOCAL.fullmatch(reference)
+            token = None
+            if found and found[1] in TYPE_IDS:
+                token = self.hasher.shard_of(f"{found[1]}/{found[2]}") & TARGET_MASK
+            if len(self._targets) >= CACHE_MAX:
+                self._targets.clear()
+            self._targets[reference] = token
+            return token
+
+    def reference(self, update: Update, value: Any, param_id: int, slot: int, salt: int) -> None:
+        if value.__class__ is not dict:
+            return
+        text = value.get("reference")
+        if text.__class__ is str and text:
+            target = self.target(text)
+            if target is not None:
+                update(((target ^ salt) & TARGET_MASK | slot,))
+            elif text[0] != "#":
+                update((self.hasher.uri(param_id, text),))
+        if "identifier" in value and (identifier := value["identifier"]).__class__ is dict:
+            self._reference_identifier(update, identifier, param_id)
+
+    def _reference_identifier(self, update: Update, value: dict[str, Any], param_id: int) -> None:
+        system, text = value.get("system"), value.get("value")
+        named = system if isinstance(system, str) and system else None
+        if isinstance(text, str) and text:
+            update((self.hasher.identifier_value(param_id, text), self.hasher.identifier(param_id, named, text)))
+
+    def points_to(self, value: Any, type_name: str) -> bool:
+        """resolve() is T, without resolving: by the literal reference, else by Reference.type."""
+        if value.__class__ is not dict:
+            return False
+        text = value.get("reference")
+        if isinstance(text, str) and (found := _LOCAL.fullmatch(text)):
+            return found[1] == type_name
+        return bool(value.get("type") == type_name)
+
+    def resource(self, update: Update, value: Any, _: int, slot: int, salt: int) -> None:
+        """A resource in the place of a reference (Bundle.entry[0].resource)."""
+        if value.__class__ is dict:
+            target = self.target(f"{value.get('resourceType')}/{value.get('id')}")
+            if target is not None:
+                update(((target ^ salt) & TARGET_MASK | slot,))
+
+    def canonical(self, update: Update, value: Any, param_id: int) -> None:
+        """Found with and without its version."""
+        if value.__class__ is str and value:
+            update((self.hasher.uri(param_id, value),))
+            if "|" in value:
+                update((self.hasher.uri(param_id, value.partition("|")[0]),))
+
+    def uri(self, update: Update, strings: Rows, value: Any, param_id: int) -> None:
+        """The text itself is kept too, for :below."""
+        self.canonical(update, value, param_id)
+        if value.__class__ is str and value:
+            strings.add((param_id, value[:VALUE_CHARACTERS_MAX]))
+
+    # -- string --------------------------------------------------------------------------------------------
+
+    def string(self, update: Update, strings: Rows, value: Any, param_id: int) -> None:
+        if value.__class__ is str and (folded := fold(value)):
+            strings.add((param_id, folded[:VALUE_CHARACTERS_MAX]))
+            update((self.hasher.exact(param_id, value),))
+
+    def human_name(self, update: Update, strings: Rows, value: Any, param_id: int) -> None:
+        """Every part, and the whole name in both orders: people type "Nguyễn Văn An" into one box."""
+        if value.__class__ is not dict:
+            return
+        self._parts(update, strings, value, _NAME_PARTS, param_id)
+        given = _texts(value.get("given"))
+        family = value.get("family")
+        if isinstance(family, str) and given:
+            for whole in (" ".join([family, *given]), " ".join([*given, family])):
+                strings.add((param_id, fold(whole)[:VALUE_CHARACTERS_MAX]))
+
+    def address(self, update: Update, strings: Rows, value: Any, param_id: int) -> None:
+        if value.__class__ is dict:
+            self._parts(update, strings, value, _ADDRESS_PARTS, param_id)
+
+    def _parts(
+        self, update: Update, strings: Rows, value: dict[str, Any], names: tuple[str, ...], param_id: int
+    ) -> None:
+        for name in names:
+            if name in value:
+                for text in _texts(value[name]):
+                    self.string(update, strings, text, param_id)
+
+    # -- date ----------------------------------------------------------------------------------------------
+
+    def date(self, value: Any) -> Range | None:
+        return date_range(value) if value.__class__ is str else None
+
+    def period(self, value: Any) -> Range | None:
+        return period_range(value.get("start"), value.get("end")) if value.__class__ is dict else None
+
+    def timing(self, value: Any) -> Range | None:
+        """The outer limits of all that is scheduled (R4 3.1.1.4.7)."""
+        if value.__class__ is not dict:
+            return None
+        ranges = [found for text in _texts(value.get("event")) if (found := date_range(text))]
+        repeat = value.get("repeat")
+        if repeat.__class__ is dict and (bounds := self.period(repeat.get("boundsPeriod"))):
+            ranges.append(bounds)
+        return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+
+    # -- number and quantity -------------------------------------------------------------------------------
+
+    def number(self, numbers: Rows, value: Any, param_id: int) -> None:
+        if (found := _number(value)) is not None:
+            numbers.add((param_id, found, 0, 0))
+
+    def quantity(self, numbers: Rows, value: Any, param_id: int) -> None:
+        if value.__class__ is not dict or (number := _number(value.get("value"))) is None:
+            return
+        code, unit = value.get("code"), value.get("unit")
+        numbers.add((param_id, number, *self.unit_hashes(value.get("system"), code or unit)))
+        if code and unit and unit != code:
+            numbers.add((param_id, number, self.unit_hashes(None, unit)[0], 0))
+
+    def money(self, numbers: Rows, value: Any, param_id: int) -> None:
+        if value.__class__ is dict and (number := _number(value.get("value"))) is not None:
+            numbers.add((param_id, number, *self.unit_hashes("urn:iso:std:iso:4217", value.get("currency"))))
+
+    def range(self, numbers: Rows, value: Any, param_id: int) -> None:
+        """Both ends; a search meets a Range where it meets one of them."""
+        if value.__class__ is dict:
+            self.quantity(numbers, value.get("low"), param_id)
+            self.quantity(numbers, value.get("high"), param_id)
+
+    def unit_hashes(self, system: object, code: object) -> tuple[int, int]:
+        """(hash of the unit, hash of its system); 0 where absent."""
+        key = (system, code)
+        try:
+            return self._units[key]
+        except (KeyError, TypeError):
+            made = (
+                self.hasher.unit(None, code) if isinstance(code, str) and code else 0,
+                self.hasher.unit(system, "") if isinstance(system, str) and system else 0,
+            )
+            if isinstance(code, str) and len(self._units) < CACHE_MAX and (system is None or isinstance(system, str)):
+                self._units[key] = made
+            return made
+
+    # -- composite -----------------------------------------------------------------------------------------
+
+    def forms(self, value: Any, type_name: str) -> list[str]:
+        """Text forms of a token or reference component (hashing.code_form, token_form)."""
+        if type_name == "CodeableConcept" and value.__class__ is dict:
+            codings = value.get("coding")
+            return [form for coding in (codings if codings.__class__ is list else ()) for form in _coding_forms(coding)]
+        if type_name == "Coding":
+            return _coding_forms(value)
+        if type_name == "Reference" and value.__class__ is dict:
+            text = value.get("reference")
+            target = self.target(text) if isinstance(text, str) else None
+            return [f"r{target}"] if target is not None else []
+        if value is True or value is False:
+            return [code_form("true" if value else "false")]
+        return [code_form(value)] if isinstance(value, str) and value else []
+
+    def pairs(self, update: Update, firsts: list[str], seconds: list[str], param_id: int) -> None:
+        update([self.hasher.pair(param_id, first, second) for first in firsts for second in seconds])
+
+    def measured(self, numbers: Rows, firsts: list[str], rows: Rows, param_id: int) -> None:
+        """A token with a quantity: the unit column holds the unit, with and without system; the other the token."""
+        for _, number, code, system in rows:
+            for first in firsts:
+                token = self.hasher.unit(None, first)
+                numbers.add((param_id, number, code, token))
+                if code and system:
+                    numbers.add((param_id, number, code ^ system, token))
+
+
+def _coding_forms(value: Any) -> list[str]:
+    if value.__class__ is not dict or not isinstance(code := value.get("code"), str):
+        return []
+    system = value.get("system")
+    return [code_form(code), token_form(system if isinstance(system, str) else None, code)]
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str)]
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if number - number == 0 else None  # not NaN, not infinite
