@@ -1,0 +1,229 @@
+"""Work that must get done → rows of job and job_chunk, claimed by one worker at a time. The queue is here.
+
+States   job     queued → running → done | failed | cancelled
+         chunk   queued → running → done | failed | cancelled
+Claim    FOR UPDATE SKIP LOCKED, with a lease: a worker that neither finishes nor renews within it is taken for dead.
+Fence    a claim is known by its attempt number; one that was taken over can no longer finish, fail or renew
+Retry    each failure waits twice as long; after job_chunk_attempts_max the chunk is failed with its cause
+Why      a broker may lose a message, a worker may die: the row stays, so both cost time and never work
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from ehr import limits
+from ehr.ids import new_id
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
+
+    from ehr.database.engine import Database
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+
+BACKOFF_FIRST_S: Final = 2.0
+BACKOFF_MAX_S: Final = 600.0
+ERROR_CHARS_MAX: Final = 2_000
+
+_ADD_JOB: Final = "insert into job (id, kind, params, owner) values ($1, $2, $3, $4)"
+_ADD_CHUNKS: Final = """
+insert into job_chunk (job_id, number, params)
+select $1, n, p from unnest($2::integer[], $3::jsonb[]) as given (n, p)
+"""
+# A chunk of a cancelled job is never claimed; of two claimable ones the older job's comes first.
+_CLAIM: Final = """
+with next as (
+    select c.job_id, c.number from job_chunk c join job j on j.id = c.job_id
+    where j.kind = any($1::text[]) and j.state in ('queued', 'running') and ($2::text is null or c.job_id = $2)
+      and (c.state = 'queued' and c.due <= now() or c.state = 'running' and c.lease_until < now())
+    order by c.due, c.job_id, c.number limit 1 for update of c skip locked
+)
+update job_chunk c set state = 'running', attempts = c.attempts + 1, lease_until = now() + $3 * interval '1 second'
+from next, job j where c.job_id = next.job_id and c.number = next.number and j.id = c.job_id
+returning c.job_id, c.number, j.kind, j.owner, j.params as job_params, c.params, c.attempts
+"""
+_START_JOB: Final = "update job set state = 'running' where id = $1 and state = 'queued'"
+_RENEW: Final = """
+update job_chunk set lease_until = now() + $4 * interval '1 second'
+where job_id = $1 and number = $2 and attempts = $3 and state = 'running' returning 1
+"""
+_LOCK_JOB: Final = "select 1 from job where id = $1 for update"
+_FINISH: Final = """
+update job_chunk set state = 'done', result = $4, lease_until = null, error = null
+where job_id = $1 and number = $2 and attempts = $3 and state = 'running' returning 1
+"""
+_FAIL: Final = """
+update job_chunk set state = case when attempts >= $5 or not $8 then 'failed' else 'queued' end, lease_until = null,
+    error = $4, due = now() + least($6 * 2 ^ (attempts - 1), $7) * interval '1 second'
+where job_id = $1 and number = $2 and attempts = $3 and state = 'running' returning state
+"""
+_CLOSE_JOB: Final = """
+update job set finished = now(),
+    state = case when exists (select 1 from job_chunk where job_id = $1 and state = 'failed')
+            then 'failed' else 'done' end
+where id = $1 and state in ('queued', 'running')
+  and not exists (select 1 from job_chunk where job_id = $1 and state in ('queued', 'running'))
+returning state
+"""
+_GIVE_UP: Final = """
+update job_chunk set state = 'failed', error = coalesce(error, 'the worker was lost, every time'), lease_until = null
+where state = 'running' and lease_until < now() and attempts >= $1 returning job_id
+"""
+_CLAIMABLE: Final = """
+select count(*) from (
+    select 1 from job_chunk c join job j on j.id = c.job_id
+    where j.state in ('queued', 'running')
+      and (c.state = 'queued' and c.due <= now() or c.state = 'running' and c.lease_until < now()) limit $1
+) as found
+"""
+_CANCEL: Final = """
+with ended as (
+    update job set state = 'cancelled', finished = now() where id = $1 and state in ('queued', 'running') returning id
+)
+update job_chunk set state = 'cancelled', lease_until = null
+where job_id in (select id from ended) and state in ('queued', 'running') returning 1
+"""
+_PROGRESS: Final = """
+select j.id, j.kind, j.state, j.params, j.created, j.finished,
+       count(c.number) as total,
+       count(*) filter (where c.state = 'done') as done,
+       count(*) filter (where c.state = 'failed') as failed,
+       array_agg(c.result order by c.number) filter (where c.result is not null) as results,
+       array_agg(c.error order by c.number) filter (where c.state = 'failed') as errors
+from job j left join job_chunk c on c.job_id = j.id where j.id = $1 group by j.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One claimed unit of work; attempt is the fence."""
+
+    job_id: str
+    number: int
+    kind: str
+    owner: str
+    job_params: Mapping[str, Any]
+    params: Mapping[str, Any]
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is."""
+
+    id: str
+    kind: str
+    state: str
+    params: Mapping[str, Any]
+    total: int
+    done: int
+    failed: int
+    results: Sequence[Mapping[str, Any]]
+    errors: Sequence[str]
+
+    @property
+    def over(self) -> bool:
+        return self.state in ("done", "failed", "cancelled")
+
+
+async def add(
+    connection: "Connection", kind: str, params: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]], *, owner: str
+) -> str:
+    """Enqueue inside the caller's transaction; returns the job's id."""
+    assert chunks, "a job without chunks would never end"
+    job_id = new_id()
+    await connection.execute(_ADD_JOB, job_id, kind, json.dumps(params), owner)
+    await connection.execute(_ADD_CHUNKS, job_id, list(range(len(chunks))), [json.dumps(one) for one in chunks])
+    return job_id
+
+
+class Queue:
+    """The queue of one database."""
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+
+    async def enqueue(
+        self, kind: str, params: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]], *, owner: str = "system"
+    ) -> str:
+        async with self._database.acquire() as connection, connection.transaction():
+            return await add(connection, kind, params, chunks, owner=owner)
+
+    async def claim(
+        self, kinds: Sequence[str], *, job_id: str | None = None, lease_s: float = limits.job_lease_s
+    ) -> Chunk | None:
+        """The next chunk that is due, or None."""
+        async with self._database.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(_CLAIM, list(kinds), job_id, lease_s)
+            if row is None:
+                return None
+            await connection.execute(_START_JOB, row["job_id"])
+        return Chunk(
+            row["job_id"],
+            row["number"],
+            row["kind"],
+            row["owner"],
+            json.loads(row["job_params"]),
+            json.loads(row["params"]),
+            row["attempts"],
+        )
+
+    async def renew(self, chunk: Chunk, *, lease_s: float = limits.job_lease_s) -> bool:
+        """Keep the claim; False when it was lost, and the worker must stop."""
+        async with self._database.acquire() as connection:
+            kept = await connection.fetchval(_RENEW, chunk.job_id, chunk.number, chunk.attempt, lease_s)
+        return kept is not None
+
+    async def finish(self, chunk: Chunk, result: Mapping[str, Any]) -> bool:
+        """Record the result; False when the claim was lost, and another worker's result counts."""
+        async with self._database.acquire() as connection, connection.transaction():
+            await connection.execute(_LOCK_JOB, chunk.job_id)
+            args = (chunk.job_id, chunk.number, chunk.attempt, json.dumps(result))
+            finished = await connection.fetchval(_FINISH, *args)
+            await connection.execute(_CLOSE_JOB, chunk.job_id)
+        return finished is not None
+
+    async def fail(self, chunk: Chunk, error: str, *, again: bool = True) -> str | None:
+        """Put it back to wait, or fail it for good; the chunk's new state, None when the claim was lost."""
+        async with self._database.acquire() as connection, connection.transaction():
+            await connection.execute(_LOCK_JOB, chunk.job_id)
+            state: str | None = await connection.fetchval(
+                _FAIL,
+                chunk.job_id,
+                chunk.number,
+                chunk.attempt,
+                error[:ERROR_CHARS_MAX],
+                limits.job_chunk_attempts_max,
+                BACKOFF_FIRST_S,
+                BACKOFF_MAX_S,
+                again,
+            )
+            await connection.execute(_CLOSE_JOB, chunk.job_id)
+        return state
+
+    async def cancel(self, job_id: str) -> None:
+        async with self._database.acquire() as connection:
+            await connection.execute(_CANCEL, job_id)
+
+    async def sweep(self, count_max: int) -> int:
+        """Give up chunks that killed every worker; how many chunks (up to count_max) wait for a worker now."""
+        async with self._database.acquire() as connection, connection.transaction():
+            lost = await connection.fetch(_GIVE_UP, limits.job_chunk_attempts_max)
+            for job_id in {row["job_id"] for row in lost}:
+                await connection.execute(_LOCK_JOB, job_id)
+                await connection.execute(_CLOSE_JOB, job_id)
+            waiting: int = await connection.fetchval(_CLAIMABLE, count_max)
+        return waiting
+
+    async def progress(self, job_id: str) -> Progress | None:
+        async with self._database.acquire() as connection:
+            row = await connection.fetchrow(_PROGRESS, job_id)
+        if row is None:
+            return None
+        results = [json.loads(one) for one in row["results"] or ()]
+        params = json.loads(row["params"])
+        counts = (row["total"], row["done"], row["failed"])
+        return Progress(row["id"], row["kind"], row["state"], params, *counts, results, row["errors"] or ())

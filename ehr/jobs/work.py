@@ -1,0 +1,83 @@
+"""Claimed chunks → the handler of their kind, with the lease kept while it works.
+
+Errors:  an EhrError's text is safe to keep; of anything else only its class and where it was raised are kept.
+         Refused means that trying again will not help; everything else is tried again
+Why:     any exception is caught here: this is the worker's edge, and an uncaught one would only lose its cause
+"""
+
+import asyncio
+import contextlib
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from ehr import limits
+from ehr.clock import Clock
+from ehr.errors import EhrError, Refused
+from ehr.jobs.queue import Chunk, Queue
+
+Handler = Callable[[Chunk], Awaitable[Mapping[str, Any]]]
+
+TURN_S: Final = 5.0
+"""A worker goes on claiming for so long, then lets other tasks have their turn."""
+
+log = structlog.get_logger()
+
+
+async def work(
+    queue: Queue,
+    handlers: Mapping[str, Handler],
+    clock: Clock,
+    *,
+    turn_s: float = TURN_S,
+    lease_s: float = limits.job_lease_s,
+) -> bool:
+    """Run chunks until none is due (False) or the turn is over (True: there may be more)."""
+    ends_s = clock.monotonic_s() + turn_s
+    while clock.monotonic_s() < ends_s:
+        chunk = await queue.claim(list(handlers), lease_s=lease_s)
+        if chunk is None:
+            return False
+        await run_chunk(queue, handlers[chunk.kind], chunk, lease_s=lease_s)
+    return True
+
+
+async def run_chunk(queue: Queue, handler: Handler, chunk: Chunk, *, lease_s: float = limits.job_lease_s) -> None:
+    """One claimed chunk to its end, whatever that is."""
+    keeping = asyncio.create_task(_keep_lease(queue, chunk, lease_s, asyncio.current_task()))
+    named = {"job_id": chunk.job_id, "chunk": chunk.number, "kind": chunk.kind}
+    try:
+        result = await handler(chunk)
+    except asyncio.CancelledError:
+        if not keeping.done():
+            raise
+        log.warning("chunk lost its lease", **named)
+    except Exception as error:
+        state = await queue.fail(chunk, cause(error), again=not isinstance(error, Refused))
+        log.warning("chunk failed", **named, state=state, exc_info=True)
+    else:
+        await queue.finish(chunk, result)
+    finally:
+        keeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeping
+
+
+async def _keep_lease(queue: Queue, chunk: Chunk, lease_s: float, worker: "asyncio.Task[Any] | None") -> None:
+    """Renew until cancelled; when the claim is lost, stop the worker: its result would not count."""
+    while True:
+        await asyncio.sleep(lease_s / 3)
+        if not await queue.renew(chunk, lease_s=lease_s):
+            assert worker is not None, "a chunk is run by a task"
+            worker.cancel()
+            return
+
+
+def cause(error: Exception) -> str:
+    """What may be kept of an error: never the text of a library's exception, which may quote data."""
+    if isinstance(error, EhrError):
+        return f"{type(error).__name__}: {error}"
+    places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
+    return f"{type(error).__name__} at {' > '.join(places)}"

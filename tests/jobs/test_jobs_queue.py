@@ -1,0 +1,123 @@
+"""The jobs table: claims are exclusive, fenced and leased; failures wait longer each time; jobs end."""
+
+import asyncio
+
+from ehr import limits
+from ehr.database.engine import Database
+from ehr.errors import Invalid
+from ehr.jobs.queue import Chunk, Queue
+from ehr.jobs.work import cause, run_chunk
+
+
+async def test_every_chunk_is_claimed_by_exactly_one_worker(database: Database) -> None:
+    queue = Queue(database)
+    job_id = await queue.enqueue("count", {"of": "test"}, [{"n": n} for n in range(40)])
+    claimed: list[int] = []
+
+    async def worker() -> None:
+        while (chunk := await queue.claim(["count"])) is not None:
+            claimed.append(chunk.params["n"])
+            assert await queue.finish(chunk, {"n": chunk.params["n"]})
+
+    await asyncio.gather(*(worker() for _ in range(8)))
+    assert sorted(claimed) == list(range(40))
+    progress = await queue.progress(job_id)
+    assert progress is not None
+    assert (progress.state, progress.done, progress.total) == ("done", 40, 40)
+    assert [one["n"] for one in progress.results] == list(range(40))
+
+
+async def test_only_own_kinds_are_claimed(database: Database) -> None:
+    queue = Queue(database)
+    await queue.enqueue("count", {}, [{}])
+    assert await queue.claim(["export"]) is None
+    assert await queue.claim(["export", "count"]) is not None
+
+
+async def test_a_lease_that_ran_out_is_taken_over_and_the_first_worker_is_fenced_off(database: Database) -> None:
+    queue = Queue(database)
+    job_id = await queue.enqueue("count", {}, [{}])
+    first = await queue.claim(["count"], lease_s=0.05)
+    assert first is not None
+    assert await queue.claim(["count"]) is None
+    await asyncio.sleep(0.1)
+    second = await queue.claim(["count"])
+    assert second is not None
+    assert second.attempt == 2
+    assert not await queue.finish(first, {"by": "first"})
+    assert not await queue.renew(first)
+    assert await queue.fail(first, "late") is None
+    assert await queue.finish(second, {"by": "second"})
+    progress = await queue.progress(job_id)
+    assert progress is not None
+    assert progress.results == [{"by": "second"}]
+
+
+async def test_a_failure_waits_and_the_last_one_fails_the_job(database: Database) -> None:
+    queue = Queue(database)
+    job_id = await queue.enqueue("count", {}, [{}, {}])
+    for attempt in range(1, limits.job_chunk_attempts_max + 1):
+        chunk = await _claim_number(queue, database, job_id, 0)
+        assert chunk.attempt == attempt
+        state = await queue.fail(chunk, "no disk")
+        assert state == ("failed" if attempt == limits.job_chunk_attempts_max else "queued")
+    other = await queue.claim(["count"])
+    assert other is not None
+    await queue.finish(other, {})
+    progress = await queue.progress(job_id)
+    assert progress is not None
+    assert (progress.state, progress.done, progress.failed) == ("failed", 1, 1)
+    assert progress.errors == ["no disk"]
+
+
+async def _claim_number(queue: Queue, database: Database, job_id: str, number: int) -> Chunk:
+    """Claim one chunk now, whatever it waits for; the others stay in the future."""
+    async with database.acquire() as connection:
+        await connection.execute(
+            "update job_chunk set due = case when number = $2 then now() else 'infinity' end where job_id = $1",
+            job_id,
+            number,
+        )
+    chunk = await queue.claim(["count"])
+    assert chunk is not None
+    async with database.acquire() as connection:
+        await connection.execute("update job_chunk set due = now() where job_id = $1 and number <> $2", job_id, number)
+    return chunk
+
+
+async def test_a_chunk_that_kills_every_worker_is_given_up(database: Database) -> None:
+    queue = Queue(database)
+    job_id = await queue.enqueue("count", {}, [{}])
+    for _ in range(limits.job_chunk_attempts_max):
+        assert await queue.sweep(8) == 1
+        assert await queue.claim(["count"], lease_s=0) is not None
+    assert await queue.sweep(8) == 0
+    progress = await queue.progress(job_id)
+    assert progress is not None
+    assert progress.state == "failed"
+
+
+async def test_cancelled_work_is_not_claimed(database: Database) -> None:
+    queue = Queue(database)
+    job_id = await queue.enqueue("count", {}, [{}, {}])
+    await queue.cancel(job_id)
+    assert await queue.claim(["count"]) is None
+    progress = await queue.progress(job_id)
+    assert progress is not None
+    assert (progress.state, progress.over) == ("cancelled", True)
+
+
+async def test_a_refusal_is_not_tried_again_and_keeps_no_foreign_text(database: Database) -> None:
+    queue = Queue(database)
+    job_id = await queue.enqueue("count", {}, [{}])
+    chunk = await queue.claim(["count"])
+    assert chunk is not None
+
+    async def refuse(_: Chunk) -> dict[str, object]:
+        raise Invalid("the file has no lines")
+
+    await run_chunk(queue, refuse, chunk)
+    progress = await queue.progress(job_id)
+    assert progress is not None
+    assert progress.errors == ["Invalid: the file has no lines"]
+    assert "Nguyễn" not in cause(ValueError("could not read Nguyễn Văn An"))
