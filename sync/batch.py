@@ -1,0 +1,241 @@
+"""Dossiers that wait → a sealed file per facility → the gateway: open → sealed → sent.
+
+State    open      dossiers were assigned to it; nothing is written yet
+         sealed    its bytes and their SHA-256 are stored and never change; a resend is byte for byte the same
+         sent      the gateway has it and gave a transaction number; a Claim stands in the record for each dossier
+         answered, reconciled   see sync.answers and sync.reconcile
+Each step is one transaction that first locks the batch and looks at its state: a crash at any point resumes, and
+two workers do a step once. A crash between the gateway's answer and our note of it sends the same bytes again;
+the insurer replaces by MA_LK.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+import zstandard
+from lxml import etree
+
+from ehr import limits
+from ehr.store import gate
+from ehr.store.record import Record
+from ehr.store.unit_of_work import UnitOfWork
+from sync.claim import Parties, claim, today
+from sync.compose import compose
+from sync.dossier import Dossier, Withheld
+from sync.extract import CALLER
+from sync.gateway import Gateway, Taken
+from sync.opened import opened
+from sync.read import claimant_of, episode_of
+from sync.render import envelope, hoso, hoso_sha256
+
+DOSSIERS_MAX: Final = 50
+"""Dossiers of one file: sealing it stays well under a statement's and a transaction's time."""
+
+BYTES_MAX: Final = limits.claim_xml_bytes_max // 2
+"""Bytes of the dossiers of one file; what does not fit waits for the next."""
+
+_COMPRESSOR_LEVEL: Final = 3
+_WAITING: Final = """
+SELECT id, facility_id FROM sync_dossier WHERE state = 'pending' AND batch_id IS NULL
+ORDER BY facility_id, id LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+_OPEN: Final = "INSERT INTO sync_batch (facility_id) VALUES ($1) RETURNING id"
+_ASSIGN: Final = "UPDATE sync_dossier SET state = 'batched', batch_id = $2 WHERE id = ANY($1::bigint[])"
+_RELEASE: Final = "UPDATE sync_dossier SET state = 'pending', batch_id = NULL WHERE id = ANY($1::bigint[])"
+_LOCK: Final = """
+SELECT b.id, b.facility_id, b.state, b.body, b.sha256, f.code, f.organization_id
+FROM sync_batch b JOIN facility f ON f.id = b.facility_id WHERE b.id = $1 FOR UPDATE OF b
+"""
+_LOOK: Final = _LOCK.replace(" FOR UPDATE OF b", "")
+_DOSSIERS: Final = """
+SELECT id, ma_lk, encounter_id, attempt FROM sync_dossier WHERE batch_id = $1 ORDER BY ma_lk, id
+"""
+_SENT_BEFORE: Final = """
+SELECT hoso_sha256, claim_id FROM sync_dossier
+WHERE facility_id = $1 AND ma_lk = $2 AND attempt < $3 AND hoso_sha256 IS NOT NULL ORDER BY attempt DESC LIMIT 1
+"""
+_WITHHOLD: Final = """
+UPDATE sync_dossier SET state = 'withheld', batch_id = NULL, error_code = $2, error_text = $3, t_tongchi_bv = $4,
+  t_bhtt = 0 WHERE id = $1
+"""
+_PRICE: Final = """
+UPDATE sync_dossier SET encounter_version = $2, t_tongchi_bv = $3, t_bhtt = $4, hoso_sha256 = $5 WHERE id = $1
+"""
+_DROP: Final = "DELETE FROM sync_dossier WHERE id = $1"
+_DROP_BATCH: Final = "DELETE FROM sync_batch WHERE id = $1"
+_SEAL: Final = """
+UPDATE sync_batch SET state = 'sealed', sealed = $2, sha256 = $3, body = $4, dossier_count = $5, t_bhtt = $6
+WHERE id = $1
+"""
+_SENT: Final = """
+UPDATE sync_batch SET state = 'sent', sent = $2, ma_giao_dich = $3, attempts = attempts + 1 WHERE id = $1
+"""
+_TRIED: Final = "UPDATE sync_batch SET attempts = attempts + 1 WHERE id = $1 AND state = 'sealed'"
+_CLAIMED: Final = "UPDATE sync_dossier SET claim_id = $2 WHERE id = $1"
+
+
+class Tampered(Exception):
+    """A sealed body is not what its hash says: a fault of storage or of us, never to be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A batch as it will travel."""
+
+    id: int
+    facility_id: int
+    facility_code: str
+    body: bytes
+
+
+async def open_batches(record: Record) -> list[int]:
+    """Assign dossiers that wait to new batches, each of one facility; the batches' ids."""
+
+    async def work(uow: UnitOfWork) -> list[int]:
+        rows = await uow.connection.fetch(_WAITING, DOSSIERS_MAX * 20)
+        batches: list[int] = []
+        of: dict[int, list[int]] = {}
+        for row in rows:
+            of.setdefault(row["facility_id"], []).append(row["id"])
+        for facility_id, ids in of.items():
+            for first in range(0, len(ids), DOSSIERS_MAX):
+                batch_id = await uow.connection.fetchval(_OPEN, facility_id)
+                await uow.connection.execute(_ASSIGN, ids[first : first + DOSSIERS_MAX], batch_id)
+                batches.append(batch_id)
+        return batches
+
+    return await record.run(CALLER, work)
+
+
+async def seal(record: Record, batch_id: int) -> bool:
+    """Write the file of an open batch. False where it was not open, or nothing was left to send and it is gone."""
+
+    async def work(uow: UnitOfWork) -> bool:
+        batch = await uow.connection.fetchrow(_LOCK, batch_id)
+        if batch is None or batch["state"] != "open":
+            return False
+        chosen, shards = await _compose_all(uow, batch)
+        if not chosen:
+            await uow.connection.execute(_DROP_BATCH, batch_id)
+            return False
+        body = envelope(batch["code"], today(uow.now), [element for _, element in chosen])
+        claimed = sum((dossier.totals.bhtt for dossier, _ in chosen), Decimal(0))
+        await uow.connection.execute(
+            _SEAL,
+            batch_id,
+            uow.now,
+            hashlib.sha256(body).digest(),
+            zstandard.ZstdCompressor(level=_COMPRESSOR_LEVEL).compress(body),
+            len(chosen),
+            claimed,
+        )
+        await uow.audit.execute("claim-to-insurer", shards=shards, detail={"batch": batch_id, "tables": "XML1-XML5"})
+        return True
+
+    return await record.run(CALLER, work)
+
+
+async def _compose_all(uow: UnitOfWork, batch: Any) -> tuple[list[tuple[Dossier, etree._Element]], list[int]]:
+    """Compose every dossier of the batch from the record as it is now; set aside what cannot or need not be sent."""
+    chosen: list[tuple[Dossier, etree._Element]] = []
+    shards: list[int] = []
+    size = 0
+    for row in await uow.connection.fetch(_DOSSIERS, batch["id"]):
+        found = await episode_of(uow, row["encounter_id"])
+        if found is None:
+            await uow.connection.execute(
+                _WITHHOLD, row["id"], "not-found", "the encounter is no finished, insured episode any more", Decimal(0)
+            )
+            continue
+        composed = compose(found.episode)
+        if isinstance(composed, Withheld):
+            await _withhold(uow, row["id"], composed)
+            continue
+        element = hoso(composed)
+        sha256 = hoso_sha256(element)
+        before = await uow.connection.fetchrow(_SENT_BEFORE, batch["facility_id"], row["ma_lk"], row["attempt"])
+        if before is not None and before["hoso_sha256"] == sha256:
+            await uow.connection.execute(_DROP, row["id"])
+            continue
+        weight = sum(len(text) for text in element.itertext())
+        if chosen and size + weight > BYTES_MAX:
+            await uow.connection.execute(_RELEASE, [row["id"]])
+            continue
+        size += weight
+        totals = composed.totals
+        await uow.connection.execute(_PRICE, row["id"], composed.encounter_version, totals.bv, totals.bhtt, sha256)
+        chosen.append((composed, element))
+        shards.append(found.shard)
+    return chosen, shards
+
+
+async def _withhold(uow: UnitOfWork, dossier_id: int, withheld: Withheld) -> None:
+    text = "; ".join(f"{issue.at}: {issue.text}" if issue.at else issue.text for issue in withheld.issues)
+    await uow.connection.execute(_WITHHOLD, dossier_id, withheld.issues[0].code, text, withheld.t_tongchi_bv)
+
+
+async def sealed(record: Record, batch_id: int) -> Sealed | None:
+    """A sealed batch that was not sent yet, its bytes checked against their hash."""
+    async with record.reading(CALLER) as uow:
+        row = await uow.connection.fetchrow(_LOOK, batch_id)
+    if row is None or row["state"] != "sealed":
+        return None
+    body = unpacked(row["body"], row["sha256"])
+    return Sealed(row["id"], row["facility_id"], row["code"], body)
+
+
+def unpacked(frame: bytes, sha256: bytes) -> bytes:
+    """The bytes of a sealed file; Tampered where they are not the sealed ones."""
+    body = zstandard.ZstdDecompressor().decompress(frame)
+    if hashlib.sha256(body).digest() != sha256:
+        raise Tampered("a sealed file differs from its hash")
+    return body
+
+
+async def send(record: Record, gateway: Gateway, batch_id: int) -> Taken | None:
+    """Send a sealed batch and note that it was; None where it was not sealed (any more).
+
+    Raises what the gateway raises; the batch stays sealed and the try is counted.
+    """
+    batch = await sealed(record, batch_id)
+    if batch is None:
+        return None
+    try:
+        taken = await gateway.send(batch.facility_code, batch.body)
+    except Exception:
+        await record.run(CALLER, lambda uow: uow.connection.execute(_TRIED, batch_id))
+        raise
+    await note_sent(record, batch_id, taken)
+    return taken
+
+
+async def note_sent(record: Record, batch_id: int, taken: Taken) -> None:
+    """The gateway has the batch: state sent, and one Claim a dossier, in one transaction."""
+
+    async def work(uow: UnitOfWork) -> None:
+        batch = await uow.connection.fetchrow(_LOCK, batch_id)
+        if batch is None or batch["state"] != "sealed":
+            return
+        await write_claims(uow, batch)
+        await uow.connection.execute(_SENT, batch_id, uow.now, taken.transaction)
+
+    await record.run(CALLER, work)
+
+
+async def write_claims(uow: UnitOfWork, batch: Any) -> None:
+    """A Claim for each dossier of a sealed batch, from its bytes."""
+    contents = {one.ma_lk: one for one in opened(unpacked(batch["body"], batch["sha256"]))}
+    for row in await uow.connection.fetch(_DOSSIERS, batch["id"]):
+        content = contents[row["ma_lk"]]
+        about = await claimant_of(uow, row["encounter_id"], content.summary["MA_THE_BHYT"].split(";")[0])
+        if about is None:
+            continue  # the encounter or the card was deleted after sealing: a Claim could refer to nobody
+        parties = Parties(*about, row["encounter_id"], batch["organization_id"] or "", batch["code"])
+        before = await uow.connection.fetchrow(_SENT_BEFORE, batch["facility_id"], row["ma_lk"], row["attempt"])
+        prior_id = before["claim_id"] if before is not None else None
+        tree = claim(content, parties, attempt=row["attempt"], prior_id=prior_id, created=uow.now)
+        gate.check("Claim", tree)
+        version = await uow.resources.create("Claim", None, tree)
+        await uow.connection.execute(_CLAIMED, row["id"], version.id)

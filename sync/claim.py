@@ -1,0 +1,151 @@
+"""A dossier as it was sent, and what became of it → Claim and ClaimResponse.
+
+Source: FHIR R4 Claim and ClaimResponse; columns as in ehr.fhir.vietnam. Money of a Claim is đồng: total is the whole
+        cost at hospital prices, and the claim columns carry what is asked of the fund (T_BHTT) and the other totals.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from ehr.clock import ICT, instant
+from ehr.fhir.vietnam import (
+    DONG,
+    EPISODE_LINK,
+    FACILITY_CODE,
+    ICD_10,
+    MA_DICH_VU,
+    MA_THUOC,
+    MA_VAT_TU,
+    REJECTION_REASON,
+    columns_extension,
+)
+from sync.dossier import Columns
+from sync.opened import Opened
+
+TRANSACTION_NUMBER: Final = "urn:city-ehr:sid:ma-giao-dich"
+COST_GROUP: Final = "urn:city-ehr:codes:nhom"
+_TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
+_INSTITUTIONAL: Final = {"coding": [{"system": _TERMINOLOGY + "claim-type", "code": "institutional"}]}
+_INSURER: Final = {"display": "Bảo hiểm xã hội Việt Nam"}
+_TOTALS: Final = ("T_THUOC", "T_VTYT", "T_TONGCHI_BV", "T_TONGCHI_BH", "T_BNTT", "T_BNCCT", "T_BHTT", "T_NGUONKHAC")
+
+
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """Whom a claim is about and between, as ids. organization "" where the facility has no resource."""
+
+    patient_id: str
+    coverage_id: str
+    encounter_id: str
+    organization_id: str
+    facility_code: str
+
+    @property
+    def provider(self) -> dict[str, Any]:
+        if self.organization_id:
+            return {"reference": f"Organization/{self.organization_id}"}
+        return {"identifier": {"system": FACILITY_CODE, "value": self.facility_code}}
+
+
+def claim(
+    dossier: Opened, parties: Parties, *, attempt: int, prior_id: str | None, created: datetime
+) -> dict[str, Any]:
+    """The Claim of one dossier as sent. prior_id: the Claim it corrects."""
+    summary = dossier.summary
+    tree: dict[str, Any] = {
+        "resourceType": "Claim",
+        "extension": [columns_extension({name: summary.get(name, "") for name in _TOTALS})],
+        "identifier": [{"system": EPISODE_LINK, "value": f"{dossier.ma_lk}/{attempt}"}],
+        "status": "active",
+        "type": _INSTITUTIONAL,
+        "use": "claim",
+        "patient": {"reference": f"Patient/{parties.patient_id}"},
+        "billablePeriod": {"start": _day(summary["NGAY_VAO"]), "end": _day(summary["NGAY_RA"])},
+        "created": instant(created),
+        "insurer": _INSURER,
+        "provider": parties.provider,
+        "priority": {"coding": [{"system": _TERMINOLOGY + "processpriority", "code": "normal"}]},
+    }
+    if prior_id is not None:
+        tree["related"] = [
+            {
+                "claim": {"reference": f"Claim/{prior_id}"},
+                "relationship": {"coding": [{"system": _TERMINOLOGY + "ex-relatedclaimrelationship", "code": "prior"}]},
+            }
+        ]
+    tree |= {
+        "diagnosis": _diagnoses(summary),
+        "insurance": [
+            {"sequence": 1, "focal": True, "coverage": {"reference": f"Coverage/{parties.coverage_id}"}},
+        ],
+        "item": [
+            _item(number, row, parties)
+            for number, row in enumerate(dossier.tables.get("XML2", []) + dossier.tables.get("XML3", []), start=1)
+        ],
+        "total": _money(summary["T_TONGCHI_BV"]),
+    }
+    return tree
+
+
+def response(
+    claim_tree: dict[str, Any], *, transaction: str, created: datetime, paid: Decimal | None, code: str, text: str
+) -> dict[str, Any]:
+    """The ClaimResponse. paid: what the insurer took over, in đồng; None where it refused, with its code and words."""
+    tree: dict[str, Any] = {
+        "resourceType": "ClaimResponse",
+        "identifier": [{"system": TRANSACTION_NUMBER, "value": transaction}],
+        "status": "active",
+        "type": _INSTITUTIONAL,
+        "use": "claim",
+        "patient": claim_tree["patient"],
+        "created": instant(created),
+        "insurer": _INSURER,
+        "requestor": claim_tree["provider"],
+        "request": {"reference": f"Claim/{claim_tree['id']}"},
+        "outcome": "error" if paid is None else "complete",
+    }
+    if paid is None:
+        tree["disposition"] = text or code
+        tree["error"] = [{"code": {"coding": [{"system": REJECTION_REASON, "code": code}], "text": text or code}}]
+    else:
+        category = {"coding": [{"system": _TERMINOLOGY + "adjudication", "code": "benefit"}]}
+        tree["total"] = [{"category": category, "amount": _money(str(paid))}]
+    return tree
+
+
+def _diagnoses(summary: Columns) -> list[dict[str, Any]]:
+    codes = [summary["MA_BENH_CHINH"], *(code for code in summary.get("MA_BENH_KT", "").split(";") if code)]
+    return [
+        {"sequence": number, "diagnosisCodeableConcept": {"coding": [{"system": ICD_10, "code": code}]}}
+        for number, code in enumerate(codes, start=1)
+    ]
+
+
+def _item(number: int, row: Columns, parties: Parties) -> dict[str, Any]:
+    kinds = ((MA_THUOC, "MA_THUOC", "TEN_THUOC"), (MA_VAT_TU, "MA_VAT_TU", "TEN_VAT_TU"))
+    system, code, name = next((kind for kind in kinds if row.get(kind[1])), (MA_DICH_VU, "MA_DICH_VU", "TEN_DICH_VU"))
+    return {
+        "sequence": number,
+        "category": {"coding": [{"system": COST_GROUP, "code": row["MA_NHOM"]}]},
+        "productOrService": {"coding": [{"system": system, "code": row[code]}], "text": row[name]},
+        "servicedDate": _day(row["NGAY_YL"]),
+        "quantity": {"value": Decimal(row["SO_LUONG"]), "unit": row["DON_VI_TINH"]},
+        "unitPrice": _money(row.get("DON_GIA") or row["DON_GIA_BV"]),
+        "net": _money(row["THANH_TIEN_BV"]),
+        "encounter": [{"reference": f"Encounter/{parties.encounter_id}"}],
+    }
+
+
+def _money(text: str) -> dict[str, Any]:
+    return {"value": Decimal(text), "currency": DONG}
+
+
+def _day(digits: str) -> str:
+    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).isoformat()
+
+
+def today(moment: datetime) -> date:
+    """The day in Viet Nam."""
+    return moment.astimezone(ICT).date()

@@ -1,0 +1,164 @@
+"""The change feed → dossiers that wait to be sent.
+
+In:      changes of the types a claim is made of; the reader's own cursor moves in the same transaction
+Out:     rows of sync_dossier in state pending: one a (facility, MA_LK); a change after sending is a new attempt
+Why:     only which episodes are touched is decided here. Whether they can be sent, and whether anything in them
+         changed at all, is decided when a batch is sealed, from the record as it is then.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ehr.access.policy import Caller
+from ehr.fhir import codec
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.fhir.vietnam import EPISODE_LINK, identifier_of
+from ehr.store.changes import Change, load_cursor, read_changes, save_cursor
+from ehr.store.record import Record
+from ehr.store.unit_of_work import UnitOfWork
+from sync.episode import card_of, reference
+
+READER: Final = "sync"
+CALLER: Final = Caller.system("insurance claim")
+PAGE_MAX: Final = 1_000
+
+_OF_ENCOUNTER: Final = (
+    "ChargeItem",
+    "Observation",
+    "MedicationRequest",
+    "Procedure",
+    "DiagnosticReport",
+    "ClinicalImpression",
+    "Condition",
+)
+_OF_PATIENT: Final = ("Patient", "Coverage")
+TYPES: Final = ("Encounter", *_OF_ENCOUNTER, *_OF_PATIENT)
+
+_ALONE: Final = "SELECT pg_advisory_xact_lock(hashtext('sync.extract'))"
+"""One extractor at a time: the cursor has no row to lock before its first page."""
+
+_BODIES: Final = "SELECT body FROM resource WHERE type_id = $1 AND id = ANY($2::text[])"
+_ENCOUNTERS: Final = """
+SELECT r.id, r.version, r.source, r.shard, r.body FROM resource r
+WHERE r.type_id = $1 AND (r.id = ANY($2::text[]) OR r.shard = ANY($3::bigint[])) AND r.source > 0
+  AND EXISTS (SELECT 1 FROM resource c WHERE c.type_id = $4 AND c.shard = r.shard)
+"""
+_COVERAGES: Final = "SELECT shard, body FROM resource WHERE type_id = $1 AND shard = ANY($2::bigint[])"
+_LAST: Final = """
+SELECT d.id, d.facility_id, d.ma_lk, d.attempt, d.state, b.state AS batch_state
+FROM sync_dossier d JOIN unnest($1::int[], $2::text[]) AS w(facility_id, ma_lk) USING (facility_id, ma_lk)
+LEFT JOIN sync_batch b ON b.id = d.batch_id
+ORDER BY d.facility_id, d.ma_lk, d.attempt FOR UPDATE OF d
+"""
+_INSERT: Final = """
+INSERT INTO sync_dossier (ma_lk, facility_id, encounter_id, encounter_version, attempt) VALUES ($1, $2, $3, $4, $5)
+"""
+_AGAIN: Final = """
+UPDATE sync_dossier SET state = 'pending', encounter_id = $2, encounter_version = $3, error_code = NULL,
+  error_text = NULL WHERE id = $1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """What a page of changes may have altered.
+
+    encounters  ids named by the changes
+    patients    shards whose person or card changed: only what the insurer has not accepted is looked at again
+    erased      shards that lost a resource: everything in them is looked at again
+    """
+
+    encounters: frozenset[str]
+    patients: frozenset[int]
+    erased: frozenset[int]
+
+
+async def extract(record: Record, *, page: int = PAGE_MAX) -> int:
+    """Take one page of the feed; the number of changes read, 0 when there is nothing new."""
+
+    async def work(uow: UnitOfWork) -> int:
+        await uow.connection.execute(_ALONE)
+        position = await load_cursor(uow.connection, READER)
+        changes = await read_changes(uow.connection, position, page, TYPES)
+        if not changes:
+            return 0
+        touched = await _touched(uow, changes)
+        await _register(uow, await _finished(uow, touched))
+        await save_cursor(uow.connection, READER, changes[-1].position)
+        return len(changes)
+
+    return await record.run(CALLER, work)
+
+
+async def _touched(uow: UnitOfWork, changes: Sequence[Change]) -> Touched:
+    encounters = {change.id for change in changes if change.type_name == "Encounter" and change.op != "D"}
+    for type_name in _OF_ENCOUNTER:
+        ids = {change.id for change in changes if change.type_name == type_name and change.op != "D"}
+        if not ids:
+            continue
+        for row in await uow.connection.fetch(_BODIES, TYPE_IDS[type_name], sorted(ids)):
+            tree = _tree(uow, row["body"])
+            of = reference(tree.get("encounter") or tree.get("context"))
+            if of.startswith("Encounter/"):
+                encounters.add(of.removeprefix("Encounter/"))
+    return Touched(
+        frozenset(encounters),
+        frozenset(change.shard for change in changes if change.type_name in _OF_PATIENT),
+        frozenset(change.shard for change in changes if change.op == "D"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished, insured encounter. named: a change named it, not only its patient."""
+
+    id: str
+    version: int
+    facility_id: int
+    ma_lk: str
+    named: bool
+
+
+async def _finished(uow: UnitOfWork, touched: Touched) -> list[Finished]:
+    shards = sorted(touched.patients | touched.erased)
+    rows = await uow.connection.fetch(
+        _ENCOUNTERS, TYPE_IDS["Encounter"], sorted(touched.encounters), shards, TYPE_IDS["Coverage"]
+    )
+    insured = await _insured(uow, {row["shard"] for row in rows})
+    found: list[Finished] = []
+    for row in rows:
+        if row["shard"] not in insured:
+            continue
+        tree = _tree(uow, row["body"])
+        ma_lk = identifier_of(tree, EPISODE_LINK)
+        if tree.get("status") == "finished" and ma_lk:
+            named = row["id"] in touched.encounters or row["shard"] in touched.erased
+            found.append(Finished(row["id"], row["version"], row["source"], ma_lk, named))
+    return found
+
+
+async def _insured(uow: UnitOfWork, shards: Iterable[int]) -> set[int]:
+    """The shards whose patient has a BHYT card."""
+    rows = await uow.connection.fetch(_COVERAGES, TYPE_IDS["Coverage"], sorted(shards))
+    return {row["shard"] for row in rows if card_of(_tree(uow, row["body"]))}
+
+
+async def _register(uow: UnitOfWork, found: Sequence[Finished]) -> None:
+    """Make each wait to be sent, unless it waits already or nothing that was accepted is touched."""
+    rows = await uow.connection.fetch(_LAST, [one.facility_id for one in found], [one.ma_lk for one in found])
+    last = {(row["facility_id"], row["ma_lk"]): row for row in rows}
+    for one in {(one.facility_id, one.ma_lk): one for one in found}.values():
+        row = last.get((one.facility_id, one.ma_lk))
+        if row is None:
+            await uow.connection.execute(_INSERT, one.ma_lk, one.facility_id, one.id, one.version, 1)
+        elif row["state"] in {"pending", "withheld"}:
+            await uow.connection.execute(_AGAIN, row["id"], one.id, one.version)
+        elif row["state"] == "batched" and row["batch_state"] == "open":
+            continue  # it is read anew when the batch is sealed
+        elif one.named or row["state"] == "rejected":
+            await uow.connection.execute(_INSERT, one.ma_lk, one.facility_id, one.id, one.version, row["attempt"] + 1)
+
+
+def _tree(uow: UnitOfWork, frame: bytes) -> dict[str, Any]:
+    return codec.loads(uow.record.bodies.decompress(frame))

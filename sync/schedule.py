@@ -1,0 +1,148 @@
+"""One round of the insurance synchronisation: extract, batch, seal, send, ask for answers, reconcile.
+
+In:      the record, settings, a clock; `ehr sync run` and the Celery task call run_sync again and again
+Out:     Round: what was done and what stands in the way
+Bounds:  pages of the feed, batches sent and asked for are limited a round; whatever is left is next round's work
+Order:   files of one facility are sent in the order they were sealed, because a later file replaces an earlier one:
+         when one cannot be sent, the facility's later ones wait
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+
+from ehr.clock import Clock
+from ehr.errors import EhrError
+from ehr.settings import Settings
+from ehr.store.record import Record
+from sync import accounts, answers, batch
+from sync.extract import CALLER, extract
+from sync.gateway import Gateway, GatewayRefused
+from sync.reconcile import reconcile
+
+PAGES_MAX: Final = 20
+BATCHES_MAX: Final = 200
+FACILITIES_AT_ONCE: Final = 4
+_ACCOUNT_REFUSED: Final = frozenset({"401", "403", "501"})
+"""The file is not at fault: an operator must look at the account."""
+
+_OPEN: Final = "SELECT id FROM sync_batch WHERE state = 'open' ORDER BY id LIMIT $1"
+_SEALED: Final = """
+SELECT b.id, f.code FROM sync_batch b JOIN facility f ON f.id = b.facility_id
+WHERE b.state = 'sealed' ORDER BY b.id LIMIT $1
+"""
+_SENT: Final = """
+SELECT b.id, b.facility_id, b.ma_giao_dich, f.code FROM sync_batch b JOIN facility f ON f.id = b.facility_id
+WHERE b.state = 'sent' ORDER BY b.answered NULLS FIRST, b.id LIMIT $1
+"""
+
+
+@dataclass(slots=True)
+class Round:
+    """What one call of run_sync did. problems holds no patient data: facility codes, batch numbers, gateway words."""
+
+    changes: int = 0
+    batches: int = 0
+    sealed: int = 0
+    sent: int = 0
+    refused: int = 0
+    answered: int = 0
+    quarantined: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def idle(self) -> bool:
+        return not (self.changes or self.batches or self.sealed or self.sent or self.refused or self.answered)
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+async def run_sync(
+    record: Record, settings: Settings, *, clock: Clock | None = None, http: httpx.AsyncClient | None = None
+) -> Round:
+    """One bounded round. May be killed anywhere, and run by several workers at once."""
+    done = Round()
+    await _collect(record, done)
+    own = http or httpx.AsyncClient()
+    try:
+        gateway = Gateway(
+            own, settings.insurer_url, accounts.load(settings.insurer_accounts_file), clock or record.clock
+        )
+        await _send(record, gateway, done)
+        await _ask(record, gateway, done)
+    finally:
+        if http is None:
+            await own.aclose()
+    done.problems += await reconcile(record)
+    return done
+
+
+async def _collect(record: Record, done: Round) -> None:
+    """From the feed to sealed files."""
+    for _ in range(PAGES_MAX):
+        read = await extract(record)
+        done.changes += read
+        if not read:
+            break
+    done.batches = len(await batch.open_batches(record))
+    for row in await _rows(record, _OPEN):
+        if await batch.seal(record, row["id"]):
+            done.sealed += 1
+
+
+async def _send(record: Record, gateway: Gateway, done: Round) -> None:
+    """Facilities side by side, the files of each in order."""
+    of: dict[str, list[int]] = {}
+    for row in await _rows(record, _SEALED):
+        of.setdefault(row["code"], []).append(row["id"])
+    at_once = asyncio.Semaphore(FACILITIES_AT_ONCE)
+
+    async def send_all(code: str, ids: Sequence[int]) -> None:
+        async with at_once:
+            for batch_id in ids:
+                if not await _send_one(record, gateway, done, code, batch_id):
+                    return
+
+    await asyncio.gather(*(send_all(code, ids) for code, ids in of.items()))
+
+
+async def _send_one(record: Record, gateway: Gateway, done: Round, code: str, batch_id: int) -> bool:
+    """True where the facility's next file may follow."""
+    try:
+        if await batch.send(record, gateway, batch_id) is not None:
+            done.sent += 1
+    except GatewayRefused as error:
+        done.problems.append(f"{code}: batch {batch_id}: {error}")
+        if error.code in _ACCOUNT_REFUSED:
+            return False
+        await answers.refuse_whole(record, batch_id, error.code, str(error))
+        done.refused += 1
+    except EhrError as error:
+        done.problems.append(f"{code}: batch {batch_id}: {error}")
+        return False
+    return True
+
+
+async def _ask(record: Record, gateway: Gateway, done: Round) -> None:
+    """Ask for the answers of files the gateway has."""
+    for row in await _rows(record, _SENT):
+        try:
+            answer = await gateway.standing(row["code"], row["ma_giao_dich"])
+        except EhrError as error:
+            done.problems.append(f"{row['code']}: batch {row['id']}: {error}")
+            continue
+        outcome = await answers.apply(record, answer, facility_id=row["facility_id"])
+        if outcome == "applied":
+            done.answered += 1
+        elif outcome == "quarantined":
+            done.quarantined += 1
+            done.problems.append(f"{row['code']}: the answer to batch {row['id']} is in quarantine")
+
+
+async def _rows(record: Record, sql: str) -> list[Any]:
+    async with record.reading(CALLER) as uow:
+        return list(await uow.connection.fetch(sql, BATCHES_MAX))
