@@ -1,0 +1,77 @@
+"""One answer of the FHIR interface: status, headers and bytes, and how a stored version becomes one.
+
+In:      Version, tree or error
+Out:     Answer, sent as one ASGI response
+Keeps:   the stored bytes as they are: nothing is parsed to be served
+Source:  FHIR R4 http.html#general (Location, ETag, Last-Modified), RFC 9110 15.4.5 (304 carries the validators)
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from email.utils import format_datetime
+from typing import Any, Final
+
+from starlette.types import Send
+
+from ehr.errors import EhrError, Issue, Unauthenticated
+from ehr.fhir import codec, outcome
+from ehr.store.version import Version
+
+Header = tuple[bytes, bytes]
+
+_JSON: Final[Header] = (b"content-type", b"application/fhir+json; charset=utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back. headers hold no Content-Length: it is that of the body."""
+
+    status: int
+    body: bytes = b""
+    headers: list[Header] = field(default_factory=list)
+
+    async def send(self, send: Send, *, head: bool = False) -> None:
+        """Send it; a HEAD gets the headers of the GET and no body."""
+        headers = [*self.headers]
+        if self.status not in (204, 304):
+            headers.append((b"content-length", str(len(self.body)).encode()))
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head else self.body})
+
+    def with_body(self, body: bytes) -> "Answer":
+        return replace(self, body=body)
+
+
+def json_answer(status: int, body: bytes, *more: Header) -> Answer:
+    """FHIR JSON bytes as they are."""
+    return Answer(status, body, [_JSON, *more])
+
+
+def outcome_answer(status: int, issues: list[Issue], *more: Header) -> Answer:
+    """An OperationOutcome with these issues."""
+    return json_answer(status, codec.dumps(outcome.operation_outcome(issues)), *more)
+
+
+def tree_answer(status: int, tree: dict[str, Any], *more: Header) -> Answer:
+    """A resource we built ourselves."""
+    return json_answer(status, codec.dumps(tree), *more)
+
+
+def error_answer(error: EhrError) -> Answer:
+    """The OperationOutcome of a refusal, with the headers its status asks for."""
+    more: list[Header] = []
+    if isinstance(error, Unauthenticated):
+        more.append((b"www-authenticate", b'Bearer realm="fhir"'))
+    if error.http_status == 503:
+        more.append((b"retry-after", b"1"))
+    return json_answer(error.http_status, codec.dumps(outcome.of_error(error)), *more)
+
+
+def validators(version: Version) -> list[Header]:
+    """ETag and Last-Modified of a version."""
+    return [(b"etag", version.etag.encode()), (b"last-modified", http_date(version.updated).encode())]
+
+
+def http_date(moment: datetime) -> str:
+    """IMF-fixdate of RFC 9110 5.6.7."""
+    return format_datetime(moment, usegmt=True)

@@ -1,0 +1,104 @@
+"""Join stored resources into a searchset or history Bundle, without reading any of them.
+
+In:      entries whose bodies are the stored bytes; links; a total where it is known
+Out:     the bytes of the Bundle
+Keeps:   every byte of every body; only the frame around them is written here
+Source:  FHIR R4 bundle.html (searchset bdl-1 to bdl-11, history bdl-3, bdl-4), search.html#return, http.html#history
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import orjson
+
+from ehr.clock import instant
+from ehr.errors import Issue
+from ehr.fhir import codec, outcome
+from ehr.ids import new_id
+from ehr.store.version import Version
+
+_STATUS: Final = {"C": "201", "U": "200", "D": "204"}
+
+
+class Stored(Protocol):
+    """The part of ehr.search.page.Found that an entry shows."""
+
+    @property
+    def type_name(self) -> str: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def body(self) -> bytes | None: ...
+
+
+def searchset(
+    *,
+    base: str,
+    matches: Iterable[Stored],
+    included: Iterable[Stored],
+    issues: Sequence[Issue],
+    total: int | None,
+    links: Sequence[tuple[str, str]],
+    now: datetime,
+) -> bytes:
+    """A page of search results: matches, what they include, and what the server has to say."""
+    entries = [_found(base, one, b"match") for one in matches]
+    entries += [_found(base, one, b"include") for one in included]
+    if issues:
+        told = codec.dumps({**outcome.operation_outcome(issues), "id": new_id()})
+        entries.append(b'{"resource":' + told + b',"search":{"mode":"outcome"}}')
+    return _bundle(b"searchset", total, links, entries, now)
+
+
+def history(
+    *, base: str, versions: Iterable[Version], total: int | None, links: Sequence[tuple[str, str]], now: datetime
+) -> bytes:
+    """A page of versions, newest first, each with the request that made it."""
+    return _bundle(b"history", total, links, [_version(base, one) for one in versions], now)
+
+
+def _found(base: str, one: Stored, mode: bytes) -> bytes:
+    assert one.body is not None, "a search finds resources that are not deleted"
+    url = f"{base}/{one.type_name}/{one.id}".encode()
+    return b'{"fullUrl":"' + url + b'","resource":' + one.body + b',"search":{"mode":"' + mode + b'"}}'
+
+
+def _version(base: str, one: Version) -> bytes:
+    """An entry; a deletion has no resource (bdl-4 asks for the request, bdl-3 for the response)."""
+    method = {"C": "POST" if one.version == 1 else "PUT", "U": "PUT", "D": "DELETE"}[one.op]
+    request = {"method": method, "url": one.type_name if method == "POST" else one.reference}
+    response = {"status": _STATUS[one.op], "etag": one.etag, "lastModified": instant(one.updated)}
+    resource = b"" if one.body is None else b'"resource":' + one.body + b","
+    return b"".join(
+        (
+            b'{"fullUrl":"',
+            f"{base}/{one.reference}".encode(),
+            b'",',
+            resource,
+            b'"request":',
+            orjson.dumps(request),
+            b',"response":',
+            orjson.dumps(response),
+            b"}",
+        )
+    )
+
+
+def _bundle(
+    kind: bytes, total: int | None, links: Sequence[tuple[str, str]], entries: Sequence[bytes], now: datetime
+) -> bytes:
+    """The frame. An empty entry list is left out: FHIR JSON has no empty arrays."""
+    head: dict[str, Any] = {
+        "resourceType": "Bundle",
+        "id": new_id(),
+        "meta": {"lastUpdated": instant(now)},
+        "type": kind.decode(),
+    }
+    if total is not None:
+        head["total"] = total
+    head["link"] = [{"relation": relation, "url": url} for relation, url in links]
+    frame = orjson.dumps(head)
+    if not entries:
+        return frame
+    return frame[:-1] + b',"entry":[' + b",".join(entries) + b"]}"

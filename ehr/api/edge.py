@@ -1,0 +1,107 @@
+"""The outermost layer of the HTTP side: every request gets an id, bounds, headers, a measurement, and an answer.
+
+In:      any ASGI http request
+Out:     the application's response with X-Request-Id and security headers; 413 for an over-long query; 500 for a bug
+Why:     One plain ASGI layer and not five: a layer of Starlette's middleware costs more than a read's own Python.
+"""
+
+import re
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ehr import ids, limits
+from ehr.api.errors import answer_of, bug_answer
+from ehr.clock import Clock
+from ehr.errors import TooMuch
+from ehr.ops.metrics import Metrics
+
+log = structlog.get_logger()
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
+_ALWAYS: Final = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+_UNLESS_SET: Final = {
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+}
+_TLS: Final = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
+
+
+class Edge:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, clock: Clock, tls: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+        self._always = [*_ALWAYS, _TLS] if tls else _ALWAYS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began_s = self._clock.monotonic_s()
+        request_id = _request_id(scope)
+        scope["request_id"] = request_id
+        status = 0
+
+        async def with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = list(message["headers"])
+                present = {name for name, _ in headers}
+                headers += [item for item in _UNLESS_SET.items() if item[0] not in present]
+                headers += self._always
+                headers.append((b"x-request-id", request_id.encode()))
+                message["headers"] = headers
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                if len(scope["query_string"]) > limits.http_query_bytes_max:
+                    error = TooMuch(f"the query is over {limits.http_query_bytes_max} bytes; use POST _search")
+                    await answer_of(scope["path"], error).send(with_headers)
+                else:
+                    await self._app(scope, receive, with_headers)
+            except Exception:
+                log.error("request failed", route=_route(scope), method=scope["method"], exc_info=True)
+                if status == 0:
+                    await bug_answer(scope["path"]).send(with_headers)
+            self._observe(scope, status or 500, self._clock.monotonic_s() - began_s)
+
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+        route, method = _route(scope), _method(scope)
+        self._metrics.observe(route, method, status, seconds)
+        if status >= 400:
+            log.info("answered", route=route, method=method, status=status, duration_ms=round(seconds * 1000, 1))
+        else:
+            log.debug("answered", route=route, method=method, status=status, duration_ms=round(seconds * 1000, 1))
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's id where it is plain, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return ids.new_id()
+
+
+def _route(scope: Scope) -> str:
+    """The pattern of the route that answered, never the address: that holds ids."""
+    pattern = scope.get("route_pattern")
+    if isinstance(pattern, str):
+        return pattern
+    route = scope.get("route")
+    return str(getattr(route, "path", None) or "none")
+
+
+def _method(scope: Scope) -> str:
+    """The method where it is one of HTTP's own: a metric's labels are a closed set."""
+    method: str = scope["method"]
+    return method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "other"

@@ -1,0 +1,222 @@
+"""Turn an ASGI request into an Exchange, run the handler of its method, and send its Answer.
+
+In:      the scope of a request that matched one FHIR route
+Out:     the handler's Answer, or the OperationOutcome of its refusal
+Limits:  the query, the body and the time a body may take
+Why:     These are plain ASGI endpoints: FastAPI's own routing costs more than a read by id does (storage.md 4).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.types import Receive, Scope, Send
+
+from ehr import limits
+from ehr.access.authenticate import Authenticator
+from ehr.access.policy import Caller, Grants
+from ehr.api.answer import Answer, error_answer
+from ehr.api.negotiation import Preferences, check_produced, check_read, is_true, preferences
+from ehr.api.pretty import indented
+from ehr.errors import EhrError, Malformed, MethodNotAllowed, NotFound, NotSupported, TooMuch
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.store.record import Record
+
+Handler = Callable[["Exchange"], Awaitable[Answer]]
+
+NO_ENDPOINT: Final = frozenset({"Parameters"})
+"""Types that are only ever content of an operation (R4 parameters.html)."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request in hand: who asks, for what, and how they want the answer."""
+
+    record: Record
+    caller: Caller
+    method: str
+    path: Mapping[str, str]
+    query: list[tuple[str, str]]
+    headers: Mapping[str, str]
+    base: str
+    preferences: Preferences
+    receive: Receive
+
+    @property
+    def type_name(self) -> str:
+        """The resource type of the address; an unknown one is not found (http.html#summary)."""
+        return known_type(self.path["type"])
+
+    async def body(self, bytes_max: int) -> bytes:
+        """The request's JSON body, within its bounds of size and time."""
+        check_read(self.headers.get("content-type"))
+        return await read_body(self.receive, self.headers, bytes_max)
+
+    async def form(self) -> list[tuple[str, str]]:
+        """The fields of a POST _search."""
+        essence = self.headers.get("content-type", "").split(";")[0].strip().lower()
+        raw = await read_body(self.receive, self.headers, limits.resource_bytes_max)
+        if essence != "application/x-www-form-urlencoded":
+            if raw:
+                raise Malformed("_search takes application/x-www-form-urlencoded", at="Content-Type")
+            return []
+        return parsed_query(raw)
+
+    def only(self, *names: str) -> None:
+        """Refuse every parameter but these, by name; handling=lenient lets the others be."""
+        if self.preferences.lenient:
+            return
+        for name, _ in self.query:
+            if name not in names:
+                raise NotSupported(f"the parameter {shown(name)} is not supported here", at=shown(name))
+
+    def parameter(self, name: str) -> str | None:
+        """The value of a parameter that may be given once."""
+        found = [value for key, value in self.query if key == name and value]
+        if len(found) > 1:
+            raise Malformed(f"{name} may be given once", at=name)
+        return found[0] if found else None
+
+
+class Door:
+    """What every FHIR endpoint shares: the record, who checks tokens, and the public address."""
+
+    def __init__(self, record: Record, authenticator: Authenticator, base_url: str | None) -> None:
+        self.record = record
+        self.authenticator = authenticator
+        self._base_url = base_url
+
+    def base(self, scope: Scope) -> str:
+        """The FHIR base: as configured, else the socket's own address. Never the Host header, which a client writes."""
+        if self._base_url is not None:
+            return self._base_url
+        host, port = scope.get("server") or ("127.0.0.1", 80)
+        return f"http://[{host}]:{port}/fhir" if ":" in host else f"http://{host}:{port}/fhir"
+
+    async def open(self, scope: Scope, receive: Receive, *, public: bool) -> Exchange:
+        """Authenticate first, then read the query: an unknown caller learns nothing about either."""
+        headers = header_map(scope)
+        peer = scope["client"][0] if scope.get("client") else None
+        caller = NOBODY if public else await self.authenticator.caller(headers, peer)
+        raw = scope["query_string"]
+        return Exchange(
+            self.record,
+            caller,
+            scope["method"],
+            scope["path_params"],
+            parsed_query(raw) if raw else [],
+            headers,
+            self.base(scope),
+            preferences(headers.get("prefer")),
+            receive,
+        )
+
+
+NOBODY: Final = Caller("anonymous", "anonymous", Grants())
+
+
+class Endpoint:
+    """The ASGI application of one FHIR route: method → handler."""
+
+    def __init__(self, door: Door, pattern: str, handlers: Mapping[str, Handler], *, public: bool = False) -> None:
+        self._door = door
+        self._pattern = pattern
+        self._public = public
+        self._handlers = dict(handlers)
+        if "GET" in self._handlers:
+            self._handlers["HEAD"] = self._handlers["GET"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route_pattern"] = self._pattern
+        try:
+            answer = await self._answer(scope, receive)
+        except EhrError as error:
+            answer = error_answer(error)
+            if isinstance(error, MethodNotAllowed):
+                answer.headers.append((b"allow", ", ".join(sorted(self._handlers)).encode()))
+        await answer.send(send, head=scope["method"] == "HEAD")
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        handler = self._handlers.get(scope["method"])
+        if handler is None:
+            raise MethodNotAllowed("this address has no such method; Allow lists those it has")
+        exchange = await self._door.open(scope, receive, public=self._public)
+        pretty = False
+        if exchange.query:
+            check_produced(exchange.headers.get("accept"), exchange.parameter("_format"))
+            pretty = is_true(exchange.parameter("_pretty"), "_pretty")
+            exchange.query = [one for one in exchange.query if one[0] not in ("_format", "_pretty")]
+        else:
+            check_produced(exchange.headers.get("accept"), None)
+        answer = await handler(exchange)
+        return answer.with_body(indented(answer.body)) if pretty and answer.body else answer
+
+
+def header_map(scope: Scope) -> dict[str, str]:
+    """Header names in lower case → values; one that came twice is a list, as RFC 9110 5.3 joins them."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key = name.decode("latin-1")
+        text = value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def parsed_query(raw: bytes) -> list[tuple[str, str]]:
+    """The parameters of a query or form, in order."""
+    try:
+        pairs = parse_qsl(
+            raw.decode("ascii" if raw.isascii() else "utf-8"),
+            keep_blank_values=True,
+            encoding="utf-8",
+            errors="strict",
+            max_num_fields=limits.search_parameters_max * 4,
+        )
+    except UnicodeDecodeError as error:
+        raise Malformed("a parameter is not UTF-8") from error
+    except ValueError as error:
+        raise TooMuch("too many parameters") from error
+    if any("\x00" in name or "\x00" in value for name, value in pairs):
+        raise Malformed("a parameter holds a NUL character")
+    return pairs
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], bytes_max: int) -> bytes:
+    """The whole body, refused as soon as it is known to be too long or too slow."""
+    if headers.get("content-encoding", "identity") != "identity":
+        raise NotSupported("send the body without Content-Encoding", at="Content-Encoding")
+    told = headers.get("content-length", "")
+    if told.isdigit() and int(told) > bytes_max:
+        raise TooMuch(f"the body is over the limit of {bytes_max} bytes")
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.http_body_read_s):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Malformed("the connection ended before the body did")
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > bytes_max:
+                    raise TooMuch(f"the body is over the limit of {bytes_max} bytes")
+                chunks.append(chunk)
+                if not message.get("more_body", False):
+                    return b"".join(chunks)
+    except TimeoutError as error:
+        raise Malformed(f"the body did not arrive within {limits.http_body_read_s:g} seconds") from error
+
+
+def known_type(name: str) -> str:
+    """A resource type that has an address here."""
+    if name not in TYPE_IDS or name in NO_ENDPOINT:
+        raise NotFound(f"there is no resource type {shown(name)}")
+    return name
+
+
+def shown(name: str) -> str:
+    """A name the client sent, fit for an error text: short and of plain letters, else left out."""
+    plain = name.replace("-", "").replace("_", "").replace(":", "").replace(".", "").replace("$", "")
+    return name if len(name) <= 64 and plain.isalnum() and plain.isascii() else "of this name"

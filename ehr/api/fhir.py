@@ -1,0 +1,99 @@
+"""The routes of /fhir: address and method → handler.
+
+Order:   the busiest first; addresses with literal parts are told apart by what an id and a type may look like
+Source:  FHIR R4 http.html#summary
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.routing import BaseRoute, Route
+
+from ehr.api import fhir_instance as instance
+from ehr.api import fhir_operations as operations
+from ehr.api import fhir_search as searching
+from ehr.api import fhir_type as of_type
+from ehr.api.answer import Answer
+from ehr.api.exchange import Door, Endpoint, Exchange, Handler, known_type
+from ehr.api.fhir_system import FacilityBundleDoor, bundle_door, capabilities
+from ehr.errors import NotFound
+from ehr.fhir.capability import capability_statement
+
+Table = Sequence[tuple[str, Mapping[str, Handler]]]
+
+
+class _Type(Convertor[str]):
+    regex = "[A-Z][A-Za-z]{1,63}"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+class _Id(_Type):
+    regex = r"[A-Za-z0-9\-.]{1,64}"
+
+
+register_url_convertor("fhirtype", _Type())
+register_url_convertor("fhirid", _Id())
+
+_T: Final = "/fhir/{type:fhirtype}"
+_I: Final = "/fhir/{type:fhirtype}/{id:fhirid}"
+_C: Final = "/fhir/{compartment:fhirtype}/{id:fhirid}/{type:fhirtype}"
+
+
+def table(facility_bundle: FacilityBundleDoor | None) -> Table:
+    """Every protected FHIR address."""
+    return [
+        (_I, {"GET": instance.read, "PUT": instance.update, "DELETE": instance.delete}),
+        (
+            _T,
+            {
+                "GET": searching.search_type,
+                "POST": of_type.create,
+                "PUT": of_type.update,
+                "DELETE": of_type.delete,
+            },
+        ),
+        ("/fhir", {"GET": searching.search_system, "POST": bundle_door(facility_bundle)}),
+        ("/fhir/", {"GET": searching.search_system, "POST": bundle_door(facility_bundle)}),
+        (f"{_T}/_search", {"POST": searching.search_type_form}),
+        (f"{_C}", {"GET": searching.search_compartment}),
+        (f"{_C}/_search", {"POST": searching.search_compartment_form}),
+        (f"{_I}/_history/{{version}}", {"GET": instance.vread}),
+        (f"{_I}/_history", {"GET": instance.history}),
+        (f"{_T}/_history", {"GET": instance.history}),
+        ("/fhir/_history", {"GET": instance.history}),
+        ("/fhir/_search", {"POST": searching.search_system_form}),
+        *operations.TABLE,
+        (f"{_T}/{{id}}", {"GET": instance.bad_id, "PUT": instance.bad_id, "DELETE": instance.bad_id}),
+    ]
+
+
+def routes(door: Door, facility_bundle: FacilityBundleDoor | None, configuration: Handler) -> list[BaseRoute]:
+    """Starlette routes for the application, in the order they are tried."""
+    protected = table(facility_bundle)
+    public: Table = [
+        ("/fhir/metadata", {"GET": capabilities(_statement)}),
+        ("/fhir/.well-known/smart-configuration", {"GET": configuration}),
+        ("/fhir/{rest:path}", dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _nothing)),
+    ]
+    return [
+        *(Route(path, Endpoint(door, path, handlers)) for path, handlers in protected),
+        *(Route(path, Endpoint(door, path, handlers, public=True)) for path, handlers in public),
+    ]
+
+
+def _statement(base: str) -> dict[str, Any]:
+    return capability_statement(base)
+
+
+async def _nothing(exchange: Exchange) -> Answer:
+    """What no route took: a type that is none, or an address that is no FHIR address."""
+    first = exchange.path["rest"].partition("/")[0]
+    if first[:1].isalpha():
+        known_type(first)
+    raise NotFound("there is nothing at this address")

@@ -1,0 +1,104 @@
+"""Interactions on one resource: read, vread, update, delete, history.
+
+Source:  FHIR R4 http.html
+"""
+
+from ehr import limits
+from ehr.api import bundle_writer
+from ehr.api.answer import Answer, json_answer, validators
+from ehr.api.exchange import Exchange
+from ehr.api.links import history_links
+from ehr.api.moments import at_of, count_of, since_of
+from ehr.api.negotiation import if_match, not_modified
+from ehr.api.written import deleted_answer, once, written_answer
+from ehr.errors import Malformed, NotFound
+from ehr.ids import FHIR_ID
+from ehr.interactions.delete import delete as delete_one
+from ehr.interactions.history import history as history_of
+from ehr.interactions.read import read as read_one
+from ehr.interactions.update import accepted
+from ehr.interactions.update import update as update_one
+from ehr.interactions.vread import vread as vread_one
+from ehr.store.unit_of_work import UnitOfWork
+
+
+async def read(exchange: Exchange) -> Answer:
+    """GET [type]/[id], conditional with If-None-Match and If-Modified-Since."""
+    if exchange.query:
+        exchange.only()
+    version = await read_one(exchange.record, exchange.caller, exchange.type_name, exchange.path["id"])
+    assert version.body is not None, "a read finds a resource that is not deleted"
+    headers = exchange.headers
+    if not_modified(headers.get("if-none-match"), headers.get("if-modified-since"), version.version, version.updated):
+        return Answer(304, b"", validators(version))
+    return json_answer(200, version.body, *validators(version))
+
+
+async def vread(exchange: Exchange) -> Answer:
+    """GET [type]/[id]/_history/[vid]."""
+    exchange.only()
+    number = exchange.path["version"]
+    if not number.isdecimal() or not number.isascii() or len(number) > 9:
+        raise NotFound("there is no such version")
+    version = await vread_one(exchange.record, exchange.caller, exchange.type_name, exchange.path["id"], int(number))
+    assert version.body is not None, "vread refuses a deletion"
+    return json_answer(200, version.body, *validators(version))
+
+
+async def update(exchange: Exchange) -> Answer:
+    """PUT [type]/[id]: the next version, or the first one under the client's id."""
+    exchange.only()
+    type_name, id = exchange.type_name, exchange.path["id"]
+    expected = if_match(exchange.headers.get("if-match"))
+    body = await exchange.body(limits.resource_bytes_max)
+    tree = accepted(type_name, id, body)
+
+    async def work(uow: UnitOfWork) -> Answer:
+        version, created = await update_one(uow, type_name, id, body, tree, if_match=expected)
+        return written_answer(exchange, version, 201 if created else 200)
+
+    return await once(exchange, body, work)
+
+
+async def delete(exchange: Exchange) -> Answer:
+    """DELETE [type]/[id]."""
+    exchange.only()
+    type_name, id = exchange.type_name, exchange.path["id"]
+    expected = if_match(exchange.headers.get("if-match"))
+
+    async def work(uow: UnitOfWork) -> Answer:
+        return deleted_answer(await delete_one(uow, type_name, id, if_match=expected))
+
+    return await once(exchange, b"", work)
+
+
+async def history(exchange: Exchange) -> Answer:
+    """GET [type]/[id]/_history, [type]/_history and _history."""
+    exchange.only("_count", "_since", "_at", "_page")
+    type_name = exchange.type_name if "type" in exchange.path else None
+    page = await history_of(
+        exchange.record,
+        exchange.caller,
+        type_name,
+        exchange.path.get("id"),
+        since=since_of(exchange.parameter("_since")),
+        at=at_of(exchange.parameter("_at")),
+        count=count_of(exchange.parameter("_count")),
+        cursor=exchange.parameter("_page"),
+    )
+    body = bundle_writer.history(
+        base=exchange.base,
+        versions=page.entries,
+        total=page.total,
+        links=history_links(exchange, page.next_cursor),
+        now=exchange.record.clock.now(),
+    )
+    return json_answer(200, body)
+
+
+async def bad_id(exchange: Exchange) -> Answer:
+    """An address whose last part is no id: nothing can be there, and nothing may be put there."""
+    assert not FHIR_ID.fullmatch(exchange.path["id"]), "the routes before this one took every id"
+    if exchange.method == "PUT":
+        raise Malformed("an id has 1 to 64 of A-Z a-z 0-9 - .", at=f"{exchange.type_name}.id")
+    raise NotFound(f"there is no {exchange.type_name} with this id")

@@ -1,0 +1,91 @@
+"""Interactions on the whole system: capabilities, transaction, batch.
+
+In:      POST [base] with a Bundle; a facility's client goes through the intake ledger, where its bytes are kept
+         before anything is done with them, and where the same Bundle sent again gets the same answer
+Source:  FHIR R4 http.html#capabilities, #transaction
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ehr import limits
+from ehr.access.policy import Caller
+from ehr.api.answer import Answer, json_answer, tree_answer
+from ehr.api.exchange import Exchange, Handler
+from ehr.api.fhir_search import getter_of
+from ehr.api.written import once
+from ehr.errors import NotSupported
+from ehr.interactions.transaction import batch, transaction
+from ehr.store import gate
+from ehr.store.bundles import Prefer
+from ehr.store.unit_of_work import UnitOfWork
+
+FacilityBundleDoor = Callable[[bytes, Caller, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
+"""Body, caller and headers of a facility's transaction → status and body of the answer."""
+
+
+class _Kind(msgspec.Struct):
+    type: str | None = None
+
+
+_KIND: Final = msgspec.json.Decoder(_Kind)
+
+
+def capabilities(statement_of: Callable[[str], dict[str, Any]]) -> Handler:
+    """GET metadata, from the statement of what is registered at this base."""
+
+    async def metadata(exchange: Exchange) -> Answer:
+        exchange.only("mode")
+        if exchange.parameter("mode") not in (None, "full"):
+            raise NotSupported("only mode=full is served", at="mode")
+        return tree_answer(200, statement_of(exchange.base), (b"cache-control", b"max-age=300"))
+
+    return metadata
+
+
+def bundle_door(facility_bundle: FacilityBundleDoor | None) -> Handler:
+    """POST [base]."""
+
+    async def process(exchange: Exchange) -> Answer:
+        exchange.only()
+        body = await exchange.body(limits.bundle_bytes_max)
+        if exchange.caller.facility_id and facility_bundle is not None and not _is_batch(body):
+            status, answered = await facility_bundle(body, exchange.caller, exchange.headers)
+            return json_answer(status, answered)
+        bundle = gate.accept_bundle(body)
+        if bundle["type"] == "batch":
+            return await _batch(exchange, bundle)
+        return await _transaction(exchange, body, bundle)
+
+    return process
+
+
+async def _transaction(exchange: Exchange, body: bytes, bundle: dict[str, Any]) -> Answer:
+    async def work(uow: UnitOfWork) -> Answer:
+        done = await transaction(uow, bundle, prefer=_prefer(exchange), get=getter_of(exchange))
+        return tree_answer(200, done)
+
+    return await once(exchange, body, work)
+
+
+async def _batch(exchange: Exchange, bundle: dict[str, Any]) -> Answer:
+    if "idempotency-key" in exchange.headers:
+        raise NotSupported("a batch is many transactions; give the key to each request", at="Idempotency-Key")
+    done = await batch(exchange.record, exchange.caller, bundle, prefer=_prefer(exchange), get=getter_of(exchange))
+    return tree_answer(200, done)
+
+
+def _prefer(exchange: Exchange) -> Prefer:
+    """Bundles answer with the resources only where the client asks (http.html#transaction-response)."""
+    wanted = "return=representation" in exchange.headers.get("prefer", "").replace(" ", "")
+    return "representation" if wanted else "minimal"
+
+
+def _is_batch(body: bytes) -> bool:
+    """Bundle.type without reading the entries; what cannot be read is a transaction, so that the ledger keeps it."""
+    try:
+        return _KIND.decode(body).type == "batch"
+    except msgspec.DecodeError:
+        return False

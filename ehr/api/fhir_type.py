@@ -1,0 +1,66 @@
+"""Interactions on a type: create, conditional create, conditional update, conditional delete.
+
+Source:  FHIR R4 http.html
+"""
+
+from urllib.parse import urlencode
+
+from ehr import limits
+from ehr.api.answer import Answer
+from ehr.api.exchange import Exchange
+from ehr.api.negotiation import if_match
+from ehr.api.written import deleted_answer, once, written_answer
+from ehr.errors import PreconditionFailed
+from ehr.interactions.conditional import conditional_create, conditional_delete, conditional_update
+from ehr.interactions.create import create as create_one
+from ehr.store import gate
+from ehr.store.unit_of_work import UnitOfWork
+
+
+async def create(exchange: Exchange) -> Answer:
+    """POST [type], with If-None-Exist where the client names criteria."""
+    exchange.only()
+    type_name = exchange.type_name
+    body = await exchange.body(limits.resource_bytes_max)
+    tree = gate.accept(type_name, body)
+    condition = exchange.headers.get("if-none-exist")
+
+    async def work(uow: UnitOfWork) -> Answer:
+        if condition is None:
+            return written_answer(exchange, await create_one(uow, type_name, body, tree), 201)
+        version, created = await conditional_create(uow, type_name, condition, body, tree)
+        return written_answer(exchange, version, 201 if created else 200)
+
+    return await once(exchange, body, work)
+
+
+async def update(exchange: Exchange) -> Answer:
+    """PUT [type]?criteria."""
+    type_name, criteria = exchange.type_name, _criteria(exchange)
+    expected = if_match(exchange.headers.get("if-match"))
+    body = await exchange.body(limits.resource_bytes_max)
+    tree = gate.accept(type_name, body)
+
+    async def work(uow: UnitOfWork) -> Answer:
+        version, created = await conditional_update(uow, type_name, criteria, body, tree, if_match=expected)
+        return written_answer(exchange, version, 201 if created else 200)
+
+    return await once(exchange, body, work)
+
+
+async def delete(exchange: Exchange) -> Answer:
+    """DELETE [type]?criteria: one match or none; many are refused."""
+    type_name, criteria = exchange.type_name, _criteria(exchange)
+    expected = if_match(exchange.headers.get("if-match"))
+
+    async def work(uow: UnitOfWork) -> Answer:
+        return deleted_answer(await conditional_delete(uow, type_name, criteria, if_match=expected))
+
+    return await once(exchange, b"", work)
+
+
+def _criteria(exchange: Exchange) -> str:
+    """The query as criteria; without any, the request would mean every resource of the type."""
+    if not exchange.query:
+        raise PreconditionFailed("name the criteria of the one resource that is meant", at=exchange.type_name)
+    return urlencode(exchange.query)

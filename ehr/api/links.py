@@ -1,0 +1,57 @@
+"""The links of a Bundle: self as it was understood, and the pages beside it.
+
+In:      the request, the cursors of its neighbours
+Out:     [(relation, url)]
+Keeps:   parameters in their order; the ones that were ignored are not in self, so a client can see what was used
+Source:  FHIR R4 bundle.html#bundle-unique, search.html#conformance, http.html#paging
+"""
+
+from collections.abc import Collection, Sequence
+from urllib.parse import quote
+
+from ehr.api.exchange import Exchange
+
+Link = tuple[str, str]
+
+
+def address(path: str, parameters: Sequence[tuple[str, str]]) -> str:
+    """A url with its query; commas, bars, colons and slashes stay readable."""
+    if not parameters:
+        return path
+    return f"{path}?" + "&".join(
+        f"{quote(name, safe=':.$')}={quote(value, safe=',|:/$-_.')}" for name, value in parameters
+    )
+
+
+def history_links(exchange: Exchange, next_cursor: str | None) -> list[Link]:
+    """Links of a history page; newest first, so only forward ones."""
+    parts = [exchange.path[name] for name in ("type", "id") if name in exchange.path]
+    path = "/".join([exchange.base, *parts, "_history"])
+    kept = [one for one in exchange.query if one[0] in ("_count", "_since", "_at")]
+    here = [one for one in exchange.query if one[0] == "_page"]
+    links = [("self", address(path, [*kept, *here]))]
+    if next_cursor is not None:
+        links.append(("next", address(path, [*kept, ("_page", next_cursor)])))
+    return links
+
+
+def page_links(
+    path: str,
+    parameters: Sequence[tuple[str, str]],
+    *,
+    ignored: Collection[str],
+    cursor_name: str,
+    next_cursor: str | None,
+    previous_cursor: str | None,
+) -> list[Link]:
+    """Links of a search page."""
+    used = [one for one in parameters if one[0] not in ignored]
+    others = [one for one in used if one[0] != cursor_name]
+    links = [("self", address(path, used))]
+    if others != used:
+        links.append(("first", address(path, others)))
+    if previous_cursor is not None:
+        links.append(("previous", address(path, [*others, (cursor_name, previous_cursor)])))
+    if next_cursor is not None:
+        links.append(("next", address(path, [*others, (cursor_name, next_cursor)])))
+    return links

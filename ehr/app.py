@@ -1,0 +1,69 @@
+"""Compose the HTTP application: the FHIR interface, its token endpoint, the machine pages, and what a root mounts.
+
+In:      the Record, Settings, and the rooms above or beside: a facility's Bundle door, further routes, checks
+Out:     a FastAPI application; ehr.api.server.run_http runs it
+Order:   FHIR routes first, because they are asked most; then the JSON APIs, the pages, and what the root adds
+"""
+
+from collections.abc import Mapping, Sequence
+
+from fastapi import APIRouter, FastAPI
+from starlette.routing import BaseRoute, Route
+
+from ehr.access.authenticate import Authenticator, issuer
+from ehr.api import errors, fhir, identity, smart
+from ehr.api.edge import Edge
+from ehr.api.exchange import Door
+from ehr.api.fhir_system import FacilityBundleDoor
+from ehr.api.ops import OpsDoor
+from ehr.ops.health import Check
+from ehr.ops.metrics import Metrics
+from ehr.settings import Settings
+from ehr.store.record import Record
+from ehr.web.citizen import CitizenPages
+from ehr.web.ops import OperatorPages
+
+
+def create_app(
+    record: Record,
+    settings: Settings,
+    *,
+    facility_bundle: FacilityBundleDoor | None = None,
+    mounts: Sequence[BaseRoute | APIRouter] = (),
+    checks: Mapping[str, Check] | None = None,
+    metrics: Metrics | None = None,
+) -> FastAPI:
+    """The application of one process. checks are what else must be well, by name ("broker")."""
+    authenticator = Authenticator(record, settings)
+    door = Door(record, authenticator, settings.base_url)
+    metrics = metrics or Metrics()
+    app = FastAPI(title="City health record", version="1", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app.router.redirect_slashes = False
+    app.state.record = record
+    app.state.authenticator = authenticator
+    app.state.metrics = metrics
+    tls = (settings.base_url or "").startswith("https:")
+    app.add_middleware(Edge, metrics=metrics, clock=record.clock, tls=tls)
+    errors.install(app)
+
+    app.router.routes[:0] = fhir.routes(door, facility_bundle, smart.configuration_of(settings))
+    ops = OpsDoor(record, metrics, checks or {})
+    tokens = smart.TokenEndpoint(record, authenticator, settings, door)
+    app.router.routes.extend(
+        [
+            Route("/oauth/token", tokens.post, methods=["POST"]),
+            Route("/oauth/jwks", smart.jwks_of(authenticator)),
+            Route("/livez", ops.livez),
+            Route("/readyz", ops.readyz),
+            Route("/metrics", ops.metrics),
+        ]
+    )
+    app.include_router(identity.router(record, authenticator))
+    for pages in (CitizenPages, OperatorPages):
+        app.router.routes.extend(pages(record, authenticator, issuer(settings)).routes())
+    for mount in mounts:
+        if isinstance(mount, APIRouter):
+            app.include_router(mount)
+        else:
+            app.router.routes.append(mount)
+    return app

@@ -1,0 +1,85 @@
+"""Conditional create, update and delete: criteria instead of an id, with nobody able to slip in between.
+
+In:      criteria as If-None-Exist or the address has them; for a write, the gate's tree and the sender's bytes
+Out:     the version that stands, and whether this request made it
+Race:    the criteria are claimed before they are searched: a second writer of the same criteria waits for the first
+         one's commit and then finds its resource
+Whose:   a facility's client means its own resources (ehr.store.criteria)
+Errors:  PreconditionFailed for many matches; Malformed where the body's id contradicts the match
+Source:  FHIR R4 http.html#ccreate, #cond-update, #3.1.0.7.1 (conditional delete, single)
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ehr.errors import Malformed, PreconditionFailed
+from ehr.ids import new_id
+from ehr.store import criteria
+from ehr.store.access_sql import require
+from ehr.store.criteria import Criteria
+from ehr.store.resources import Write
+from ehr.store.unit_of_work import UnitOfWork
+from ehr.store.version import Version
+
+IF_NONE_EXIST = "If-None-Exist"
+
+
+async def conditional_create(
+    uow: UnitOfWork, type_name: str, text: str, body: bytes, tree: Mapping[str, Any]
+) -> tuple[Version, bool]:
+    """Create, unless exactly one resource matches: then that one, and False."""
+    asked = criteria.parse(type_name, text, IF_NONE_EXIST)
+    require(uow.access, type_name, "c")
+    wanted = new_id()
+    found = await _claimed(uow, asked, wanted, own_only=False, at=IF_NONE_EXIST)
+    if found is not None:
+        return await uow.resources.read(type_name, found), False
+    return await _write(uow, Write("C", type_name, wanted, body, tree, made_id=True))
+
+
+async def conditional_update(
+    uow: UnitOfWork, type_name: str, text: str, body: bytes, tree: Mapping[str, Any], *, if_match: int | None = None
+) -> tuple[Version, bool]:
+    """Update the one match, or create: under the body's id where it has one, else under one of ours."""
+    asked = criteria.parse(type_name, text, type_name)
+    require(uow.access, type_name, "u")
+    sent = tree.get("id")
+    wanted = sent if isinstance(sent, str) else new_id()
+    found = await _claimed(uow, asked, wanted, own_only=True, at=type_name)
+    if found is not None and sent is not None and sent != found:
+        raise Malformed("the body's id is not the id of the resource that matches", at=f"{type_name}.id")
+    made_id = found is None and sent is None
+    return await _write(uow, Write("U", type_name, found or wanted, body, tree, if_match, made_id=made_id))
+
+
+async def conditional_delete(uow: UnitOfWork, type_name: str, text: str, *, if_match: int | None) -> Version | None:
+    """Delete the one match; nothing matches: nothing to do."""
+    asked = criteria.parse(type_name, text, type_name)
+    require(uow.access, type_name, "d")
+    require(uow.access, type_name, "s")
+    found = _only(await criteria.matches(uow, uow.caller, uow.access, asked), type_name)
+    return None if found is None else await uow.resources.delete(type_name, found, if_match=if_match)
+
+
+async def _claimed(uow: UnitOfWork, asked: Criteria, wanted: str, *, own_only: bool, at: str) -> str | None:
+    """The one match, searched while the claim on its criteria is held; the claim then names what will stand."""
+    require(uow.access, asked.type_name, "s")
+    scope = uow.caller.facility_id
+    owner = await uow.claims.claim(scope, asked.type_name, asked.key, wanted)
+    look = criteria.matches if own_only else criteria.referents
+    found = _only(await look(uow, uow.caller, uow.access, asked), at)
+    if owner != (found or wanted):
+        await uow.claims.pass_on(scope, asked.type_name, asked.key, found or wanted)
+    return found
+
+
+def _only(found: list[str], at: str) -> str | None:
+    if len(found) > 1:
+        raise PreconditionFailed("the criteria match more than one resource; nothing was changed", at=at)
+    return found[0] if found else None
+
+
+async def _write(uow: UnitOfWork, write: Write) -> tuple[Version, bool]:
+    (written,) = await uow.resources.apply([write])
+    assert written.version is not None, "a create or update has a version"
+    return written.version, written.created

@@ -1,0 +1,61 @@
+"""search: parameters → one page of what the caller may see, with its audit rows.
+
+In:      a type (or none: the whole system), parameters, a compartment where the address names one
+Out:     Searched: the request as understood, and the page
+Errors:  NotSupported and Invalid naming the parameter; Forbidden for a type the token does not grant
+Source:  FHIR R4 search.html, http.html#search
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ehr.access.policy import Caller
+from ehr.errors import Issue
+from ehr.fhir.compartments import PATIENT_TYPES
+from ehr.search.page import Page
+from ehr.search.page import search as search_page
+from ehr.search.parse import SearchRequest, parse
+from ehr.search.plan import plan
+from ehr.store.record import Record
+from ehr.store.unit_of_work import UnitOfWork
+
+Compartment = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """request says what was understood; page what was found."""
+
+    request: SearchRequest
+    page: Page
+
+    @property
+    def issues(self) -> list[Issue]:
+        """What the caller should know: ignored parameters, and what the page left out."""
+        return [*self.request.ignored, *self.page.issues]
+
+
+async def search(
+    record: Record,
+    caller: Caller,
+    type_name: str | None,
+    query: Sequence[tuple[str, str]],
+    *,
+    compartment: Compartment | None = None,
+    strict: bool = True,
+) -> Searched:
+    """One page; parsed before a connection is taken, and audited in the transaction that read it."""
+    request = parse(type_name, query, strict=strict, compartment=compartment)
+    async with record.unit_of_work(caller) as uow:
+        return await search_within(uow, request)
+
+
+async def search_within(uow: UnitOfWork, request: SearchRequest) -> Searched:
+    """The same inside a transaction, as a GET entry of a Bundle asks for it."""
+    planned = plan(request, uow.access)
+    page = await search_page(uow.connection, planned, installation=uow.record.installation)
+    shards = {found.shard for found in (*page.matches, *page.included) if found.type_name in PATIENT_TYPES}
+    detail: dict[str, Any] = {"parameters": sorted({name for name, _ in request.served})}
+    await uow.audit.search(request.type_name, shards, detail=detail)
+    return Searched(request, page)
