@@ -77,10 +77,14 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One row of XML3: an examination, test, image, procedure, operation or bed day. code: MA_DICH_VU."""
+    """One row of XML3: an examination, test, image, procedure, operation or bed day.
+
+    code MA_DICH_VU, icd9 MA_PTTT_QT, group MA_NHOM, price DON_GIA_BV, price_insured DON_GIA_BH, rate TYLE_TT_DV
+    """
 
     code: str
     name: str
+    icd9: str
     group: str
     unit: str
     quantity: Decimal
@@ -113,7 +117,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Medicine:
-    """One row of XML2. code: MA_THUOC, the active ingredient; per_day counts units, times a day."""
+    """One row of XML2. code: MA_THUOC, the active ingredient; each: units of one dose; whole_pack: one pack lasts."""
 
     code: str
     name: str
@@ -129,6 +133,7 @@ class Medicine:
     each: Decimal
     times: int
     days: int
+    whole_pack: bool
     instructions: str
     quantity: Decimal
     price: Decimal
@@ -139,8 +144,9 @@ class Medicine:
     @property
     def dose(self) -> str:
         """LIEU_DUNG of QĐ 4750: "1 viên/lần * 2 lần/ngày * 30 ngày [2 viên/ngày]"."""
-        each = plain(self.each)
-        daily = plain(self.each * self.times)
+        if self.whole_pack:
+            return f"{self.times} lần/ngày * {self.days} ngày"
+        each, daily = plain(self.each), plain(self.each * self.times)
         return f"{each} {self.unit}/lần * {self.times} lần/ngày * {self.days} ngày [{daily} {self.unit}/ngày]"
 
 
@@ -245,9 +251,11 @@ class Episode:
 
     @property
     def days(self) -> int:
-        """SO_NGAY_DTRI: 0 for a visit, else last day - first day + 1."""
+        """SO_NGAY_DTRI: 0 for a visit, days of medicines for a long-term one, else last day - first day + 1."""
         if self.form in {"01", "07", "09"}:
             return 0
+        if self.form == "05":
+            return max((medicine.days for medicine in self.medicines), default=0)
         return (self.end.date() - self.arrival.date()).days + 1
 
 

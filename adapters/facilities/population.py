@@ -23,6 +23,7 @@ from adapters.facilities.dice import dice
 from adapters.facilities.names import Sex, Wheel, person_name
 from adapters.facilities.pyramid import CELLS, SLOTS
 from adapters.facilities.registry import centre_of, station_of
+from terminology.lists import DIAGNOSIS_BY_CODE
 
 REFERENCE_DAY: Final = date(2026, 11, 1)
 """The day ages are counted at. Fixed: a birth date must not move with the day the simulator runs."""
@@ -59,14 +60,18 @@ _WORK: Final = Wheel("51200:14 52300:12 75300:14 81500:10 61100:12 21300:7 41100
 
 _ETHNIC: Final = Wheel("01:987 06:7 02:2 07:1 03:1 09:1 04:1")
 _CHRONIC: Final = (
-    # condition, first age, per-mille at 40, growth of the per-mille for each year after it
-    ("hypertension", 30, 150, 12),
-    ("diabetes", 30, 50, 4),
-    ("lipids", 35, 90, 4),
-    ("copd", 45, 15, 2),
-    ("gout", 35, 20, 1),
-    ("osteoarthritis", 45, 20, 9),
-    ("gerd", 18, 60, 1),
+    # ICD-10 code, first age, per-mille at 40, growth of the per-mille for each year after it
+    ("I10", 30, 150, 12),
+    ("E11.9", 30, 50, 4),
+    ("E78.5", 30, 90, 4),
+    ("I25.9", 45, 15, 4),
+    ("J44.9", 45, 15, 2),
+    ("J45.9", 2, 35, 0),
+    ("M10.9", 35, 20, 1),
+    ("M17.9", 45, 20, 9),
+    ("K21.9", 18, 60, 1),
+    ("B18.1", 18, 70, 0),
+    ("N18.9", 45, 5, 1),
 )
 _ALLERGENS: Final = ("penicillin", "aspirin", "seafood", "cephalosporin", "peanut")
 
@@ -107,7 +112,7 @@ class Citizen:
     commune: Commune
     ethnic: str
     occupation: str
-    chronic: frozenset[str]
+    chronic: tuple[str, ...]
     allergies: tuple[str, ...]
     height_cm: int
     weight_kg: float
@@ -189,7 +194,7 @@ class Population:
             commune=commune,
             ethnic=_ETHNIC.turn(random),
             occupation=_occupation(cell.age, random),
-            chronic=_chronic(cell.age, random),
+            chronic=_chronic(cell.age, cell.sex, random),
             allergies=(random.choice(_ALLERGENS),) if random.random() < 0.06 else (),
             height_cm=_height_cm(cell.age, cell.sex, random),
             weight_kg=_weight_kg(cell.age, cell.sex, random),
@@ -225,11 +230,14 @@ def _occupation(age: int, random: Random) -> str:
     return _WORK.turn(random) if 18 <= age < 62 else "00000"
 
 
-def _chronic(age: int, random: Random) -> frozenset[str]:
-    return frozenset(
-        name
-        for name, first, base, growth in _CHRONIC
-        if age >= first and random.random() * 1000 < base + growth * max(0, age - 40)
+def _chronic(age: int, sex: Sex, random: Random) -> tuple[str, ...]:
+    """Diseases that stay, as ICD-10 codes; what a person has does not change from visit to visit."""
+    return tuple(
+        code
+        for code, first, base, growth in _CHRONIC
+        if age >= first
+        and random.random() * 1000 < base + growth * max(0, age - 40)
+        and DIAGNOSIS_BY_CODE[code].fits(sex, age)
     )
 
 
