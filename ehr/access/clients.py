@@ -79,7 +79,7 @@ class RegisteredClient:
 
 async def register_client(
     record: Holder,
-    id: str,  # noqa: A002 -- the word of the contract
+    id: str,
     name: str,
     scopes: str,
     facility_id: int = 0,
