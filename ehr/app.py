@@ -22,6 +22,7 @@ from ehr.settings import Settings
 from ehr.store.record import Record
 from ehr.web.citizen import CitizenPages
 from ehr.web.ops import OperatorPages
+from ehr.web.pages import assets
 
 
 def create_app(
@@ -61,6 +62,7 @@ def create_app(
     app.include_router(identity.router(record, authenticator))
     for pages in (CitizenPages, OperatorPages):
         app.router.routes.extend(pages(record, authenticator, issuer(settings)).routes())
+    app.router.routes.extend(assets())
     for mount in mounts:
         if isinstance(mount, APIRouter):
             app.include_router(mount)

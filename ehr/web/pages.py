@@ -12,6 +12,8 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from ehr.clock import ICT
 from ehr.web.phrases import LANGUAGES, Language, phrase
@@ -74,6 +76,15 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
     if "lang" in request.query_params:
         response.set_cookie(LANGUAGE_COOKIE, language, max_age=31_536_000, httponly=True, samesite="lax")
     return response
+
+
+def assets() -> list[BaseRoute]:
+    """The style sheet and the one script, and the way from the bare address to the citizen's page."""
+
+    async def home(_: Request) -> RedirectResponse:
+        return RedirectResponse("/citizen", 307)
+
+    return [Route("/", home), Mount("/static", StaticFiles(packages=[("ehr.web", "static")]))]
 
 
 def enter(token: str, *, cookie: str, path: str, life_s: int, secure: bool) -> RedirectResponse:
