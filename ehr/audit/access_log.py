@@ -8,9 +8,10 @@ Why:     a log of its own once went two years without some lookups and nobody no
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import asyncpg
+if TYPE_CHECKING:
+    from ehr.audit.append import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ order by 1 desc, 4, 3, 5
 
 
 async def looks(
-    connection: asyncpg.Connection, *, shards: Sequence[int], person_id: str | None, since: datetime
+    connection: "Connection", *, shards: Sequence[int], person_id: str | None, since: datetime
 ) -> list[Look]:
     """All accesses to a person's data since a moment, newest day first."""
     rows = await connection.fetch(_LOOKS, list(shards), person_id, since)

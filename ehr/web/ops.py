@@ -113,7 +113,7 @@ class OperatorPages:
                 raise NotFound("no active facility has this code")
             messages = await ledger.entries(connection, facility_id=found[0].id, limit=PAGE_COUNT)
         heading = f"{found[0].code} · {found[0].name}"
-        return page(request, "ops_messages.html", heading=heading, status=found[0], messages=messages, older=None)
+        return page(request, "ops_messages.html", heading=heading, facility=found[0], messages=messages, older=None)
 
     async def messages(self, request: Request) -> Response:
         if await self._operator(request) is None:
@@ -125,7 +125,7 @@ class OperatorPages:
                 connection, states=[state], before=int(before) if before.isdecimal() else None, limit=PAGE_COUNT
             )
         older = f"/ops/messages?state={state}&before={found[-1].id}" if len(found) == PAGE_COUNT else None
-        return page(request, "ops_messages.html", heading="Messages", status=None, messages=found, older=older)
+        return page(request, "ops_messages.html", heading="Messages", facility=None, messages=found, older=older)
 
     async def message(self, request: Request) -> Response:
         if await self._operator(request) is None:
