@@ -63,7 +63,7 @@ def dumps(tree: Mapping[str, Any]) -> bytes:
         return orjson.dumps(_wrap_large_integers(tree), default=_verbatim, option=_JSON_ONLY)
 
 
-def with_meta(body: bytes, tree: Mapping[str, Any], *, id: str, version: int, updated: datetime) -> bytes:  # noqa: A002
+def with_meta(body: bytes, tree: Mapping[str, Any], *, id: str, version: int, updated: datetime) -> bytes:
     """The sender's text with id, meta.versionId and meta.lastUpdated set; the rest as sent, in its order."""
     meta = dict(tree.get("meta") or {})
     meta["versionId"] = str(version)

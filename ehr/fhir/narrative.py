@@ -1,0 +1,62 @@
+"""The XHTML of a narrative → what is wrong with it, or None.
+
+In:      Narrative.div
+Out:     one sentence without the text, which may name a patient
+Why:     the text is shown in pages: whatever could run there is refused at the gate, and cleaned again when shown
+Source:  FHIR R4 2.4 Narrative, constraints txt-1 (basic formatting only) and txt-2 (some content)
+"""
+
+import re
+from typing import Final
+
+_TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)((?:\s+[^<>]*?)?)\s*(/?)>")
+_ATTRIBUTE: Final = re.compile(r"""\s*([A-Za-z][\w:.-]*)\s*=\s*("[^"<]*"|'[^'<]*')""")
+_DANGEROUS: Final = re.compile(r"^\s*(?:javascript|vbscript|data:text)", re.IGNORECASE)
+_COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
+_ELEMENTS: Final = frozenset(
+    """a abbr acronym address b big blockquote br caption cite code col colgroup dd dfn div dl dt em h1 h2 h3 h4 h5 h6
+    hr i img li ol p pre q samp small span strong sub sup table tbody td tfoot th thead tr tt ul var kbd u s strike
+    ins del center font""".split()  # noqa: SIM905
+)
+
+
+def narrative_problem(text: str) -> str | None:
+    """One div, tags that match, nothing that runs, and some content."""
+    text = _COMMENT.sub("", text).strip()
+    if not (text.startswith("<div") and text.endswith("</div>")):
+        return "must be one XHTML div"
+    found = _tags_problem(text)
+    if found is None and not (_TAG.sub("", text).strip() or "<img" in text):
+        return "must have some content (txt-2)"
+    return found
+
+
+def _tags_problem(text: str) -> str | None:
+    opened: list[str] = []
+    end = 0
+    for tag in _TAG.finditer(text):
+        closes, name, attributes, empty = tag.groups()
+        if "<" in text[end : tag.start()] or (end and not opened):
+            return "must be one div of well-formed XHTML"
+        end = tag.end()
+        found = _tag_problem(name, attributes)
+        if found:
+            return found
+        if closes and opened.pop() != name:
+            return "must be well-formed XHTML: a tag is closed that is not open"
+        if not closes and not empty:
+            opened.append(name)
+    return "must be well-formed XHTML: a tag is not closed" if opened or "<" in text[end:] else None
+
+
+def _tag_problem(name: str, attributes: str) -> str | None:
+    if name not in _ELEMENTS:
+        return "must hold formatting elements of XHTML only (txt-1)"
+    end = 0
+    for attribute in _ATTRIBUTE.finditer(attributes):
+        if attributes[end : attribute.start()].strip(" \t\r\n/"):
+            break
+        end = attribute.end()
+        if attribute[1].lower().startswith("on") or _DANGEROUS.match(attribute[2][1:-1]):
+            return "must hold nothing that runs (txt-1)"
+    return "must be well-formed XHTML: an attribute is wrong" if attributes[end:].strip(" \t\r\n/") else None

@@ -1,0 +1,138 @@
+"""The compiled R4 structure → the members a JSON object of one type may have.
+
+In:      type name ("Patient", "Quantity") or path of a backbone ("Observation.component")
+Out:     Shape: JSON name → Member; required elements; choices
+Cost:    read once (5 ms), each shape built when first asked for
+Source:  r4/structure.json and r4/bindings.json, compiled from the R4 4.0.1 StructureDefinitions
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+import orjson
+
+PRIMITIVES: Final = frozenset(
+    {
+        "base64Binary",
+        "boolean",
+        "canonical",
+        "code",
+        "date",
+        "dateTime",
+        "decimal",
+        "id",
+        "instant",
+        "integer",
+        "markdown",
+        "oid",
+        "positiveInt",
+        "string",
+        "time",
+        "unsignedInt",
+        "uri",
+        "url",
+        "uuid",
+        "xhtml",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of a type. max None: any number. targets None: a Reference to any type."""
+
+    name: str
+    min: int
+    max: int | None
+    types: tuple[str, ...]
+    targets: frozenset[str] | None
+    value_set: str | None
+    is_choice: bool
+
+    @property
+    def path_name(self) -> str:
+        return f"{self.name}[x]" if self.is_choice else self.name
+
+    @property
+    def json_names(self) -> tuple[str, ...]:
+        if not self.is_choice:
+            return (self.name,)
+        return tuple(self.name + kind[0].upper() + kind[1:] for kind in self.types)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One property of a JSON object: its element, and which of the element's types it has."""
+
+    element: Element
+    type: str
+
+    @property
+    def is_primitive(self) -> bool:
+        return self.type in PRIMITIVES
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a JSON object of one type may hold."""
+
+    type: str
+    members: Mapping[str, Member]
+    required: tuple[Element, ...]
+    choices: tuple[Element, ...] = field(default=())
+
+
+@cache
+def shape(type_path: str) -> Shape:
+    """Shape of a resource type, datatype or backbone; KeyError where there is none."""
+    elements = [_element(entry) for entry in _tables()["types"][type_path]]
+    members: dict[str, Member] = {}
+    for element in elements:
+        for name, kind in zip(element.json_names, element.types, strict=True):
+            members[name] = Member(element, kind)
+    return Shape(
+        type=type_path,
+        members=members,
+        required=tuple(element for element in elements if element.min),
+        choices=tuple(element for element in elements if element.is_choice),
+    )
+
+
+def _element(entry: Mapping[str, Any]) -> Element:
+    targets = entry.get("r")
+    return Element(
+        name=entry["n"],
+        min=entry["min"],
+        max=entry.get("max"),
+        types=tuple(entry["t"]) if "t" in entry else (entry["c"],),
+        targets=frozenset(targets) if targets else None,
+        value_set=entry.get("vs"),
+        is_choice=entry.get("x", False),
+    )
+
+
+@cache
+def codes(value_set: str) -> Mapping[str, frozenset[str]] | None:
+    """System → codes of a value set of a required binding; None where its codes cannot be listed."""
+    systems = _bindings()["codes"].get(value_set)
+    return None if systems is None else {system: frozenset(listed) for system, listed in systems.items()}
+
+
+@cache
+def code_list(value_set: str) -> tuple[str, ...] | None:
+    """All codes of a value set, whatever their system, in the order of the specification."""
+    systems = _bindings()["codes"].get(value_set)
+    return None if systems is None else tuple(code for listed in systems.values() for code in listed)
+
+
+@cache
+def _tables() -> Any:
+    return orjson.loads((files("ehr.fhir.r4") / "structure.json").read_bytes())
+
+
+@cache
+def _bindings() -> Any:
+    return orjson.loads((files("ehr.fhir.r4") / "bindings.json").read_bytes())
