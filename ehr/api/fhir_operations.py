@@ -48,7 +48,6 @@ async def everything_of(exchange: Exchange) -> Answer:
         links=page_links(
             f"{exchange.base}/{root}/{id}/$everything",
             exchange.query,
-            ignored=set(),
             cursor_name="_page",
             next_cursor=found.next_cursor,
             previous_cursor=None,

@@ -71,10 +71,10 @@ async def _answer(
     strict = not exchange.preferences.lenient
     found = await search(exchange.record, exchange.caller, type_name, query, compartment=compartment, strict=strict)
     place = [part for part in (*(compartment or ()), type_name) if part]
-    return json_answer(200, _bundle(exchange, "/".join([exchange.base, *place]), query, found))
+    return json_answer(200, _bundle(exchange, "/".join([exchange.base, *place]), found))
 
 
-def _bundle(exchange: Exchange, path: str, query: Sequence[tuple[str, str]], found: Searched) -> bytes:
+def _bundle(exchange: Exchange, path: str, found: Searched) -> bytes:
     page = found.page
     return bundle_writer.searchset(
         base=exchange.base,
@@ -84,8 +84,7 @@ def _bundle(exchange: Exchange, path: str, query: Sequence[tuple[str, str]], fou
         total=page.total,
         links=page_links(
             path,
-            query,
-            ignored={issue.at for issue in found.request.ignored if issue.at},
+            found.request.served,
             cursor_name=CURSOR,
             next_cursor=page.next_cursor,
             previous_cursor=page.previous_cursor,
@@ -107,7 +106,7 @@ def getter_of(exchange: Exchange) -> Getter:
         compartment = (names[0], names[1]) if len(names) == 3 else None
         strict = not exchange.preferences.lenient
         found = await search_within(uow, parse(type_name, query, strict=strict, compartment=compartment))
-        body = _bundle(exchange, address("/".join([exchange.base, *names]), []), query, found)
+        body = _bundle(exchange, address("/".join([exchange.base, *names]), []), found)
         return codec.loads(body, bytes_max=bundle_bytes_max)
 
     return get

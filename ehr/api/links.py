@@ -6,7 +6,7 @@ Keeps:   parameters in their order; the ones that were ignored are not in self, 
 Source:  FHIR R4 bundle.html#bundle-unique, search.html#conformance, http.html#paging
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from ehr.api.exchange import Exchange
@@ -39,16 +39,14 @@ def page_links(
     path: str,
     parameters: Sequence[tuple[str, str]],
     *,
-    ignored: Collection[str],
     cursor_name: str,
     next_cursor: str | None,
     previous_cursor: str | None,
 ) -> list[Link]:
-    """Links of a search page."""
-    used = [one for one in parameters if one[0] not in ignored]
-    others = [one for one in used if one[0] != cursor_name]
-    links = [("self", address(path, used))]
-    if others != used:
+    """Links of a page; parameters are those that were used."""
+    others = [one for one in parameters if one[0] != cursor_name]
+    links = [("self", address(path, parameters))]
+    if len(others) != len(parameters):
         links.append(("first", address(path, others)))
     if previous_cursor is not None:
         links.append(("previous", address(path, [*others, (cursor_name, previous_cursor)])))
