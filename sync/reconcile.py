@@ -128,7 +128,7 @@ async def balance(record: Record) -> Balance:
         quarantined = await uow.connection.fetchval(_QUARANTINED)
     lines = tuple(Line(**dict(row)) for row in rows)
     city = _city(lines)
-    return Balance(lines, city, quarantined, tuple([*_gaps((*lines, city)), *_file_gaps(files)]))
+    return Balance(lines, city, quarantined, (*_gaps((*lines, city)), *_file_gaps(files)))
 
 
 async def _reconcile(record: Record, batch_id: int) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
+import structlog
 
 from ehr.clock import Clock
 from ehr.errors import EhrError
@@ -22,6 +23,8 @@ from sync import accounts, answers, batch
 from sync.extract import CALLER, extract
 from sync.gateway import Gateway, GatewayRefused
 from sync.reconcile import reconcile
+
+_log = structlog.get_logger(__name__)
 
 PAGES_MAX: Final = 20
 BATCHES_MAX: Final = 200
@@ -90,8 +93,11 @@ async def _collect(record: Record, done: Round) -> None:
             break
     done.batches = len(await batch.open_batches(record))
     for row in await _rows(record, _OPEN):
-        if await batch.seal(record, row["id"]):
-            done.sealed += 1
+        try:
+            done.sealed += await batch.seal(record, row["id"])
+        except Exception as error:  # noqa: BLE001 - the edge: one bad batch must not stop the city's others
+            _log.exception("seal_failed", batch=row["id"])
+            done.problems.append(f"batch {row['id']} cannot be sealed: {type(error).__name__}")
 
 
 async def _send(record: Record, gateway: Gateway, done: Round) -> None:
