@@ -1,0 +1,248 @@
+"""The one door for what facilities send: keep the bytes, then apply what they mean, then answer.
+
+keep      the message as received, durable by its own commit, before anything else is done with it
+submit    its resources, a Provenance to facility and message, the ledger's state and the answer: one transaction
+refuse    the sender must change it; fail: ours to try again. Both keep every issue for the operators
+Once:     the same facility, control id and content is the same message: nothing changes, the same answer is given.
+          The same control id with other content is a message of its own, flagged, never dropped as a duplicate
+Source:   `promises` P1, P2, C33; HL7 v2.5.1 2.9.2 (enhanced mode: accept means kept)
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import zstandard
+
+from ehr.access.policy import Caller
+from ehr.clock import instant
+from ehr.errors import Forbidden, Issue
+from ehr.fhir.vietnam import FACILITY_CODE
+from ehr.ids import new_id
+from ehr.store import bundles
+from ehr.store.connection import Row
+
+if TYPE_CHECKING:
+    from ehr.store.record import Record
+    from ehr.store.unit_of_work import UnitOfWork
+
+CONTROL_ID_SYSTEM: Final = "urn:city-ehr:message-control-id"
+LEDGER_SYSTEM: Final = "urn:city-ehr:intake-message"
+KEEPER: Final = "intake"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who sent a message and how. facility_id 0: not known; the message is kept all the same, and refused."""
+
+    facility_id: int
+    facility_code: str
+    channel: str
+    kind: str
+    control_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the ledger knows of a message. duplicate: it was there before; answer: what was answered then."""
+
+    message_id: int
+    source: Source
+    duplicate: bool
+    state: str
+    answer: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FacilityRow:
+    """A registered facility."""
+
+    id: int
+    code: str
+    name: str
+    feed: str
+    active: bool
+    organization_id: str | None
+    location_id: str | None
+
+
+_KEEP: Final = """
+WITH kept AS (
+    INSERT INTO intake_message (facility_id, channel, kind, control_id, sha256, received, issues, body)
+    VALUES ($1, $2, $3, $4, $5, $6,
+            CASE WHEN EXISTS (SELECT 1 FROM intake_message o WHERE o.facility_id = $1 AND o.control_id = $4
+                              AND o.sha256 <> $5) THEN $7::text::jsonb END, $8)
+    ON CONFLICT (facility_id, control_id, sha256) DO NOTHING
+    RETURNING id, state, answer
+)
+SELECT id, state, answer, false AS duplicate FROM kept
+"""
+_KNOWN: Final = """
+SELECT id, state, answer, true AS duplicate FROM intake_message
+WHERE facility_id = $1 AND control_id = $2 AND sha256 = $3
+"""
+_STATE: Final = "SELECT state, answer FROM intake_message WHERE id = $1"
+_LOCK: Final = "SELECT state, answer FROM intake_message WHERE id = $1 FOR UPDATE"
+_FINISH: Final = """
+UPDATE intake_message SET state = $2, finished = $3, attempts = attempts + 1, answer = coalesce($4, answer),
+    issues = CASE WHEN $5::text IS NULL THEN issues ELSE coalesce(issues, '[]'::jsonb) || $5::text::jsonb END
+WHERE id = $1 AND state <> 'applied'
+"""
+_UNFINISHED: Final = """
+SELECT m.id, m.facility_id, coalesce(f.code, '') AS code, m.channel, m.kind, m.control_id, m.state, m.answer, m.body
+FROM intake_message m LEFT JOIN facility f ON f.id = m.facility_id
+WHERE m.state IN ('received', 'failed') AND m.received < now() - $1 * interval '1 second' AND m.attempts < $2
+ORDER BY m.received LIMIT $3
+"""
+_FACILITY: Final = "SELECT id, code, name, feed, active, organization_id, location_id FROM facility WHERE code = $1"
+_FACILITY_BY_ID: Final = "SELECT id, code, name, feed, active, organization_id, location_id FROM facility WHERE id = $1"
+
+REUSED: Final = Issue("duplicate", "control id reused: another message of this facility had it", "MSH-10", "warning")
+UNFINISHED_MAX: Final = 500
+ATTEMPTS_MAX: Final = 20
+
+
+class Intake:
+    def __init__(self, record: "Record") -> None:
+        self._record = record
+        self._facilities: dict[str, FacilityRow] = {}
+        self._facilities_by_id: dict[int, FacilityRow] = {}
+
+    async def keep(self, raw: bytes, source: Source) -> Receipt:
+        """Make a message durable. Returns after the commit."""
+        sha256 = hashlib.sha256(raw).digest()
+        key = (source.facility_id, source.control_id, sha256)
+        async with self._record.unit_of_work(Caller.system(KEEPER)) as uow:
+            row = await uow.connection.fetchrow(
+                _KEEP,
+                source.facility_id,
+                source.channel,
+                source.kind,
+                source.control_id,
+                sha256,
+                uow.now,
+                _issues_json([REUSED]),
+                zstandard.compress(raw, 1),
+            ) or await uow.connection.fetchrow(_KNOWN, *key)
+        assert row is not None, "a message that conflicts is there"
+        return Receipt(row["id"], source, row["duplicate"], row["state"], row["answer"])
+
+    async def submit(
+        self, bundle: Mapping[str, Any], receipt: Receipt, *, answer: Callable[[dict[str, Any]], bytes] | bytes
+    ) -> dict[str, Any]:
+        """Apply a message's transaction Bundle. A message that is applied already changes nothing: {"entry": []}."""
+        source = receipt.source
+        if not source.facility_id:
+            raise Forbidden("the sender is not a registered facility")
+        facility = await self._facility_of(source.facility_id)
+        caller = Caller.of_facility(source.facility_id, source.facility_code)
+
+        async def work(uow: "UnitOfWork") -> dict[str, Any]:
+            row = await uow.connection.fetchrow(_LOCK, receipt.message_id)
+            assert row is not None, "a receipt names a row of the ledger"
+            if row["state"] == "applied":
+                return {"resourceType": "Bundle", "type": "transaction-response", "entry": []}
+            response = await bundles.transaction(uow, bundle)
+            await self._provenance(uow, facility, receipt, response)
+            reply = answer if isinstance(answer, bytes) else answer(response)
+            await uow.connection.execute(_FINISH, receipt.message_id, "applied", uow.now, reply, None)
+            return response
+
+        return await self._record.run(caller, work)
+
+    async def refuse(self, receipt: Receipt, issues: Sequence[Issue], answer: bytes) -> None:
+        """The sender must change the message; this answer stands for its duplicates too."""
+        await self._finish(receipt, "refused", answer, issues)
+
+    async def fail(self, receipt: Receipt, issues: Sequence[Issue]) -> None:
+        """Not the sender's fault: the recovery sweep tries again."""
+        await self._finish(receipt, "failed", None, issues)
+
+    async def unfinished(self, older_than_s: float) -> list[tuple[Receipt, bytes]]:
+        """Messages that were kept and neither applied nor refused, oldest first, with their bytes."""
+        async with self._record.reading(Caller.system("intake recovery")) as uow:
+            rows = await uow.connection.fetch(_UNFINISHED, older_than_s, ATTEMPTS_MAX, UNFINISHED_MAX)
+        return [(_receipt(row), zstandard.decompress(row["body"])) for row in rows]
+
+    async def answer_of(self, receipt: Receipt) -> tuple[str, bytes | None]:
+        """State and answer of a message now."""
+        async with self._record.reading(Caller.system(KEEPER)) as uow:
+            row = await uow.connection.fetchrow(
+                "SELECT state, answer FROM intake_message WHERE id = $1", receipt.message_id
+            )
+        assert row is not None, "a receipt names a row of the ledger"
+        return row["state"], row["answer"]
+
+    async def facility(self, code: str) -> FacilityRow | None:
+        """The facility of a code; None when it is not registered. Only found ones are remembered."""
+        known = self._facilities.get(code)
+        if known is None:
+            async with self._record.reading(Caller.system(KEEPER)) as uow:
+                known = self._remember(await uow.connection.fetchrow(_FACILITY, code))
+        return known
+
+    def forget_facilities(self) -> None:
+        """After a registration: read the facilities again."""
+        self._facilities.clear()
+        self._facilities_by_id.clear()
+
+    async def _facility_of(self, facility_id: int) -> FacilityRow:
+        known = self._facilities_by_id.get(facility_id)
+        if known is None:
+            async with self._record.reading(Caller.system(KEEPER)) as uow:
+                known = self._remember(await uow.connection.fetchrow(_FACILITY_BY_ID, facility_id))
+        if known is None:
+            raise Forbidden("the sender is not a registered facility")
+        return known
+
+    def _remember(self, row: Row | None) -> FacilityRow | None:
+        if row is None:
+            return None
+        facility = FacilityRow(**dict(row))
+        if facility.organization_id:
+            self._facilities[facility.code] = facility
+            self._facilities_by_id[facility.id] = facility
+        return facility
+
+    async def _finish(self, receipt: Receipt, state: str, answer: bytes | None, issues: Sequence[Issue]) -> None:
+        async with self._record.unit_of_work(Caller.system(KEEPER)) as uow:
+            await uow.connection.execute(_FINISH, receipt.message_id, state, uow.now, answer, _issues_json(issues))
+
+    async def _provenance(
+        self, uow: "UnitOfWork", facility: FacilityRow, receipt: Receipt, response: Mapping[str, Any]
+    ) -> None:
+        """Which message of which facility made these versions."""
+        targets = [
+            {"reference": entry["response"]["location"]}
+            for entry in response["entry"]
+            if "location" in entry.get("response", {}) and entry["response"]["status"][:3] in ("200", "201")
+        ]
+        if not targets:
+            return
+        source = receipt.source
+        who: dict[str, Any] = {"identifier": {"system": FACILITY_CODE, "value": facility.code}}
+        if facility.organization_id:
+            who["reference"] = f"Organization/{facility.organization_id}"
+        tree = {
+            "resourceType": "Provenance",
+            "id": new_id(),
+            "target": targets,
+            "recorded": instant(uow.now),
+            "agent": [{"who": who}],
+            "entity": [
+                {"role": "source", "what": {"identifier": {"system": CONTROL_ID_SYSTEM, "value": source.control_id}}},
+                {"role": "source", "what": {"identifier": {"system": LEDGER_SYSTEM, "value": str(receipt.message_id)}}},
+            ],
+        }
+        await uow.resources.create("Provenance", None, tree)
+
+
+def _receipt(row: Row) -> Receipt:
+    source = Source(row["facility_id"], row["code"], row["channel"], row["kind"], row["control_id"])
+    return Receipt(row["id"], source, False, row["state"], row["answer"])
+
+
+def _issues_json(issues: Sequence[Issue]) -> str:
+    return orjson.dumps([{"code": i.code, "text": i.text, "at": i.at, "severity": i.severity} for i in issues]).decode()

@@ -1,0 +1,207 @@
+"""Bundles of type transaction and batch: many interactions, one answer each.
+
+transaction   atomic. Every condition is claimed and resolved inside the transaction, then all writes are flushed
+              together, whatever the order of the entries; reads come last and see the result
+batch         each entry is a transaction of its own; one that fails has its OperationOutcome in its place
+In:           the tree of the Bundle; uow (transaction) or record and caller (batch)
+Out:          the tree of the transaction-response or batch-response, entries in the order of the request
+Errors:       any EhrError, its issues naming the entry: Bundle.entry[3].resource.status
+Source:       FHIR R4 3.1.0.11 batch/transaction, 3.1.0.11.2 transaction processing rules
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Literal
+
+from ehr import limits
+from ehr.access.policy import Caller
+from ehr.clock import instant
+from ehr.errors import EhrError, Issue, Malformed, NotSupported, TooMuch
+from ehr.fhir import codec, outcome
+from ehr.fhir.validate import validate
+from ehr.store import gate
+from ehr.store.bundle_entries import Entry, read_entries
+from ehr.store.bundle_resolution import Resolution, resolve
+from ehr.store.resources import Write, Written
+from ehr.store.version import Version
+
+if TYPE_CHECKING:
+    from ehr.store.record import Record
+    from ehr.store.unit_of_work import UnitOfWork
+
+Prefer = Literal["minimal", "representation"]
+Getter = Callable[["UnitOfWork", str], Awaitable[dict[str, Any]]]
+"""Answers a GET entry that is not the read of one version (a search, a history): url → resource."""
+
+
+async def transaction(
+    uow: "UnitOfWork",
+    bundle: Mapping[str, Any],
+    *,
+    prefer: Prefer = "minimal",
+    get: Getter | None = None,
+) -> dict[str, Any]:
+    """All entries or none."""
+    entries = _checked(bundle, "transaction")
+    resolution = await resolve(uow, entries)
+    asked = [_write(entry, resolution) for entry in entries if _writes(entry, resolution)]
+    written = await uow.resources.apply(asked) if asked else []
+    by_entry = {write.at: result for write, result in zip(asked, written, strict=True)}
+    answers = []
+    for entry in entries:
+        try:
+            answers.append(await _answer(uow, entry, by_entry.get(entry.at), resolution, prefer=prefer, get=get))
+        except EhrError as error:
+            raise _at_entry(error, entry) from error
+    return {"resourceType": "Bundle", "type": "transaction-response", "entry": answers}
+
+
+async def batch(
+    record: "Record",
+    caller: Caller,
+    bundle: Mapping[str, Any],
+    *,
+    prefer: Prefer = "minimal",
+    get: Getter | None = None,
+) -> dict[str, Any]:
+    """Each entry by itself, in the order DELETE, POST, PUT, GET of the specification."""
+    if bundle.get("type") != "batch":
+        raise Malformed("Bundle.type is not batch", at="Bundle.type")
+    entries = gate.entries(bundle)
+    if len(entries) > limits.bundle_entries_max:
+        raise TooMuch(f"the Bundle has more than {limits.bundle_entries_max} entries", at="Bundle.entry")
+    answers: list[dict[str, Any]] = [{}] * len(entries)
+    for position in sorted(range(len(entries)), key=lambda p: _turn(entries[p])):
+        answers[position] = await _alone(record, caller, entries[position], position, prefer=prefer, get=get)
+    return {"resourceType": "Bundle", "type": "batch-response", "entry": answers}
+
+
+async def _alone(
+    record: "Record", caller: Caller, entry: dict[str, Any], position: int, *, prefer: Prefer, get: Getter | None
+) -> dict[str, Any]:
+    async def work(uow: "UnitOfWork") -> dict[str, Any]:
+        return await transaction(uow, {"type": "transaction", "entry": [entry]}, prefer=prefer, get=get)
+
+    try:
+        answered = await record.run(caller, work)
+    except EhrError as error:
+        moved = [_renumber(issue, position) for issue in error.issues]
+        return {"response": {"status": _status(error.http_status), "outcome": outcome.operation_outcome(moved)}}
+    only: dict[str, Any] = answered["entry"][0]
+    return only
+
+
+_TURNS: Mapping[str, int] = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2}
+
+
+def _turn(entry: Mapping[str, Any]) -> int:
+    request = entry.get("request")
+    method = request.get("method") if isinstance(request, dict) else None
+    return _TURNS.get(method if isinstance(method, str) else "", 3)
+
+
+def _checked(bundle: Mapping[str, Any], kind: str) -> list[Entry]:
+    """The entries, when the Bundle and every resource in it may be stored."""
+    if bundle.get("type") != kind:
+        raise Malformed(f"Bundle.type is not {kind}", at="Bundle.type")
+    raw = gate.entries(bundle)
+    if len(raw) > limits.bundle_entries_max:
+        raise TooMuch(f"the Bundle has more than {limits.bundle_entries_max} entries", at="Bundle.entry")
+    entries = read_entries(raw)
+    issues = [
+        Issue(issue.code, issue.text, _inside(entry, issue.at), issue.severity)
+        for entry in entries
+        if entry.resource is not None and entry.method in ("POST", "PUT")
+        for issue in validate(entry.resource, type_name=entry.type_name)
+    ]
+    gate.refuse_errors(issues)
+    return entries
+
+
+def _inside(entry: Entry, at: str | None) -> str:
+    """A resource's FHIRPath as seen from the Bundle: Observation.status → Bundle.entry[3].resource.status."""
+    path = (at or entry.type_name).removeprefix(entry.type_name)
+    return f"{entry.at}.resource{path if path[:1] in ('.', '') else '.' + path}"
+
+
+def _writes(entry: Entry, resolution: Resolution) -> bool:
+    return entry.method in ("POST", "PUT", "DELETE") and entry.at in resolution.writes
+
+
+def _write(entry: Entry, resolution: Resolution) -> Write:
+    target = resolution.writes[entry.at]
+    if entry.method == "DELETE":
+        return Write("D", entry.type_name, target.id, if_match=entry.if_match, at=entry.at)
+    assert entry.resource is not None, "entries without a resource were refused"
+    tree = resolution.rewritten(entry.resource)
+    action: Literal["C", "U"] = "C" if entry.method == "POST" else "U"
+    return Write(action, entry.type_name, target.id, None, tree, entry.if_match, entry.at, made_id=target.made_id)
+
+
+async def _answer(
+    uow: "UnitOfWork",
+    entry: Entry,
+    written: Written | None,
+    resolution: Resolution,
+    *,
+    prefer: Prefer,
+    get: Getter | None,
+) -> dict[str, Any]:
+    if entry.method == "GET":
+        return await _read(uow, entry, get)
+    if entry.method == "DELETE":
+        version = written.version if written else None
+        return {"response": {"status": "204 No Content"} | ({"etag": version.etag} if version else {})}
+    if written is None:  # a conditional create that found its resource
+        existing = await uow.resources.read(entry.type_name, resolution.existing[entry.at])
+        return _done(existing, "200 OK", prefer)
+    assert written.version is not None, "a create or update has a version"
+    return _done(written.version, "201 Created" if written.created else "200 OK", prefer)
+
+
+def _done(version: Version, status: str, prefer: Prefer) -> dict[str, Any]:
+    answer: dict[str, Any] = {}
+    if prefer == "representation" and version.body is not None:
+        answer["resource"] = codec.loads(version.body, bytes_max=limits.bundle_bytes_max)
+    answer["response"] = {
+        "status": status,
+        "location": version.location,
+        "etag": version.etag,
+        "lastModified": instant(version.updated),
+    }
+    return answer
+
+
+async def _read(uow: "UnitOfWork", entry: Entry, get: Getter | None) -> dict[str, Any]:
+    """A read or vread here; everything else through the door's own reader."""
+    if entry.id and not entry.query:
+        number = entry.version
+        version = await (
+            uow.resources.read(entry.type_name, entry.id)
+            if number is None
+            else uow.resources.vread(entry.type_name, entry.id, number)
+        )
+        return _done(version, "200 OK", "representation")
+    if get is None:
+        raise NotSupported("this GET is not served inside a Bundle", at=f"{entry.at}.request.url")
+    return {"resource": await get(uow, entry.url), "response": {"status": "200 OK"}}
+
+
+def _at_entry(error: EhrError, entry: Entry) -> EhrError:
+    """The same error, its issues naming the entry."""
+    named = [
+        issue
+        if issue.at and issue.at.startswith("Bundle.")
+        else Issue(issue.code, issue.text, entry.at, issue.severity)
+        for issue in error.issues
+    ]
+    return type(error)(str(error), issues=named)
+
+
+def _renumber(issue: Issue, position: int) -> Issue:
+    at = (issue.at or "Bundle.entry[0]").replace("Bundle.entry[0]", f"Bundle.entry[{position}]", 1)
+    return Issue(issue.code, issue.text, at, issue.severity)
+
+
+def _status(code: int) -> str:
+    return f"{code} {HTTPStatus(code).phrase}"

@@ -1,0 +1,52 @@
+"""PostgreSQL's refusals → ours: what may be tried again, and what the caller is told.
+
+again    the transaction lost a race and may be run anew from its first statement
+refused  the error the caller gets; None for what is a bug of ours
+Source:  PostgreSQL appendix A, error codes (class 08, 40, 53, 55, 57)
+"""
+
+from typing import Final
+
+import asyncpg
+
+from ehr.errors import Busy, Duplicate, EhrError, Unavailable
+
+
+class Raced(Duplicate):
+    """Another transaction created the same resource between our look and our write."""
+
+
+_AGAIN: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, Raced)
+_BUSY: Final = (
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    TimeoutError,
+)
+_LOST: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+TRANSLATED: Final = (*_BUSY, *_LOST)
+"""What refused() knows: errors of the database's state, not of our SQL."""
+
+
+def again(error: BaseException) -> bool:
+    return isinstance(error, _AGAIN)
+
+
+def refused(error: BaseException) -> EhrError | None:
+    """The answer to a caller whose transaction ended so. Nothing was stored, or, after a lost commit, perhaps all."""
+    if isinstance(error, EhrError):
+        return error
+    if isinstance(error, _BUSY):
+        return Busy("the database is busy; send the same request again")
+    if isinstance(error, _LOST):
+        return Unavailable("the database cannot be reached; send the same request again")
+    return None

@@ -1,0 +1,113 @@
+"""The record: what every door and every task holds to reach the store.
+
+run      one transaction, run anew from its first statement when it loses a race; `work` builds its state afresh each
+         time, because a retry that goes on with half-used state answers 200 for what was never committed
+         (a fault of a well-known server, its pull request 9811)
+reading  statements without a transaction around them, for reads
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from ehr import limits
+from ehr.access.policy import AccessPredicate, Caller
+from ehr.clock import Clock, SystemClock
+from ehr.database.engine import Database
+from ehr.errors import Busy
+from ehr.index.extract import Extractor
+from ehr.index.hashing import Hasher
+from ehr.settings import Settings
+from ehr.store import faults
+from ehr.store.body import BodyCodec
+from ehr.store.connection import Connection
+from ehr.store.unit_of_work import UnitOfWork
+from ehr.store.version import Version
+
+if TYPE_CHECKING:
+    from ehr.database.engine import Installation
+
+T = TypeVar("T")
+
+RETRY_FIRST_S: Final = 0.01
+RETRY_MAX_S: Final = 0.5
+
+
+class Follower(Protocol):
+    """Acts inside the transaction of a write: after each create, update or delete that changed something."""
+
+    async def written(self, uow: UnitOfWork, version: Version, tree: Mapping[str, Any] | None) -> None: ...
+
+
+class Matcher(Protocol):
+    """Search criteria → ids of current resources; ehr.search stands behind it, wired by ehr.record.
+
+    source  only resources of this facility; None for all
+    """
+
+    async def __call__(
+        self,
+        connection: Connection,
+        type_name: str,
+        criteria: Sequence[tuple[str, str]],
+        access: AccessPredicate,
+        *,
+        source: int | None,
+        limit: int,
+    ) -> list[str]: ...
+
+
+class Record:
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        followers: Sequence[Follower] = (),
+        matcher: Matcher | None = None,
+        bodies: BodyCodec | None = None,
+    ) -> None:
+        self.database = database
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self.followers = tuple(followers)
+        self.matcher = matcher
+        self.bodies = bodies or BodyCodec()
+        self.installation: Installation = database.installation
+        self.hasher = Hasher(database.installation.hash_key)
+        self.extractor = Extractor(self.hasher)
+
+    def unit_of_work(self, caller: Caller) -> UnitOfWork:
+        """One transaction, tried once."""
+        return UnitOfWork(self, caller)
+
+    def reading(self, caller: Caller) -> UnitOfWork:
+        """Reads without a transaction around them; a read and its audit row are one statement."""
+        return UnitOfWork(self, caller, reading=True)
+
+    async def run(self, caller: Caller, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        """One transaction; tried again, with jitter and a bound, when another one got in its way."""
+        for attempt in range(limits.database_retries_max + 1):
+            try:
+                async with UnitOfWork(self, caller) as uow:
+                    return await work(uow)
+            except Exception as error:
+                if not faults.again(error):
+                    raise
+                if attempt == limits.database_retries_max:
+                    raise Busy("other writers hold this resource; send the same request again") from error
+            pause_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2**attempt)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, not a secret
+        raise AssertionError("the last attempt returns or raises")
+
+    async def close(self) -> None:
+        await self.database.close()
+
+
+async def load_bodies(database: Database) -> BodyCodec:
+    """The body codec with every dictionary of the database."""
+    async with database.acquire() as connection:
+        rows = await connection.fetch("SELECT type_id, bytes FROM zstd_dictionary ORDER BY id")
+    return BodyCodec((row["type_id"], row["bytes"]) for row in rows)

@@ -1,0 +1,306 @@
+"""Resources of one transaction: read, vread, create, update, delete, history; access applied in each.
+
+Read:     one statement applies access, fetches, and (types of the patient compartment) writes the audit row
+Write:    rows are locked in one order (type, id), so writers queue instead of deadlocking; versions are 1, 2, 3 …
+          without a gap, through deletions too (a deletion is a version; what is created after it continues)
+No-op:    an update equal to the current version but for meta.versionId and meta.lastUpdated changes nothing and
+          returns the current version, so a facility may send the same thing again
+Errors:   NotFound (also where the caller may not know), Gone, Forbidden, PreconditionFailed, Duplicate, Malformed
+Source:   FHIR R4 3.1.0 RESTful API
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from ehr.access.policy import Caller, predicate
+from ehr.errors import Duplicate, Forbidden, Gone, Malformed, NotFound, PreconditionFailed
+from ehr.fhir import codec
+from ehr.fhir.compartments import PATIENT_TYPES, patient_of
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.ids import FHIR_ID, new_id
+from ehr.store import history, locks, writes
+from ehr.store.access_sql import arguments, require, seen
+from ehr.store.version import Op, Version
+from ehr.store.writes import Staged
+
+if TYPE_CHECKING:
+    from ehr.store.unit_of_work import UnitOfWork
+
+_AUDITED: Final = """
+INSERT INTO audit (actor_kind, actor, facility_id, action, type_id, resource_id, shard, person_id, purpose)
+SELECT $5, $6, $7, 'R', $3, $4, f.shard, (SELECT l.person_id FROM person_link l WHERE l.shard = f.shard), $8
+FROM found f WHERE $9
+"""
+_READ: Final = f"""
+WITH found AS (
+    SELECT r.rid, r.version, r.updated, r.shard, r.source, r.body FROM resource r
+    WHERE r.type_id = $3 AND r.id = $4 AND {seen("r")}
+), noted AS ({_AUDITED})
+SELECT * FROM found
+"""  # noqa: S608 - constants of ours
+_VREAD: Final = f"""
+WITH found AS (
+    SELECT r.rid, r.version, r.updated, r.shard, r.source, NULL AS op, r.body FROM resource r
+    WHERE r.type_id = $3 AND r.id = $4 AND r.version = $10 AND {seen("r")}
+    UNION ALL
+    SELECT h.rid, h.version, h.updated, h.shard, h.source, h.op, h.body FROM resource_history h
+    WHERE h.type_id = $3 AND h.id = $4 AND h.version = $10 AND {seen("h")}
+), noted AS ({_AUDITED})
+SELECT * FROM found
+"""  # noqa: S608 - constants of ours
+_DELETED: Final = f"""
+SELECT h.op FROM resource_history h WHERE h.type_id = $3 AND h.id = $4 AND {seen("h")} ORDER BY h.version DESC LIMIT 1
+"""  # noqa: S608 - constants of ours
+_SHARDS: Final = "SELECT shard FROM person_link WHERE person_id = $1"
+
+
+@dataclass(slots=True)
+class Write:
+    """One write asked for. at names it in errors ("Bundle.entry[3]").
+
+    body     the sender's bytes; None: tree is written as it is
+    id       None only for a create: the server chooses. made_id says that the given id was chosen by us
+    """
+
+    action: Op
+    type_name: str
+    id: str | None = None
+    body: bytes | None = None
+    tree: Mapping[str, Any] | None = None
+    if_match: int | None = None
+    at: str | None = None
+    made_id: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a Write. version None: a delete found nothing. changed False: nothing was written."""
+
+    version: Version | None
+    created: bool = False
+    changed: bool = True
+
+
+class Resources:
+    """Bound to one unit of work and one caller."""
+
+    def __init__(self, uow: "UnitOfWork", caller: Caller) -> None:
+        self._uow = uow
+        self.caller = caller
+        self.access = predicate(caller)
+
+    async def read(self, type_name: str, id: str) -> Version:
+        """The current version."""
+        require(self.access, type_name, "r")
+        row = await self._uow.connection.fetchrow(_READ, *self._reading(type_name, id))
+        if row is None:
+            raise await self._absent(type_name, id)
+        body = self._uow.record.bodies.decompress(row["body"])
+        op: Op = "C" if row["version"] == 1 else "U"
+        return Version(type_name, id, row["version"], row["updated"], op, body, row["rid"], row["shard"], row["source"])
+
+    async def vread(self, type_name: str, id: str, version: int) -> Version:
+        """One version, current or not."""
+        require(self.access, type_name, "r")
+        if not 0 < version < 2**31:
+            raise NotFound(f"there is no such version of this {type_name}")
+        row = await self._uow.connection.fetchrow(_VREAD, *self._reading(type_name, id), version)
+        if row is None:
+            raise NotFound(f"there is no such version of this {type_name}")
+        if row["op"] == "D":
+            raise Gone(f"this version is the deletion of the {type_name}")
+        body = self._uow.record.bodies.decompress(row["body"])
+        op: Op = row["op"] or ("C" if version == 1 else "U")
+        return Version(type_name, id, version, row["updated"], op, body, row["rid"], row["shard"], row["source"])
+
+    async def create(
+        self, type_name: str, body: bytes | None, tree: Mapping[str, Any], *, id: str | None = None
+    ) -> Version:
+        """A new resource under a fresh id, or under `id`, which must be free."""
+        written = await self.apply([Write("C", type_name, id, body, tree)])
+        assert written[0].version is not None, "a create makes a version"
+        return written[0].version
+
+    async def update(
+        self,
+        type_name: str,
+        id: str,
+        body: bytes | None,
+        tree: Mapping[str, Any],
+        *,
+        if_match: int | None = None,
+    ) -> tuple[Version, bool]:
+        """The next version, or the first one under a client's id; True when it was created."""
+        written = await self.apply([Write("U", type_name, id, body, tree, if_match)])
+        assert written[0].version is not None, "an update makes or keeps a version"
+        return written[0].version, written[0].created
+
+    async def delete(self, type_name: str, id: str, *, if_match: int | None = None) -> Version | None:
+        """The deletion as a version; the earlier one when it is deleted already; None when it never was."""
+        written = await self.apply([Write("D", type_name, id, if_match=if_match)])
+        return written[0].version
+
+    async def history(
+        self,
+        type_name: str | None = None,
+        id: str | None = None,
+        *,
+        since: datetime | None = None,
+        at: tuple[datetime, datetime] | None = None,
+        count: int | None = None,
+        cursor: str | None = None,
+        patient_id: str | None = None,
+    ) -> history.HistoryPage:
+        """Versions, newest first: of a resource, a type, one patient's compartment, or everything."""
+        asked = history.Asked(type_name, id, since, at, count, cursor, patient_id)
+        return await history.page(self._uow, self.caller, asked)
+
+    async def apply(self, asked: Sequence[Write]) -> list[Written]:
+        """Any number of writes of distinct resources, together. The answer is in the order asked."""
+        assert not self._uow.reading, "a unit of work opened for reading does not write"
+        for write in asked:
+            self._check(write)
+        current = await locks.current(
+            self._uow.connection, ((w.type_name, w.id) for w in asked if w.id and not w.made_id)
+        )
+        lost = [(w.type_name, w.id) for w in asked if w.id and not w.made_id and (w.type_name, w.id) not in current]
+        tombstones = await locks.last_of_deleted(self._uow.connection, lost)
+        shards = await self._shards()
+        outcomes = [self._plan(w, current, tombstones, shards) for w in asked]
+        staged = [o for o in outcomes if isinstance(o, Staged)]
+        kept = [o.version for o in outcomes if isinstance(o, Written) and o.version and o.version.op != "D"]
+        if staged:
+            await writes.flush(self._uow, self.caller, staged)
+        if kept:
+            await writes.note_unchanged(self._uow, self.caller, kept)
+        for s in staged:
+            version = s.done()
+            for follower in self._uow.record.followers:
+                await follower.written(self._uow, version, s.tree)
+        return [Written(o.done(), created=o.op == "C") if isinstance(o, Staged) else o for o in outcomes]
+
+    # ---- reading
+
+    def _reading(self, type_name: str, id: str) -> tuple[Any, ...]:
+        caller = self.caller
+        return (
+            *arguments(self.access),
+            TYPE_IDS[type_name],
+            id,
+            caller.kind,
+            caller.id,
+            caller.facility_id,
+            caller.purpose,
+            type_name in PATIENT_TYPES,
+        )
+
+    async def _absent(self, type_name: str, id: str) -> NotFound | Gone:
+        op = await self._uow.connection.fetchval(_DELETED, *arguments(self.access), TYPE_IDS[type_name], id)
+        if op == "D":
+            return Gone(f"this {type_name} was deleted")
+        return NotFound(f"there is no {type_name} with this id")
+
+    # ---- writing
+
+    def _check(self, write: Write) -> None:
+        """What can be refused without looking at the database."""
+        assert write.action != "U" or write.id, "an update names its resource"
+        require(self.access, write.type_name, "d" if write.action == "D" else "c" if write.action == "C" else "u")
+        if write.id is not None and not FHIR_ID.fullmatch(write.id):
+            raise Malformed("an id has 1 to 64 of A-Z a-z 0-9 - .", at=write.at or f"{write.type_name}.id")
+        if write.action != "D":
+            assert write.tree is not None, "a create or update has a resource"
+            assert write.tree["resourceType"] == write.type_name, "the gate compared the types"
+
+    async def _shards(self) -> frozenset[int] | None:
+        if self.access.person_id is None:
+            return None
+        rows = await self._uow.connection.fetch(_SHARDS, self.access.person_id)
+        return frozenset(row["shard"] for row in rows)
+
+    def _plan(
+        self,
+        write: Write,
+        current: Mapping[tuple[str, str], locks.Current],
+        tombstones: Mapping[tuple[str, str], locks.Tombstone],
+        shards: frozenset[int] | None,
+    ) -> Staged | Written:
+        """One write against what is stored: what will be written, or what stands."""
+        key = (write.type_name, write.id or "")
+        before, tombstone = current.get(key), tombstones.get(key)
+        if before is not None and write.action != "C":
+            self._may_change(write, before, shards)
+        found = before.version if before else None
+        if write.if_match is not None and write.if_match != found:
+            raise PreconditionFailed("the resource is not at the version of If-Match; read it again", at=write.at)
+        if write.action == "D":
+            return self._plan_delete(write, before, tombstone)
+        if write.action == "C" and (before or tombstone):
+            raise Duplicate(f"this {write.type_name} id is taken", at=write.at)
+        return self._plan_version(write, before, tombstone, shards)
+
+    def _may_change(self, write: Write, before: locks.Current, shards: frozenset[int] | None) -> None:
+        if shards is not None and before.shard not in shards:
+            raise NotFound(f"there is no {write.type_name} with this id", at=write.at)
+        if self.caller.kind != "system" and self.caller.facility_id and before.source != self.caller.facility_id:
+            raise Forbidden("a facility changes only what it sent itself", at=write.at)
+
+    def _plan_delete(
+        self, write: Write, before: locks.Current | None, tombstone: locks.Tombstone | None
+    ) -> Staged | Written:
+        assert write.id, "a delete names its resource"
+        if before is None:
+            stands = tombstone.as_version(write.type_name, write.id) if tombstone else None
+            return Written(stands, changed=False)
+        updated = max(self._uow.now, before.updated)
+        staged = Staged(write.type_name, write.id, "D", before.version + 1, updated, before.shard, before.source)
+        staged.rid = before.rid
+        staged.patients = self._patients_before(before)
+        return staged
+
+    def _plan_version(
+        self,
+        write: Write,
+        before: locks.Current | None,
+        tombstone: locks.Tombstone | None,
+        shards: frozenset[int] | None,
+    ) -> Staged | Written:
+        assert write.tree is not None, "a create or update has a resource"
+        record, now = self._uow.record, self._uow.now
+        if write.action == "U" and before is None:
+            require(self.access, write.type_name, "c")
+        id = write.id or new_id()
+        if before is not None:
+            same = codec.with_meta(
+                write.body or codec.dumps(write.tree), write.tree, id=id, version=before.version, updated=before.updated
+            )
+            if same == record.bodies.decompress(before.body):
+                return Written(before.as_version(write.type_name, id, same), changed=False)
+        last = before or tombstone
+        version, updated = (last.version + 1, max(now, last.updated)) if last else (1, now)
+        body = codec.with_meta(
+            write.body or codec.dumps(write.tree), write.tree, id=id, version=version, updated=updated
+        )
+        rows = record.extractor.extract(write.tree, write.type_name, id)
+        staged = Staged(write.type_name, id, "U" if before else "C", version, updated, rows.shard, 0, body)
+        staged.source = before.source if before else self.caller.facility_id
+        staged.tree = {**write.tree, "id": id}
+        staged.rows = rows
+        staged.replaces = before is not None
+        staged.rid = last.rid if last else 0
+        staged.chosen_id = write.id is not None and not write.made_id and before is None
+        patient = patient_of(staged.tree)
+        staged.patients = tuple(dict.fromkeys([*([patient] if patient else []), *self._patients_moved(before, rows)]))
+        if shards is not None and staged.shard not in shards:
+            raise Forbidden("this token writes only the record of its own person", at=write.at)
+        return staged
+
+    def _patients_moved(self, before: locks.Current | None, rows: Any) -> tuple[str, ...]:
+        """The patient a resource leaves when its subject changes: that summary changes too."""
+        return self._patients_before(before) if before is not None and before.shard != rows.shard else ()
+
+    def _patients_before(self, before: locks.Current) -> tuple[str, ...]:
+        patient = patient_of(codec.loads(self._uow.record.bodies.decompress(before.body)))
+        return (patient,) if patient else ()

@@ -1,0 +1,40 @@
+"""One version of one resource, as every room above the store sees it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Op = Literal["C", "U", "D"]
+"""Create, update, delete: what made this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A stored version. body is the JSON as sent with id and meta set; None for a deletion.
+
+    rid     the row's number: join key and page cursor
+    shard   keyed hash of the compartment's source Patient, else of the resource itself
+    source  facility.id that sent the resource; 0 = the city
+    """
+
+    type_name: str
+    id: str
+    version: int
+    updated: datetime
+    op: Op
+    body: bytes | None
+    rid: int
+    shard: int
+    source: int
+
+    @property
+    def reference(self) -> str:
+        return f"{self.type_name}/{self.id}"
+
+    @property
+    def location(self) -> str:
+        return f"{self.type_name}/{self.id}/_history/{self.version}"
+
+    @property
+    def etag(self) -> str:
+        return f'W/"{self.version}"'
