@@ -20,6 +20,12 @@ from adapters.systems import MESSAGE_TIME
 NAMESPACE: Final = UUID("8f8f2b0e-59d1-5d0f-9d5c-2b6a1f3f6c11")
 """Of the urn:uuid names inside our Bundles; they never leave the transaction."""
 
+ERASES: Final = "urn:city-ehr:extension:erases"
+"""On Bundle.entry between mapper and pipeline: the name of an element to be removed from the earlier version."""
+
+DEFERS: Final = "urn:city-ehr:extension:defers"
+"""Likewise: the name of an element that an earlier version keeps."""
+
 Tree = dict[str, Any]
 
 
@@ -84,6 +90,19 @@ class Draft:
         if method == "PUT":
             return {"method": "PUT", "url": type_name + "?" + criteria(system, value)}
         return {"method": "POST", "url": type_name, "ifNoneExist": criteria(system, value)}
+
+    def erase(self, url: str, names: list[str]) -> None:
+        """Say that elements the earlier version may have are to go: the sender stated that there is none."""
+        self._note(url, ERASES, names)
+
+    def defer(self, url: str, names: list[str]) -> None:
+        """Say that elements are only our default: an earlier version that has them keeps its own."""
+        self._note(url, DEFERS, names)
+
+    def _note(self, url: str, kind: str, names: list[str]) -> None:
+        if names:
+            entry = next(entry for entry in self._entries.values() if entry["fullUrl"] == url)
+            entry.setdefault("extension", []).extend({"url": kind, "valueString": name} for name in names)
 
     def get(self, url: str) -> Tree:
         """The resource behind one of our references, to be completed."""

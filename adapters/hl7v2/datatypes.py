@@ -1,0 +1,297 @@
+"""Turn HL7 v2 data types into FHIR data types: DTM, CX, XPN, XAD, XTN, CWE, NM, SN and their like.
+
+In:      Element (one repetition of a field)
+Out:     a tree, or None where the sender stated nothing
+Units:   a number keeps its digits ("13.50"); a unit keeps its text, and gets a code only where the sender says UCUM
+Errors:  Unreadable for a date that is none; everything else that cannot be typed is kept as text
+Source:  HL7 v2-to-FHIR guide, datatype maps (CX[Identifier], XPN[HumanName], CWE[CodeableConcept], …); HL7 v2.5.1 2.A
+"""
+
+import re
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+from adapters import systems
+from adapters.draft import Tree
+from adapters.hl7v2.parse import Element
+from ehr.fhir import vietnam
+
+VIETNAM_OFFSET: Final = "+07:00"
+_DTM: Final = re.compile(
+    r"(\d{4})(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(?:(\d\d)(\.\d{1,9})?)?)?)?)?)?(?:([+-])(\d\d)(\d\d))?"
+)
+_NUMBER: Final = re.compile(r"([+-]?)(\d*)(\.\d+)?\.?")
+_OFFSET: Final = re.compile(r"([+-])(\d\d)(\d\d)$")
+
+
+class Unreadable(ValueError):
+    """A value that is not of its data type; the text is safe to show."""
+
+
+def offset_of(text: str) -> str | None:
+    """The time zone of a date-time text, as FHIR writes it."""
+    match = _OFFSET.search(text)
+    return f"{match[1]}{match[2]}:{match[3]}" if match else None
+
+
+def date_time(text: str, offset: str = VIETNAM_OFFSET) -> str | None:
+    """DTM as FHIR dateTime with the precision sent; the offset is that of the text, else of the message.
+
+    Zeros for an unknown month or day ("19530000", as in Vietnamese records) give the year alone. FHIR demands
+    minutes, seconds and an offset with an hour, so they are written as zeros where the sender gave an hour only.
+    """
+    text = text.strip()
+    if not text or not text.strip("0"):
+        return None
+    match = _DTM.fullmatch(text)
+    if not match:
+        raise Unreadable("not a date-time YYYY[MM[DD[HH[MM[SS[.S]]]]]][+/-ZZZZ]")
+    year, month, day, hour, minute, second, fraction, sign, zone_h, zone_m = match.groups()
+    if year == "0000":
+        raise Unreadable("there is no year 0000")
+    if month is None or (month == "00" and day in (None, "00")):
+        return str(year)
+    if not 1 <= int(month) <= 12:
+        raise Unreadable("no such month")
+    if day is None or day == "00":
+        return f"{year}-{month}"
+    try:
+        the_day = date(int(year), int(month), int(day))
+    except ValueError as error:
+        raise Unreadable("no such day") from error
+    if hour is None:
+        return the_day.isoformat()
+    the_day, time = _time(the_day, int(hour), int(minute or 0), int(second or 0))
+    zone = f"{sign}{zone_h}:{zone_m}" if sign else offset
+    if int(zone[1:3]) > 14 or int(zone[4:6]) > 59:
+        raise Unreadable("no such time zone")
+    return f"{the_day.isoformat()}T{time}{fraction or ''}{'+00:00' if zone == '-00:00' else zone}"
+
+
+def _time(day: date, hour: int, minute: int, second: int) -> tuple[date, str]:
+    """A time of day; 24:00, which FHIR does not know, is 00:00 of the next day."""
+    if hour == 24 and not minute and not second and day < date.max:
+        return day + timedelta(days=1), "00:00:00"
+    if hour > 23 or minute > 59 or second > 60:
+        raise Unreadable("no such time of day")
+    return day, f"{hour:02}:{minute:02}:{second:02}"
+
+
+def earlier(first: str, second: str) -> bool:
+    """Whether one FHIR dateTime with time is before another."""
+    return _instant(first) < _instant(second)
+
+
+def _instant(text: str) -> datetime:
+    # Python has no leap second; a second more or less does not change which message is the later one
+    return datetime.fromisoformat(text.replace(":60", ":59"))
+
+
+def decimal(text: str) -> Decimal | None:
+    """NM with its digits as sent; None where the text is not a number.
+
+    JSON knows no leading zeros, no "+" and no bare point: those signs go, no digit of the value does.
+    """
+    match = _NUMBER.fullmatch(text.strip())
+    if not match or not (match[2] or match[3]):
+        return None
+    whole = match[2].lstrip("0") or "0"
+    return Decimal(("-" if match[1] == "-" else "") + whole + (match[3] or ""))
+
+
+def unit(element: Element, facility_code: str) -> Tree:
+    """The unit of a Quantity; a code only where the sender names its system, never guessed."""
+    code, text, system = element.text(1), element.text(2), element.text(3)
+    if not code and not text:
+        return {}
+    if system:
+        uri = systems.code_system(system, facility_code)
+        return {"unit": text or code, **({"system": uri, "code": code} if code and uri else {})}
+    return {"unit": code or text}
+
+
+def concept(element: Element, facility_code: str) -> Tree | None:
+    """CE, CWE, CNE, CF as CodeableConcept, original and alternate coding, text as sent."""
+    if not element:
+        return None
+    codings = [
+        found
+        for code, text, system in ((1, 2, 3), (4, 5, 6), (10, 11, 12))
+        if (found := coding(element, facility_code, code, text, system))
+    ]
+    text = element.text(9) or (element.text(2) or element.text(5))
+    if not codings and not text:
+        text = element.whole().strip()
+    result: Tree = {}
+    if codings:
+        result["coding"] = codings
+    if text:
+        result["text"] = text
+    return result or None
+
+
+def coding(element: Element, facility_code: str, code: int = 1, text: int = 2, system: int = 3) -> Tree | None:
+    value = " ".join(element.text(code).split())
+    if not value:
+        return None
+    result: Tree = {}
+    uri = systems.code_system(element.text(system), facility_code)
+    if uri:
+        result["system"] = uri
+    result["code"] = value
+    if element.text(text):
+        result["display"] = element.text(text)
+    return result
+
+
+def concept_key(tree: Tree) -> str:
+    """What a CodeableConcept is about, for a key: its first coding, else its text."""
+    for item in tree.get("coding", ()):
+        return f"{item.get('system', '')}|{item['code']}"
+    return str(tree.get("text", "")).casefold()
+
+
+AUTHORITY: Final = {"ISO": "urn:oid:", "UUID": "urn:uuid:", "URI": "", "DNS": "https://", "URL": ""}
+
+
+def authority(element: Element, component: int) -> str | None:
+    """HD as identifier system: its universal id, else its name as one of ours."""
+    name, universal, kind = (element.text(component, sub) for sub in (1, 2, 3))
+    prefix = AUTHORITY.get(kind.upper())
+    if universal and prefix is not None and not any(sign.isspace() for sign in universal):
+        return prefix + universal
+    return systems.local("authority:" + name) if name else None
+
+
+def entity(element: Element) -> tuple[str, str] | None:
+    """EI as (system, value): number^namespace^universal id^type."""
+    value = element.text(1)
+    if not value:
+        return None
+    name, universal, kind = element.text(2), element.text(3), element.text(4)
+    prefix = AUTHORITY.get(kind.upper())
+    if universal and prefix is not None and not any(sign.isspace() for sign in universal):
+        return prefix + universal, value
+    return systems.local("order" + (f":{name}" if name else "")), value
+
+
+def name(element: Element, *, first: int = 1) -> Tree | None:
+    """XPN (first=1) or XCN (first=2) as HumanName. text is the whole name; family comes first, as in Vietnam,
+
+    unless the sender says given name first (name assembly order G).
+    """
+    family = element.text(first)
+    given = [part for part in (element.text(first + 1), element.text(first + 2)) if part]
+    suffixes = [part for part in (element.text(first + 3), element.text(first + 5)) if part]
+    prefix = element.text(first + 4)
+    if not family and not given:
+        return None
+    order = element.text(11 if first == 1 else 15)
+    # Vietnamese: family, middle, given; XPN-3 (further given names) is the middle name
+    parts = [*given, family] if order == "G" else [family, *reversed(given)]
+    result: Tree = {}
+    use = NAME_USE.get(element.text(7 if first == 1 else 10))
+    if use:
+        result["use"] = use
+    result["text"] = " ".join(part for part in parts if part)
+    if family:
+        result["family"] = family
+    if given:
+        result["given"] = given
+    if prefix:
+        result["prefix"] = [prefix]
+    if suffixes:
+        result["suffix"] = suffixes
+    return result
+
+
+NAME_USE: Final = {
+    "L": "official",
+    "R": "official",
+    "D": "usual",
+    "M": "maiden",
+    "N": "nickname",
+    "BAD": "old",
+    "NOUSE": "old",
+    "MSK": "anonymous",
+    "NAV": "temp",
+    "TEMP": "temp",
+}
+ADDRESS_USE: Final = {"H": "home", "B": "work", "O": "work", "C": "temp", "BA": "old", "BI": "billing", "HOME": "home"}
+
+
+def address(element: Element) -> Tree | None:
+    """XAD: street, other, city, province, code, country, type, other unit (commune), district."""
+    result: Tree = {}
+    use = ADDRESS_USE.get(element.text(7).upper())
+    if use:
+        result["use"] = use
+    if element.text(7).upper() in ("M", "SH"):
+        result["type"] = "postal"
+    lines = [part for part in (element.text(1), element.text(2), element.text(8)) if part]
+    if lines:
+        result["line"] = lines
+    for key, number in (("city", 3), ("district", 9), ("state", 4), ("postalCode", 5), ("country", 6)):
+        if element.text(number):
+            result[key] = element.text(number)
+    if not set(result) - {"use", "type"}:
+        return None
+    whole = [*lines, *(result[key] for key in ("district", "city", "state") if key in result)]
+    result["text"] = ", ".join(whole) or result.get("country", result.get("postalCode", ""))
+    return result
+
+
+CONTACT_USE: Final = {"PRN": "home", "WPN": "work", "PRS": "mobile", "HOME": "home", "WORK": "work"}
+CONTACT_SYSTEM: Final = {
+    "PH": "phone",
+    "CP": "phone",
+    "FX": "fax",
+    "BP": "pager",
+    "INTERNET": "email",
+    "X.400": "email",
+}
+
+
+def contact(element: Element, use: str | None = None) -> Tree | None:
+    """XTN: the number as it would be dialled, or an address; use is that of the field, unless the element says."""
+    kind = element.text(3).upper()
+    mail = element.text(4)
+    number = element.text(12) or element.text(1) or _number(element)
+    if kind in ("INTERNET", "X.400") or (mail and not number):
+        value, system = mail or number, "email"
+    else:
+        value, system = number, CONTACT_SYSTEM.get(kind, "phone")
+    if not value:
+        return None
+    result: Tree = {"system": system, "value": value}
+    use = "mobile" if kind == "CP" else CONTACT_USE.get(element.text(2).upper(), use)
+    if use:
+        result["use"] = use
+    return result
+
+
+def _number(element: Element) -> str:
+    country, area, local, extension = (element.text(number) for number in (5, 6, 7, 8))
+    dialled = " ".join(part for part in ((f"+{country}" if country else ""), area, local) if part)
+    return f"{dialled} ext. {extension}" if dialled and extension else dialled
+
+
+def person_name_key(tree: Tree) -> str:
+    """A name for a key: case folded, spaces squeezed."""
+    return " ".join(str(tree.get("text", "")).casefold().split())
+
+
+ICD10_CODE: Final = re.compile(r"[A-TV-Z]\d[0-9A-Z](\.?[0-9A-Z]{1,4})?")
+
+
+def diagnosis(element: Element, facility_code: str) -> Tree | None:
+    """A diagnosis as CodeableConcept: a code without a system that has the form of one is ICD-10, as DG1-2 demands
+
+    of Vietnamese facilities.
+    """
+    tree = concept(element, facility_code)
+    for item in (tree or {}).get("coding", ()):
+        if "system" not in item and ICD10_CODE.fullmatch(item["code"]):
+            item["system"] = vietnam.ICD_10
+    return tree
