@@ -17,9 +17,6 @@ from ehr.store.version import Op, Version
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 BASE = "http://127.0.0.1:8000/fhir"
 BODY = (
-    b'{"resourceType":"Basic","id":"b1","code":{"text":"13.50 \\u0110"},'
-    b'"extension":[{"url":"u","valueDecimal":13.50}]}'
-)
     b'{"resourceType":"Basic","id":"b1","code":{"text":"13.50 \\u0110"},"extension":[{"url":"u","valueDecimal":13.50}]}'
 )
 
