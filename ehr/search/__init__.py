@@ -1,0 +1,1 @@
+"""FHIR search: parse → plan → compile → page → include. Read in that order."""

@@ -1,0 +1,127 @@
+"""One parameter of a query → one Condition: criteria, chains and _has, each checked against what is served.
+
+Errors:  NotSupported, Invalid, TooMuch with the parameter's name in `at`
+Source:  FHIR R4 3.1.1.4 parameter types, 3.1.1.4.13 chaining, 3.1.1.4.14 reverse chaining, 3.1.1.5 modifiers
+"""
+
+from typing import Final
+
+from ehr import limits
+from ehr.errors import Invalid, NotSupported, TooMuch
+from ehr.fhir import parameters
+from ehr.fhir.parameters import Parameter
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.ids import FHIR_ID
+from ehr.search import values
+from ehr.search.served import modifiers, served
+from ehr.search.terms import Chain, Condition, Criterion, DateValue, Has, Ids, Missing, TokenValue, Updated
+
+NAME_SHOWN_MAX: Final = 64
+"""Characters of an unknown name that an error repeats."""
+
+
+def condition(type_name: str, name: str, value: str, *, at: str | None = None, depth: int = 0) -> Condition:
+    """name=value asked of a type. at: the whole parameter as the client wrote it."""
+    at = at or name
+    if depth > limits.search_chain_max:
+        raise TooMuch(f"more than {limits.search_chain_max} links in a chain", at=at)
+    if name.startswith("_has:"):
+        return _has(type_name, name, value, at, depth)
+    head, dot, rest = name.partition(".")
+    code, _, modifier = head.partition(":")
+    parameter = known(type_name, code, at)
+    if dot:
+        return _chain(type_name, parameter, modifier, (rest, value), at=at, depth=depth + 1)
+    if modifier == "missing":
+        return _missing(type_name, parameter, value, at)
+    if code == "_id":
+        return _ids(modifier, value, at)
+    if code == "_lastUpdated":
+        _refuse_modifier(parameter, modifier, at)
+        read = [values.date(text, at) for text in values.alternatives(value, at)]
+        return Updated(tuple(one for one in read if isinstance(one, DateValue)))
+    return _criterion(type_name, parameter, modifier, value, at)
+
+
+def known(type_name: str, code: str, at: str) -> Parameter:
+    """The parameter of a type, when it is served."""
+    parameter = parameters.of(type_name).get(code)
+    if parameter is None:
+        of = "resources of every type" if type_name == parameters.COMMON else type_name
+        raise NotSupported(f"{of} has no search parameter {code[:NAME_SHOWN_MAX]}", at=at)
+    if not served(parameter):
+        raise NotSupported(f"the search parameter {code} is not served", at=at)
+    return parameter
+
+
+def _criterion(type_name: str, parameter: Parameter, modifier: str, value: str, at: str) -> Condition:
+    target = modifier if parameter.kind == "reference" and modifier in TYPE_IDS else None
+    if target is not None:
+        if not parameter.may_target(target):
+            raise Invalid(f"{parameter.code} does not point to {target}", at=at)
+        modifier = ""
+    _refuse_modifier(parameter, modifier, at)
+    texts = values.alternatives(value, at)
+    if modifier == "identifier":
+        return Criterion(type_name, parameter, modifier, tuple(values.token(text, at) for text in texts))
+    found = tuple(values.read(parameter, text, at, target=target) for text in texts)
+    if parameter.kind == "composite":
+        _refuse_in_composite(found, at)
+    return Criterion(type_name, parameter, modifier, found)
+
+
+def _refuse_modifier(parameter: Parameter, modifier: str, at: str) -> None:
+    if modifier and modifier not in modifiers(parameter):
+        raise NotSupported(f"the modifier :{modifier[:NAME_SHOWN_MAX]} is not served for {parameter.code}", at=at)
+
+
+def _refuse_in_composite(found: tuple[object, ...], at: str) -> None:
+    for value in found:
+        for part in getattr(value, "parts", ()):
+            if isinstance(part, TokenValue) and part.code is None:
+                raise NotSupported("system| without a code is not served inside a composite", at=at)
+
+
+def _missing(type_name: str, parameter: Parameter, value: str, at: str) -> Missing:
+    if value not in {"true", "false"}:
+        raise Invalid(":missing is true or false", at=at)
+    if parameter.kind == "composite":
+        raise NotSupported(":missing is not served for composites", at=at)
+    return Missing(type_name, parameter, value == "true")
+
+
+def _ids(modifier: str, value: str, at: str) -> Ids:
+    if modifier:
+        raise NotSupported(f"the modifier :{modifier[:NAME_SHOWN_MAX]} is not served for _id", at=at)
+    found = [values.unescape(text) for text in values.alternatives(value, at)]
+    return Ids(tuple(one for one in found if FHIR_ID.fullmatch(one)))
+
+
+def _chain(type_name: str, parameter: Parameter, target: str, inner: tuple[str, str], *, at: str, depth: int) -> Chain:
+    """Every type the reference may point to that knows the next parameter; one must."""
+    if parameter.kind != "reference" or not any(path.type in {"Reference", "Resource"} for path in parameter.paths):
+        raise NotSupported(f"{parameter.code} is not a reference to follow", at=at)
+    if target and (target not in TYPE_IDS or not parameter.may_target(target)):
+        raise Invalid(f"{parameter.code} does not point to that type", at=at)
+    if target:
+        return Chain(type_name, parameter, ((target, condition(target, *inner, at=at, depth=depth)),), True)
+    links, refused = [], None
+    for name in sorted(TYPE_IDS if "*" in parameter.targets else parameter.targets):
+        try:
+            links.append((name, condition(name, *inner, at=at, depth=depth)))
+        except NotSupported as error:
+            refused = error
+    if not links:
+        raise refused or NotSupported(f"{parameter.code} points to no type we know", at=at)
+    return Chain(type_name, parameter, tuple(links), len(links) == 1)
+
+
+def _has(type_name: str, name: str, value: str, at: str, depth: int) -> Has:
+    parts = name.split(":", 3)
+    if len(parts) != 4 or parts[1] not in TYPE_IDS:
+        raise Invalid("reverse chaining is _has:Type:reference:parameter", at=at)
+    _, source, code, inner = parts
+    parameter = known(source, code, at)
+    if parameter.kind != "reference" or (type_name != parameters.COMMON and not parameter.may_target(type_name)):
+        raise NotSupported(f"{source}.{code[:NAME_SHOWN_MAX]} does not point to {type_name}", at=at)
+    return Has(type_name, source, parameter, condition(source, inner, value, at=at, depth=depth + 1))

@@ -1,0 +1,77 @@
+"""Where a page begins ↔ the opaque text of a next or previous link.
+
+Out:     base64url of JSON, signed with HMAC-SHA-256 (cut to 16 bytes) by the installation's cursor_key
+Errors:  Invalid   a cursor that is not ours, was changed, or belongs to another search
+Keeps:   the highest rid when the first page was read, so that what is created meanwhile does not enter later pages;
+         the total, so that it is counted once
+"""
+
+import base64
+import hashlib
+import hmac
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+import orjson
+
+from ehr.errors import Invalid
+from ehr.search.terms import SearchRequest
+
+SIGNATURE_BYTES: Final = 16
+SHAPE: Final = frozenset(
+    {"_cursor", "_count", "_include", "_revinclude", "_elements", "_summary", "_format", "_pretty"}
+)
+"""Parameters that change what a page shows, not which rows it is a page of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place between two rows.
+
+    search   hash of the search it belongs to
+    forward  the page after this place, or the page before it
+    phase    0 rows that have a main date, 1 rows without (ehr.search.order)
+    keys     values of the sort keys at this place, as JSON holds them
+    rid      the row at this place
+    rid_max  rows with a higher rid were made after the first page
+    total    counted on the first page, or None
+    """
+
+    search: str
+    forward: bool
+    phase: Literal[0, 1]
+    keys: list[Any]
+    rid: int
+    rid_max: int
+    total: int | None
+
+
+def search_hash(request: SearchRequest, person_id: str | None) -> str:
+    """What must be equal for a cursor to be used again."""
+    place = (request.compartment.name, request.compartment.id) if request.compartment else None
+    pairs = [pair for pair in request.served if pair[0].partition(":")[0] not in SHAPE]
+    text = orjson.dumps([request.type_name, place, pairs, person_id])
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def sealed(cursor: Cursor, key: bytes) -> str:
+    content = orjson.dumps(asdict(cursor))
+    return base64.urlsafe_b64encode(_signature(content, key) + content).rstrip(b"=").decode()
+
+
+def opened(text: str, key: bytes, search: str) -> Cursor:
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except ValueError as error:
+        raise Invalid("this cursor is not one of ours", at="_cursor") from error
+    signature, content = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
+    if not hmac.compare_digest(signature, _signature(content, key)):
+        raise Invalid("this cursor is not one of ours", at="_cursor")
+    cursor = Cursor(**orjson.loads(content))
+    if cursor.search != search:
+        raise Invalid("this cursor belongs to another search; start from its first page", at="_cursor")
+    return cursor
+
+
+def _signature(content: bytes, key: bytes) -> bytes:
+    return hmac.new(key, content, hashlib.sha256).digest()[:SIGNATURE_BYTES]

@@ -1,0 +1,193 @@
+"""A query → SearchRequest. Pure; nothing is ignored unless the caller asked for lenient handling.
+
+In:      a type (None: several), decoded (name, value) pairs, a compartment where the address names one
+Out:     SearchRequest
+Errors:  NotSupported  a parameter, modifier or type that is not served (at: the parameter)
+         Invalid       a value that cannot mean anything
+         TooMuch       over a limit of ehr.limits
+Source:  FHIR R4 3.1.1 search; 3.1.1.1.2 handling of unknown parameters (Prefer: handling)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from ehr import limits
+from ehr.errors import Invalid, NotSupported, TooMuch
+from ehr.fhir import parameters
+from ehr.fhir.compartments import COMPARTMENTS, PATIENT_TYPES, members
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.ids import FHIR_ID
+from ehr.search import served, values
+from ehr.search.conditions import condition
+from ehr.search.served import SUPPORTED
+from ehr.search.terms import Compartment, Include, SearchRequest, SortKey
+
+__all__ = ["CURSOR", "SUPPORTED", "SearchRequest", "parse"]
+
+CURSOR: Final = "_cursor"
+"""The parameter of next and previous links that says where a page begins."""
+
+PERSON: Final = "Person"
+OF_HTTP: Final = frozenset({"_format", "_pretty"})
+SUMMARIES: Final = frozenset({"true", "text", "data", "count", "false"})
+
+
+def parse(
+    type_name: str | None,
+    query: Sequence[tuple[str, str]],
+    *,
+    strict: bool = True,
+    compartment: tuple[str, str] | None = None,
+) -> SearchRequest:
+    if type_name is not None and type_name not in TYPE_IDS:
+        raise NotSupported("there is no such resource type", at=type_name)
+    if len(query) > limits.search_parameters_max:
+        raise TooMuch(f"more than {limits.search_parameters_max} parameters")
+    request = SearchRequest(type_name, (type_name,) if type_name else (), count=limits.page_count_default)
+    if compartment is not None:
+        request.compartment = _compartment(request, Compartment(*compartment))
+    ordered = sorted(query, key=lambda pair: pair[0] != "_type")  # the types decide what the others may say
+    for name, value in ordered:
+        _take(request, name, value, strict=strict)
+    request.served = [pair for pair in query if pair in request.served]
+    if request.summary == "count":
+        request.count = 0
+    if request.count == 0 and request.total == "none":
+        request.total = "accurate"
+    return request
+
+
+def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> None:
+    try:
+        if not value.strip():
+            raise Invalid("the parameter has no value", at=name)
+        reader = _SHAPE.get(name.partition(":")[0])
+        if name in OF_HTTP:
+            return
+        if reader is not None:
+            reader(request, name, value)
+        else:
+            request.conditions.append(condition(request.type_name or parameters.COMMON, name, value))
+        request.served.append((name, value))
+    except (NotSupported, Invalid) as error:
+        if strict or (isinstance(error, Invalid) and value.strip()):
+            raise
+        request.ignored += [
+            type(issue)(issue.code, f"ignored: {issue.text}", name, "warning") for issue in error.issues
+        ]
+
+
+def _compartment(request: SearchRequest, compartment: Compartment) -> Compartment:
+    name = compartment.name
+    if name != PERSON and name not in COMPARTMENTS:
+        raise NotSupported("there is no such compartment", at=name)
+    if not FHIR_ID.fullmatch(compartment.id):
+        raise Invalid("this is not an id", at=name)
+    inside = PATIENT_TYPES if name == PERSON else frozenset(members(name)) | {name}
+    if request.type_name is None:
+        request.types = tuple(sorted(inside))
+    elif request.type_name not in inside:
+        raise NotSupported(f"{request.type_name} is not in the {name} compartment", at=request.type_name)
+    return compartment
+
+
+def _type(request: SearchRequest, name: str, value: str) -> None:
+    wanted = values.alternatives(value, name)
+    unknown = [one for one in wanted if one not in TYPE_IDS]
+    if unknown or name != "_type":
+        raise NotSupported("there is no such resource type", at=name)
+    if request.type_name is not None:
+        if wanted != [request.type_name]:
+            raise Invalid("the address names another type", at=name)
+        return
+    if request.types and not set(wanted) <= set(request.types):
+        raise NotSupported("a type is not in this compartment", at=name)
+    request.types = tuple(dict.fromkeys(wanted))
+
+
+def _sort(request: SearchRequest, name: str, value: str) -> None:
+    known = parameters.of(request.type_name or parameters.COMMON)
+    if name != "_sort" or request.sort:
+        raise Invalid("_sort is given once, without a modifier", at=name)
+    for text in values.alternatives(value, name):
+        parameter = known.get(text.removeprefix("-"))
+        if parameter is None or not served.sortable(parameter):
+            raise NotSupported(f"sorting by {text.removeprefix('-')[:64]} is not served", at=name)
+        request.sort.append(SortKey(parameter, "desc" if text.startswith("-") else "asc"))
+
+
+def _count(request: SearchRequest, name: str, value: str) -> None:
+    if not value.isascii() or not value.isdigit() or len(value) > 9:
+        raise Invalid("_count is a whole number, 0 or more", at=name)
+    request.count = min(int(value), limits.page_count_max)
+
+
+def _total(request: SearchRequest, name: str, value: str) -> None:
+    if value not in {"none", "estimate", "accurate"}:
+        raise Invalid("_total is none, estimate or accurate", at=name)
+    request.total = value  # type: ignore[assignment]  # one of the three
+
+
+def _summary(request: SearchRequest, name: str, value: str) -> None:
+    if value not in SUMMARIES:
+        raise Invalid("_summary is true, text, data, count or false", at=name)
+    request.summary = value
+
+
+def _elements(request: SearchRequest, name: str, value: str) -> None:
+    request.elements += tuple(values.alternatives(value, name))
+
+
+def _contained(_: SearchRequest, name: str, value: str) -> None:
+    if value != "false":
+        raise NotSupported("contained resources are not searched", at=name)
+
+
+def _cursor(request: SearchRequest, _: str, value: str) -> None:
+    request.cursor = value
+
+
+def _include(request: SearchRequest, name: str, value: str) -> None:
+    head, _, modifier = name.partition(":")
+    if modifier not in {"", "iterate"}:
+        raise NotSupported(f"the modifier :{modifier[:64]} is not served", at=name)
+    reverse = head == "_revinclude"
+    for text in values.alternatives(value, name):
+        request.includes.append(_one_include(request, name, text, reverse=reverse, iterate=bool(modifier)))
+
+
+def _one_include(request: SearchRequest, name: str, text: str, *, reverse: bool, iterate: bool) -> Include:
+    parts = text.split(":")
+    if text == "*" or (len(parts) == 2 and parts[1] == "*"):
+        source = parts[0] if len(parts) == 2 else ("*" if reverse else request.type_name or "*")
+        if source != "*" and source not in TYPE_IDS:
+            raise NotSupported("there is no such resource type", at=name)
+        return Include(reverse, source, None, None, iterate)
+    if len(parts) not in {2, 3} or parts[0] not in TYPE_IDS:
+        raise Invalid("an include is Type:parameter, Type:parameter:Target or *", at=name)
+    parameter = parameters.of(parts[0]).get(parts[1])
+    if parameter is None or parameter.kind != "reference":
+        raise NotSupported(f"{parts[0]} has no reference parameter {parts[1][:64]}", at=name)
+    if not any(path.type == "Reference" for path in parameter.paths):
+        raise NotSupported(f"{parts[0]}:{parts[1]} holds canonical urls, which includes do not follow", at=name)
+    target = parts[2] if len(parts) == 3 and parts[2] else None
+    if target is not None and (target not in TYPE_IDS or not parameter.may_target(target)):
+        raise Invalid(f"{parts[0]}:{parts[1]} does not point to that type", at=name)
+    return Include(reverse, parts[0], parameter, target, iterate)
+
+
+_SHAPE: Final[Mapping[str, Callable[[SearchRequest, str, str], None]]] = MappingProxyType(
+    {
+        "_type": _type,
+        "_sort": _sort,
+        "_count": _count,
+        "_total": _total,
+        "_summary": _summary,
+        "_elements": _elements,
+        "_contained": _contained,
+        "_include": _include,
+        "_revinclude": _include,
+        CURSOR: _cursor,
+    }
+)

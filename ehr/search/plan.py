@@ -1,0 +1,123 @@
+"""SearchRequest + AccessPredicate → SearchPlan. Pure: says what may be looked at before any SQL exists.
+
+Out:     SearchPlan: types to search, conditions with only granted types in them, includes with only granted targets
+Errors:  Forbidden  a type that is searched, chained through or asked to point here is not granted "s";
+                    an explicit include that may show nothing ("r")
+Why:     a count or a chain through a type tells what is in it, so it needs the grant as much as reading it does
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ehr.access.policy import AccessPredicate, Action
+from ehr.errors import Forbidden
+from ehr.fhir import parameters
+from ehr.fhir.parameters import Parameter
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.search.terms import Chain, Condition, Has, Include, SearchRequest
+
+
+@dataclass(frozen=True, slots=True)
+class IncludeStep:
+    """One include as it will be run: the reference parameters of one source type, and the types it may show."""
+
+    reverse: bool
+    source: str
+    parameters: tuple[Parameter, ...]
+    targets: frozenset[str]
+    iterate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """What compile turns into SQL.
+
+    types       the types searched, never empty
+    conditions  an AND
+    """
+
+    request: SearchRequest
+    access: AccessPredicate
+    types: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    includes: tuple[IncludeStep, ...]
+
+    @property
+    def type_name(self) -> str:
+        """The one type whose parameters are used; "Resource" for several."""
+        return self.types[0] if len(self.types) == 1 else parameters.COMMON
+
+
+def plan(request: SearchRequest, access: AccessPredicate) -> SearchPlan:
+    if request.type_name is not None or (request.types and request.compartment is None):
+        types = request.types
+        for name in types:
+            _require(access, name, "s")
+    else:
+        types = _granted(access, request.types or TYPE_IDS, "s")
+        if not types:
+            raise Forbidden("the token grants no search")
+    conditions = tuple(_condition(one, access) for one in request.conditions)
+    includes = tuple(step for include in request.includes for step in _include(include, types, access))
+    return SearchPlan(request, access, tuple(types), conditions, includes)
+
+
+def _require(access: AccessPredicate, type_name: str, action: Action) -> None:
+    if not access.grants.allow(type_name, action):
+        raise Forbidden(f"the token does not grant {action!r} on {type_name}", at=type_name)
+
+
+def _granted(access: AccessPredicate, names: Iterable[str], action: Action) -> tuple[str, ...]:
+    return tuple(name for name in names if access.grants.allow(name, action))
+
+
+def _condition(condition: Condition, access: AccessPredicate) -> Condition:
+    if isinstance(condition, Chain):
+        if condition.typed:
+            _require(access, condition.links[0][0], "s")
+        allowed = set(_granted(access, [name for name, _ in condition.links], "s"))
+        if not allowed:
+            raise Forbidden(f"the token grants no type that {condition.parameter.code} points to")
+        links = tuple((name, _condition(inner, access)) for name, inner in condition.links if name in allowed)
+        return replace(condition, links=links)
+    if isinstance(condition, Has):
+        _require(access, condition.source, "s")
+        return replace(condition, inner=_condition(condition.inner, access))
+    return condition
+
+
+def _include(include: Include, types: Iterable[str], access: AccessPredicate) -> list[IncludeStep]:
+    """One step a source type; a wildcard becomes every reference of it."""
+    if include.source != "*":
+        sources: tuple[str, ...] = (include.source,)
+    else:
+        sources = tuple(TYPE_IDS) if include.reverse or include.iterate else tuple(types)
+    made = []
+    for source in sources:
+        known = parameters.of(source).values()
+        found = (include.parameter,) if include.parameter else tuple(one for one in known if _followed(one))
+        step = _step(include, source, found, access)
+        if step.targets and step.parameters:
+            made.append(step)
+    if not made and include.parameter is not None:
+        raise Forbidden(f"the token grants nothing that {include.source}:{include.parameter.code} could show")
+    return made
+
+
+def _step(include: Include, source: str, found: tuple[Parameter, ...], access: AccessPredicate) -> IncludeStep:
+    pointed = {name for one in found for name in (TYPE_IDS if "*" in one.targets else one.targets)}
+    if include.target is not None:
+        pointed &= {include.target}
+    if include.reverse:
+        shown = pointed if access.grants.allow(source, "s") else set()
+        return IncludeStep(True, source, found, frozenset(shown), include.iterate)
+    return IncludeStep(False, source, found, frozenset(_granted(access, pointed, "r")), include.iterate)
+
+
+def _followed(parameter: Parameter) -> bool:
+    """References stored as such: unions repeat others, canonicals are not followed."""
+    return (
+        parameter.kind == "reference"
+        and not parameter.union
+        and any(path.type == "Reference" for path in parameter.paths)
+    )

@@ -1,0 +1,87 @@
+"""What search serves: which parameters of a type, with which modifiers. The CapabilityStatement says the same.
+
+SUPPORTED   type → codes of its served parameters
+Refused     phonetic (no phonetic index), near, _text, _content, _query, composites over the whole sequence of
+            MolecularSequence: each by name, never silently
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from ehr.fhir import parameters
+from ehr.fhir.parameters import Parameter
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.index.generate import stored_as_pairs
+
+MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
+    "string": frozenset({"exact", "contains"}),
+    "token": frozenset({"not"}),
+    "uri": frozenset({"below", "above"}),
+    "reference": frozenset({"identifier"}),
+    "date": frozenset(),
+    "number": frozenset(),
+    "quantity": frozenset(),
+    "composite": frozenset(),
+}
+"""Modifiers of each kind, beside :missing; references also take :[type]."""
+
+NO_BELOW: Final = frozenset({"_profile", "_source"})
+"""Indexed by hash only, on every resource."""
+
+SORTED_KINDS: Final = frozenset({"string", "date", "number", "quantity"})
+
+
+def served(parameter: Parameter) -> bool:
+    """Whether a search by this parameter can be answered from the index."""
+    if parameter.kind == "composite":
+        return composite_served(parameter)
+    return bool(parameter.paths)
+
+
+def composite_served(parameter: Parameter) -> bool:
+    known = parameters.of(parameter.type_name)
+    if parameter.union:
+        return all(composite_served(known[code]) for code in parameter.union)
+    at_root = len(parameter.bases) == 1 and not parameter.bases[0]
+    return at_root or stored_as_pairs(parameter)
+
+
+def modifiers(parameter: Parameter) -> frozenset[str]:
+    """Modifiers of one parameter."""
+    found = MODIFIERS.get(parameter.kind, frozenset())
+    return found - {"below"} if parameter.code in NO_BELOW else found
+
+
+def sortable(parameter: Parameter) -> bool:
+    """Tokens, references and uris are kept as hashes, which have no order."""
+    return parameter.code in {"_id", "_lastUpdated"} or (served(parameter) and parameter.kind in SORTED_KINDS)
+
+
+def _all() -> Iterator[tuple[str, tuple[Parameter, ...]]]:
+    for type_name in TYPE_IDS:
+        found = [parameter for parameter in parameters.of(type_name).values() if served(parameter)]
+        yield type_name, tuple(sorted(found, key=lambda parameter: parameter.code))
+
+
+class _Supported(Mapping[str, tuple[Parameter, ...]]):
+    """Read when first asked: 1,700 parameters need not be built to start a process."""
+
+    _table: dict[str, tuple[Parameter, ...]] | None = None
+
+    def _known(self) -> dict[str, tuple[Parameter, ...]]:
+        if self._table is None:
+            self._table = dict(_all())
+        return self._table
+
+    def __getitem__(self, type_name: str) -> tuple[Parameter, ...]:
+        return self._known()[type_name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known())
+
+    def __len__(self) -> int:
+        return len(TYPE_IDS)
+
+
+SUPPORTED: Final[Mapping[str, tuple[Parameter, ...]]] = _Supported()
+"""Type → its served parameters, the common ones included."""

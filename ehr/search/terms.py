@@ -1,0 +1,172 @@
+"""What a query says once it is understood: conditions, sort keys, includes and the shape of the answer.
+
+Values    one per comma of a parameter; a Criterion's values are an OR, a request's conditions an AND
+Source:   FHIR R4 3.1.1.3 to 3.1.1.5
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ehr.errors import Issue
+from ehr.fhir.parameters import Parameter
+
+Prefix = Literal["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"]
+Direction = Literal["asc", "desc"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenValue:
+    """system None: any system; "": it must have none; code None: any code of the system."""
+
+    system: str | None
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StringValue:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class UriValue:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DateValue:
+    """The range a date text means, both ends included, in microseconds."""
+
+    prefix: Prefix
+    low_us: int
+    high_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class NumberValue:
+    """A number, the range its digits mean (low included, high not), and for quantities its unit.
+
+    system None: any; code None: any unit
+    """
+
+    prefix: Prefix
+    number: float
+    low: float
+    high: float
+    system: str | None = None
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceValue:
+    """A local Type/id, for each type it may be; or the text of any other reference."""
+
+    locals: tuple[tuple[str, str], ...] = ()
+    uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CompositeValue:
+    parts: tuple["Value", ...]
+
+
+Value = TokenValue | StringValue | UriValue | DateValue | NumberValue | ReferenceValue | CompositeValue
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """parameter[:modifier]=value,value. type_name: the type it is asked of ("Resource": of any)."""
+
+    type_name: str
+    parameter: Parameter
+    modifier: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    type_name: str
+    parameter: Parameter
+    missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    values: tuple[DateValue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """parameter.inner: one link for each type the reference may point to."""
+
+    type_name: str
+    parameter: Parameter
+    links: tuple[tuple[str, "Condition"], ...]
+    typed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Has:
+    """_has:source:parameter:inner"""
+
+    type_name: str
+    source: str
+    parameter: Parameter
+    inner: "Condition"
+
+
+Condition = Criterion | Missing | Ids | Updated | Chain | Has
+
+
+@dataclass(frozen=True, slots=True)
+class SortKey:
+    parameter: Parameter
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Include:
+    """_include (reverse False) or _revinclude. parameter None: every reference ("*"); target None: every type."""
+
+    reverse: bool
+    source: str
+    parameter: Parameter | None
+    target: str | None
+    iterate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Compartment:
+    """Patient, Encounter, Practitioner, Device, RelatedPerson, or Person: all source Patients of a person."""
+
+    name: str
+    id: str
+
+
+@dataclass(slots=True)
+class SearchRequest:
+    """One search as it will be run.
+
+    type_name  None: of several types (types)
+    types      the types searched; empty with type_name None: all that the caller may search
+    served     the parameters that count, in their order, as the self link repeats them
+    ignored    what lenient handling left out, one issue a parameter with its name in `at`
+    """
+
+    type_name: str | None
+    types: tuple[str, ...]
+    compartment: Compartment | None = None
+    conditions: list[Condition] = field(default_factory=list)
+    sort: list[SortKey] = field(default_factory=list)
+    includes: list[Include] = field(default_factory=list)
+    count: int = 0
+    total: Literal["none", "estimate", "accurate"] = "none"
+    summary: str | None = None
+    elements: tuple[str, ...] = ()
+    cursor: str | None = None
+    served: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[Issue] = field(default_factory=list)

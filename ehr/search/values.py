@@ -1,0 +1,175 @@
+"""The text after "=" → typed values of one parameter.
+
+In:      decoded text; "," "|" "$" and "\\" may be escaped with "\\"
+Out:     Value per comma
+Errors:  Invalid naming the parameter: not a date, not a number, a prefix where none is allowed
+         TooMuch: more values than limits.search_values_max
+Source:  FHIR R4 3.1.1.4 (types, prefixes, escaping)
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
+from typing import Final, cast
+
+from ehr import limits
+from ehr.errors import Invalid, NotSupported, TooMuch
+from ehr.fhir import parameters
+from ehr.fhir.parameters import Parameter
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.ids import FHIR_ID
+from ehr.index.ranges import date_range
+from ehr.search.terms import (
+    CompositeValue,
+    DateValue,
+    NumberValue,
+    Prefix,
+    ReferenceValue,
+    StringValue,
+    TokenValue,
+    UriValue,
+    Value,
+)
+
+_PREFIXED: Final = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[\d+\-.])")
+_LOCAL: Final = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
+_NUMBER: Final = re.compile(r"[+\-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+\-]?\d{1,3})?")
+DIGITS_MAX: Final = 40
+
+
+def split(text: str, separator: str) -> list[str]:
+    """Cut at separators that are not escaped; escapes stay for the next level."""
+    parts, current, position = [], "", 0
+    while position < len(text):
+        if text[position] == "\\" and position + 1 < len(text):
+            current += text[position : position + 2]
+            position += 2
+            continue
+        if text[position] == separator:
+            parts.append(current)
+            current = ""
+        else:
+            current += text[position]
+        position += 1
+    return [*parts, current]
+
+
+def unescape(text: str) -> str:
+    return re.sub(r"\\([\\,$|])", r"\1", text)
+
+
+def alternatives(text: str, at: str) -> list[str]:
+    """The comma separated values, still escaped."""
+    parts = [part for part in split(text, ",") if part]
+    if not parts:
+        raise Invalid("the parameter has no value", at=at)
+    if len(parts) > limits.search_values_max:
+        raise TooMuch(f"more than {limits.search_values_max} values", at=at)
+    return parts
+
+
+def token(text: str, at: str) -> TokenValue:
+    parts = split(text, "|")
+    if len(parts) == 1:
+        return TokenValue(None, unescape(parts[0]))
+    if len(parts) > 2:
+        raise Invalid("a token is code, system|code, |code or system|", at=at)
+    system, code = unescape(parts[0]), unescape(parts[1])
+    if not system and not code:
+        raise Invalid("a token needs a system or a code", at=at)
+    return TokenValue(system, code or None)
+
+
+def string(text: str, at: str) -> StringValue:  # noqa: ARG001 - every reader has the same shape
+    return StringValue(unescape(text))
+
+
+def uri(text: str, at: str) -> UriValue:  # noqa: ARG001
+    return UriValue(unescape(text))
+
+
+def prefixed(text: str) -> tuple[Prefix, str]:
+    found = _PREFIXED.match(text)
+    return (cast("Prefix", found[1]), text[2:]) if found else ("eq", text)
+
+
+def date(text: str, at: str) -> DateValue:
+    prefix, plain = prefixed(text)
+    plain = plain.replace(" ", "+")  # a "+07:00" that nobody percent-encoded
+    found = date_range(plain)
+    if found is None:
+        raise Invalid("a date is YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm[:ss[.fff]][zone]", at=at)
+    return DateValue(prefix, *found)
+
+
+def number(text: str, at: str) -> NumberValue:
+    prefix, plain = prefixed(text)
+    if len(plain) > DIGITS_MAX or _NUMBER.fullmatch(plain) is None:
+        raise Invalid("this is not a number", at=at)
+    try:
+        exact = Decimal(plain)
+    except InvalidOperation as error:
+        raise Invalid("this is not a number", at=at) from error
+    exponent = exact.as_tuple().exponent
+    assert isinstance(exponent, int)
+    half = Decimal(5).scaleb(exponent - 1)
+    return NumberValue(prefix, float(exact), float(exact - half), float(exact + half))
+
+
+def quantity(text: str, at: str) -> NumberValue:
+    parts = [unescape(part) for part in split(text, "|")]
+    if len(parts) not in {1, 3}:
+        raise Invalid("a quantity is number, number|system|code or number||code", at=at)
+    found = number(parts[0], at)
+    system, code = (parts[1] or None, parts[2] or None) if len(parts) == 3 else (None, None)
+    return NumberValue(found.prefix, found.number, found.low, found.high, system, code)
+
+
+_READERS: Final[Mapping[str, Callable[[str, str], Value]]] = MappingProxyType(
+    {"token": token, "string": string, "uri": uri, "date": date, "number": number, "quantity": quantity}
+)
+
+
+def read(parameter: Parameter, text: str, at: str, *, target: str | None = None) -> Value:
+    """One value of a parameter; target: the type a reference's :[type] modifier names."""
+    if parameter.kind == "reference":
+        return reference(parameter, text, at, target)
+    if parameter.kind == "composite":
+        return composite(parameter, text, at)
+    reader = _READERS.get(parameter.kind)
+    if reader is None:
+        raise NotSupported(f"parameters of type {parameter.kind} are not served", at=at)
+    return reader(text, at)
+
+
+def reference(parameter: Parameter, text: str, at: str, target: str | None) -> ReferenceValue:
+    """id, Type/id, or a url; an id alone may be of any type the parameter points to."""
+    plain = unescape(text)
+    if found := _LOCAL.fullmatch(plain):
+        if found[1] not in TYPE_IDS:
+            raise Invalid("there is no such resource type", at=at)
+        if target not in {None, found[1]} or (parameter.only not in {None, found[1]}):
+            return ReferenceValue()
+        return ReferenceValue(((found[1], found[2]),))
+    if target is not None or FHIR_ID.fullmatch(plain):
+        if not FHIR_ID.fullmatch(plain):
+            raise Invalid("a reference is id, Type/id or an absolute url", at=at)
+        types = [target] if target else sorted(parameter.targets)
+        if types == ["*"]:
+            raise Invalid("this reference may point to any type: say Type/id", at=at)
+        return ReferenceValue(tuple((name, plain) for name in types))
+    if ":" not in plain:
+        raise Invalid("a reference is id, Type/id or an absolute url", at=at)
+    return ReferenceValue(uri=plain)
+
+
+def composite(parameter: Parameter, text: str, at: str) -> CompositeValue:
+    parts = split(text, "$")
+    if len(parts) != len(parameter.components):
+        raise Invalid(f"this composite has {len(parameter.components)} parts separated by $", at=at)
+    known = parameters.of(parameter.type_name)
+    found = tuple(
+        read(known[component.code], part, at) for component, part in zip(parameter.components, parts, strict=True)
+    )
+    return CompositeValue(found)
