@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ehr.errors import Issue
 from ehr.fhir import references
+from ehr.fhir.accept import accepts
 from ehr.fhir.invariants import broken
 from ehr.fhir.primitives import problem
 from ehr.fhir.r4 import TYPE_IDS
@@ -136,7 +137,7 @@ class _Walk:
             self.say("structure", "must be a resource type of FHIR R4 that is not abstract", f"{path}.resourceType")
         elif element.name == "contained":
             self.resource(value, type_name, path, is_contained=True)
-        else:
+        elif not accepts(value):
             walk = _Walk(value)
             walk.resource(value, type_name, path)
             self.issues += walk.issues

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ehr.errors import Issue
+from ehr.fhir.accept import accepts
 from ehr.fhir.explain import explain
 
 
 def validate(tree: Mapping[str, Any], *, type_name: str | None = None) -> list[Issue]:
     if type_name is not None and tree.get("resourceType") != type_name:
         return [Issue("invalid", f"must be a {type_name}, as the address says", "resourceType")]
-    return explain(tree)
+    return [] if accepts(tree) else explain(tree)
