@@ -86,6 +86,9 @@ with ended as (
 update job_chunk set state = 'cancelled', lease_until = null
 where job_id in (select id from ended) and state in ('queued', 'running') returning 1
 """
+_ENDED: Final = """
+select params from job where kind = $1 and state in ('done', 'failed', 'cancelled') order by id desc limit 100
+"""
 _PROGRESS: Final = """
 select j.id, j.kind, j.state, j.params, j.created, j.finished,
        count(c.number) as total,
@@ -217,6 +220,12 @@ class Queue:
                 await connection.execute(_CLOSE_JOB, job_id)
             waiting: int = await connection.fetchval(_CLAIMABLE, count_max)
         return waiting
+
+    async def params_of_ended(self, kind: str) -> list[Mapping[str, Any]]:
+        """What the newest finished jobs of a kind were asked to do, so that their leavings can be removed."""
+        async with self._database.acquire() as connection:
+            rows = await connection.fetch(_ENDED, kind)
+        return [json.loads(row["params"]) for row in rows]
 
     async def progress(self, job_id: str) -> Progress | None:
         async with self._database.acquire() as connection:

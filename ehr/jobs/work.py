@@ -31,13 +31,14 @@ async def work(
     handlers: Mapping[str, Handler],
     clock: Clock,
     *,
+    job_id: str | None = None,
     turn_s: float = TURN_S,
     lease_s: float = limits.job_lease_s,
 ) -> bool:
-    """Run chunks until none is due (False) or the turn is over (True: there may be more)."""
+    """Run chunks (of one job, where it is named) until none is due (False) or the turn is over (True: maybe more)."""
     ends_s = clock.monotonic_s() + turn_s
     while clock.monotonic_s() < ends_s:
-        chunk = await queue.claim(list(handlers), lease_s=lease_s)
+        chunk = await queue.claim(list(handlers), job_id=job_id, lease_s=lease_s)
         if chunk is None:
             return False
         await run_chunk(queue, handlers[chunk.kind], chunk, lease_s=lease_s)

@@ -1,0 +1,115 @@
+"""Paths → parts of NDJSON files, bounded in bytes, each with the number of its first line; and parts → lines.
+
+In:      files and folders; .ndjson and .jsonl, also .gz (unpacked into a spool folder, because a packed file
+         can only be read from its start)
+Limits:  a part ends with the first line that reaches import_chunk_bytes; a line over ndjson_line_bytes_max is read
+         past without being held
+Order:   what others refer to first: organizations, places, practitioners, patients
+"""
+
+import gzip
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+from ehr import limits
+from ehr.errors import Malformed, NotFound
+
+SUFFIXES: Final = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
+FIRST: Final = ("Organization", "Location", "Practitioner", "PractitionerRole", "Patient")
+BLOCK_BYTES: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A run of whole lines. name is what people know the file by; path is what is read."""
+
+    name: str
+    path: str
+    offset: int
+    length: int
+    first_line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line. content None: it is too long, and was not held."""
+
+    number: int
+    content: bytes | None
+
+
+def find(paths: Iterable[Path]) -> list[Path]:
+    """Every NDJSON file the paths name, folders opened."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(one for one in path.iterdir() if one.name.endswith(SUFFIXES))
+            if not inside:
+                raise NotFound(f"no {', '.join(SUFFIXES)} file in {path.name}")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise NotFound(f"no file {path.name}")
+    return sorted(dict.fromkeys(found), key=lambda one: (_rank(one), str(one)))
+
+
+def unpacked(path: Path, spool: Path) -> Path:
+    """The file itself, or what its .gz holds."""
+    if path.suffix != ".gz":
+        return path
+    spool.mkdir(parents=True, exist_ok=True)
+    number = sum(1 for _ in spool.iterdir())
+    target = spool / f"{number}-{path.stem}"
+    try:
+        with gzip.open(path, "rb") as packed, target.open("wb") as plain:
+            shutil.copyfileobj(packed, plain, BLOCK_BYTES)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Malformed(f"{path.name} is not a whole gzip file") from error
+    return target
+
+
+def parts(name: str, path: Path, *, part_bytes: int = limits.import_chunk_bytes) -> Iterator[Part]:
+    """Cut one file into parts of whole lines."""
+    first_line, offset = 1, 0
+    with path.open("rb") as file:
+        while block := file.read(part_bytes):
+            newlines = block.count(b"\n")
+            if not block.endswith(b"\n"):
+                newlines += _skip_line(file)
+            end = file.tell()
+            yield Part(name, str(path), offset, end - offset, first_line)
+            first_line, offset = first_line + newlines, end
+
+
+def lines(part: Part, *, line_bytes_max: int = limits.ndjson_line_bytes_max) -> Iterator[Line]:
+    """The lines of a part, without their ends; blank ones too."""
+    number = part.first_line
+    with Path(part.path).open("rb") as file:
+        file.seek(part.offset)
+        end = part.offset + part.length
+        while file.tell() < end:
+            content: bytes | None = file.readline(line_bytes_max + 2)
+            assert content, "a part lies within its file"
+            if not content.endswith(b"\n") and len(content) > line_bytes_max:
+                _skip_line(file)
+                content = None
+            yield Line(number, None if content is None else content.rstrip(b"\r\n"))
+            number += 1
+
+
+def _skip_line(file: IO[bytes]) -> int:
+    """Read to the end of the line; 1, or 0 where the file ends before."""
+    while piece := file.readline(BLOCK_BYTES):
+        if piece.endswith(b"\n"):
+            return 1
+    return 0
+
+
+def _rank(path: Path) -> int:
+    type_name = path.name.split(".", 1)[0]
+    return FIRST.index(type_name) if type_name in FIRST else len(FIRST)

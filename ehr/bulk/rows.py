@@ -1,0 +1,81 @@
+"""Ready resources → binary COPY contents of resource, its side tables and the feed. Pure but for the codec's frames.
+
+Cost:    the database's half of an import is small (15 % of the work); this encoding is what the client adds to it
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Final
+
+from ehr.bulk.prepare import Ready, body_of, read
+from ehr.clock import instant
+from ehr.database import copy
+from ehr.fhir import codec
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.index.write import COLUMNS
+from ehr.store.body import BodyCodec
+
+RESOURCE: Final = (
+    "type_id", "rid", "shard", "version", "updated", "source", "id", "date_lo_us", "date_hi_us", "tokens", "body",
+)  # fmt: skip
+CHANGE: Final = ("type_id", "rid", "shard", "version", "updated", "source", "op", "id")
+
+_resource = copy.fixed("int2", "int8", "int8", "int4", "int8", "int4", columns=len(RESOURCE))
+_change = copy.fixed("int2", "int8", "int8", "int4", "int8", "int4", columns=len(CHANGE))
+_string_head = copy.fixed("int4", columns=4)
+_string_tail = copy.fixed("int8", "int8")
+_date = copy.fixed("int4", "int8", "int8", "int8", "int8", columns=5)
+_quantity = copy.fixed("int4", "float8", "int8", "int8", "int8", "int8", columns=6)
+_CREATED: Final = copy.variable(b"C")
+
+
+class Encoder:
+    """Collects the rows of one transaction; every resource is version 1."""
+
+    def __init__(self, bodies: BodyCodec, updated: datetime, source: int) -> None:
+        self._bodies, self._updated, self._source = bodies, updated, source
+        self._updated_text = instant(updated).encode()
+        self._moment = copy.moment(round(updated.timestamp() * 1_000_000))
+        self._resources: list[bytes] = []
+        self._changes: list[bytes] = []
+        self._strings: list[bytes] = []
+        self._dates: list[bytes] = []
+        self._quantities: list[bytes] = []
+
+    def add(self, rid: int, one: Ready) -> None:
+        index = one.rows
+        shard, type_id = index.shard, TYPE_IDS[one.type_name]
+        id = copy.variable(one.id.encode())
+        body = body_of(one, updated_text=self._updated_text)
+        if body is None:
+            tree = one.tree or read(one.content)
+            body = codec.with_meta(one.content, tree, id=one.id, version=1, updated=self._updated)
+        self._resources += (
+            _resource(type_id, rid, shard, 1, self._moment, self._source),
+            id,
+            copy.nullable_int8(index.date_lo_us),
+            copy.nullable_int8(index.date_hi_us),
+            copy.int8_array(index.tokens),
+            copy.variable(self._bodies.compress(type_id, body)),
+        )
+        self._changes += (_change(type_id, rid, shard, 1, self._moment, self._source), _CREATED, id)
+        tail = _string_tail(rid, shard)
+        for param_id, value in index.strings:
+            self._strings += (_string_head(param_id), copy.variable(value.encode()), tail)
+        for param_id, low, high in index.dates:
+            self._dates.append(_date(param_id, low, high, rid, shard))
+        for param_id, number, code, system in index.quantities:
+            self._quantities.append(_quantity(param_id, number, code, system, rid, shard))
+
+    def tables(self) -> Iterator[tuple[str, tuple[str, ...], bytes]]:
+        """(table, columns, content) of each table that gets rows; resource first, because there a race shows."""
+        contents = {
+            "resource": (RESOURCE, self._resources),
+            "string_index": (COLUMNS["string_index"], self._strings),
+            "date_index": (COLUMNS["date_index"], self._dates),
+            "quantity_index": (COLUMNS["quantity_index"], self._quantities),
+            "change": (CHANGE, self._changes),
+        }
+        for table, (columns, pieces) in contents.items():
+            if pieces:
+                yield table, columns, b"".join((copy.HEADER, *pieces, copy.TRAILER))
