@@ -58,7 +58,14 @@ def episode(seed: int, population: Population, arrival: Arrival) -> Episode:
     )
     work = work_up(facility, case, times, staff, random)
     stay = arrival.care == "stay"
-    ordered = prescribe(case.citizen, case.main, case.secondary, random, stay_days=times.days if stay else None)
+    ordered = prescribe(
+        case.citizen,
+        case.main,
+        case.secondary,
+        random,
+        age=case.citizen.age_at(times.arrival.date()),
+        stay_days=times.days if stay else None,
+    )
     emergency = facility.kind in ("hospital", "centre") and random.random() < (0.35 if stay else 0.04)
     estimate = work.insured_estimate + sum(line.quantity * line.medicine.price_vnd for line in ordered)
     attendance = attendance_of(facility, case.citizen, emergency, estimate, random)

@@ -46,16 +46,26 @@ class Prescription:
 
 
 def prescribe(
-    citizen: Citizen, main: Diagnosis, others: Iterable[Diagnosis], random: Random, *, stay_days: int | None
+    citizen: Citizen,
+    main: Diagnosis,
+    others: Iterable[Diagnosis],
+    random: Random,
+    *,
+    age: int,
+    stay_days: int | None,
 ) -> list[Prescription]:
     """stay_days None: a visit."""
     forbidden = tuple(_ALLERGIC_TO[name] for name in citizen.allergies if name in _ALLERGIC_TO)
     chosen: dict[str, Medicine] = {}
     for diagnosis, most in [(main, 3), *((other, 1) for other in others)]:
-        fitting = [medicine for medicine in _for(diagnosis.code) if _may(medicine, stay_days, forbidden)]
+        fitting = [medicine for medicine in _for(diagnosis.code) if _may(medicine, age, stay_days, forbidden)]
         random.shuffle(fitting)
-        for medicine in fitting[:most]:
-            chosen.setdefault(medicine.code, medicine)
+        taken = 0
+        for medicine in fitting:
+            group = _group(medicine)
+            if taken < most and group not in chosen:
+                chosen[group] = medicine
+                taken += 1
     return [_prescription(medicine, stay_days) for medicine in list(chosen.values())[:8]]
 
 
@@ -64,9 +74,19 @@ def _for(code: str) -> tuple[Medicine, ...]:
     return tuple(medicine for medicine in MEDICINES if code in medicine.indications)
 
 
-def _may(medicine: Medicine, stay_days: int | None, forbidden: tuple[str, ...]) -> bool:
+def _group(medicine: Medicine) -> str:
+    """What is not given twice: one medicine of a therapeutic class (ATC level 2), of diabetes drugs one a kind."""
+    atc = medicine.atc or medicine.code
+    return atc[:5] if atc.startswith("A10") else atc[:3]
+
+
+def _may(medicine: Medicine, age: int, stay_days: int | None, forbidden: tuple[str, ...]) -> bool:
     if forbidden and (medicine.atc or "").startswith(forbidden):
         return False
+    if medicine.route == "oral" and (
+        (medicine.unit_vi == "chai" and age >= 8) or (medicine.unit_vi == "viên" and age < 2)
+    ):
+        return False  # syrups are for children, tablets are not for infants
     return stay_days is not None or (medicine.route in _AT_HOME and medicine.unit_vi != "lít")
 
 
