@@ -251,7 +251,7 @@ def _has_annotation(annotations: Any, position: int) -> bool:
 
 def _is_bound(value_set: str, coding: Mapping[str, Any]) -> bool:
     systems = codes(value_set)
-    return systems is None or coding.get("code") in systems.get(str(coding.get("system")), ())
+    return systems is None or str(coding.get("code")) in systems.get(str(coding.get("system")), ())
 
 
 def _one_of(listed: Sequence[str], value_set: str) -> str:
