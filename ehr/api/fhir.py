@@ -5,7 +5,7 @@ Source:  FHIR R4 http.html#summary
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.routing import BaseRoute, Route
@@ -15,10 +15,10 @@ from ehr.api import fhir_operations as operations
 from ehr.api import fhir_search as searching
 from ehr.api import fhir_type as of_type
 from ehr.api.answer import Answer
+from ehr.api.capability import capability_statement
 from ehr.api.exchange import Door, Endpoint, Exchange, Handler, known_type
 from ehr.api.fhir_system import FacilityBundleDoor, bundle_door, capabilities
 from ehr.errors import NotFound
-from ehr.fhir.capability import capability_statement
 
 Table = Sequence[tuple[str, Mapping[str, Handler]]]
 
@@ -77,7 +77,7 @@ def routes(door: Door, facility_bundle: FacilityBundleDoor | None, configuration
     """Starlette routes for the application, in the order they are tried."""
     protected = table(facility_bundle)
     public: Table = [
-        ("/fhir/metadata", {"GET": capabilities(_statement)}),
+        ("/fhir/metadata", {"GET": capabilities(capability_statement)}),
         ("/fhir/.well-known/smart-configuration", {"GET": configuration}),
         ("/fhir/{rest:path}", dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _nothing)),
     ]
@@ -85,10 +85,6 @@ def routes(door: Door, facility_bundle: FacilityBundleDoor | None, configuration
         *(Route(path, Endpoint(door, path, handlers)) for path, handlers in protected),
         *(Route(path, Endpoint(door, path, handlers, public=True)) for path, handlers in public),
     ]
-
-
-def _statement(base: str) -> dict[str, Any]:
-    return capability_statement(base)
 
 
 async def _nothing(exchange: Exchange) -> Answer:

@@ -54,7 +54,7 @@ async def search(
 async def search_within(uow: UnitOfWork, request: SearchRequest) -> Searched:
     """The same inside a transaction, as a GET entry of a Bundle asks for it."""
     planned = plan(request, uow.access)
-    page = await search_page(uow.connection, planned, installation=uow.record.installation)
+    page = await search_page(uow.connection, planned, installation=uow.record.installation, bodies=uow.record.bodies)
     shards = {found.shard for found in (*page.matches, *page.included) if found.type_name in PATIENT_TYPES}
     detail: dict[str, Any] = {"parameters": sorted({name for name, _ in request.served})}
     await uow.audit.search(request.type_name, shards, detail=detail)

@@ -1,0 +1,106 @@
+"""The CapabilityStatement: what this server does, read from what is registered, so that it cannot claim more.
+
+In:      the types, the search parameters that search serves, the operations with routes, the FHIR base
+Out:     tree of a CapabilityStatement of kind instance
+Source:  FHIR R4 capabilitystatement.html, http.html#capabilities
+"""
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+from ehr.api.exchange import NO_ENDPOINT
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.search.served import SUPPORTED
+
+_DATE: Final = "2026-11-23"
+_INTERACTIONS: Final = (
+    "read",
+    "vread",
+    "update",
+    "delete",
+    "history-instance",
+    "history-type",
+    "create",
+    "search-type",
+)
+_OPERATIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
+    "Patient": (
+        ("everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
+        ("summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary"),
+    ),
+}
+_VALIDATE: Final = {"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}
+_HEADERS: Final = (
+    "Idempotency-Key: a create, update, delete or transaction sent again with the same key and content by the same "
+    "client gets the first answer. Person/[id]/$everything, Person/[id]/$summary and Person/[id]/[type] span all "
+    "source Patients that the Person links."
+)
+
+
+def capability_statement(base: str) -> dict[str, Any]:
+    """The statement of the server at this base."""
+    return {
+        "resourceType": "CapabilityStatement",
+        "status": "active",
+        "date": _DATE,
+        "kind": "instance",
+        "software": {"name": "city-ehr", "version": _version()},
+        "implementation": {"description": "A city's health record", "url": base},
+        "fhirVersion": "4.0.1",
+        "format": ["json"],
+        "rest": [
+            {
+                "mode": "server",
+                "documentation": _HEADERS,
+                "security": _security(base),
+                "resource": _resources(),
+                "interaction": [{"code": code} for code in ("transaction", "batch", "history-system", "search-system")],
+            }
+        ],
+    }
+
+
+def _version() -> str:
+    """The installed distribution's; a checkout that is run without being installed has none."""
+    try:
+        return version("city-ehr")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _security(base: str) -> dict[str, Any]:
+    service = {"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"}
+    return {
+        "extension": [
+            {
+                "url": "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris",
+                "extension": [{"url": "token", "valueUri": f"{base.removesuffix('/fhir')}/oauth/token"}],
+            }
+        ],
+        "cors": False,
+        "service": [{"coding": [service]}],
+    }
+
+
+@cache
+def _resources() -> list[dict[str, Any]]:
+    return [_resource(name) for name in TYPE_IDS if name not in NO_ENDPOINT]
+
+
+def _resource(name: str) -> dict[str, Any]:
+    operations = [{"name": code, "definition": definition} for code, definition in _OPERATIONS.get(name, ())]
+    return {
+        "type": name,
+        "interaction": [{"code": code} for code in _INTERACTIONS],
+        "versioning": "versioned-update",
+        "readHistory": True,
+        "updateCreate": True,
+        "conditionalCreate": True,
+        "conditionalRead": "full-support",
+        "conditionalUpdate": True,
+        "conditionalDelete": "single",
+        "referencePolicy": ["literal", "local"],
+        "searchParam": [{"name": found.code, "type": found.kind} for found in SUPPORTED[name]],
+        "operation": [*operations, _VALIDATE],
+    }

@@ -1,0 +1,50 @@
+"""Settings and a database → the Record with everything it needs: dictionaries, the search behind conditions, persons.
+
+The one place that knows store, search and identity; every composition root opens the record here.
+"""
+
+from collections.abc import Sequence
+
+from ehr.access.policy import AccessPredicate
+from ehr.clock import Clock
+from ehr.database.engine import Database, Installation
+from ehr.identity.link import PersonLinker
+from ehr.search.page import match_ids
+from ehr.search.parse import parse
+from ehr.search.plan import plan
+from ehr.settings import Settings
+from ehr.store.connection import Connection
+from ehr.store.record import Record, load_bodies
+
+
+class SearchMatcher:
+    """Criteria of conditional interactions, answered by search."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+
+    async def __call__(
+        self,
+        connection: Connection,
+        type_name: str,
+        criteria: Sequence[tuple[str, str]],
+        access: AccessPredicate,
+        *,
+        source: int | None,
+        limit: int,
+    ) -> list[str]:
+        planned = plan(parse(type_name, criteria), access)
+        return await match_ids(connection, planned, limit, installation=self._installation, source=source)
+
+
+async def open_record(settings: Settings, database_url: str, *, clock: Clock | None = None) -> Record:
+    """The record of one process over a migrated database."""
+    database = await Database.open(database_url, connections_max=settings.pool_connections_max)
+    return Record(
+        database,
+        settings,
+        clock=clock,
+        followers=[PersonLinker(settings)],
+        matcher=SearchMatcher(database.installation),
+        bodies=await load_bodies(database),
+    )

@@ -1,0 +1,107 @@
+"""A real HTTP server over a real PostgreSQL, and clients with the rights a test wants."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ehr.access.authenticate import Authenticator, citizen_token, issue_token
+from ehr.api.server import HttpServer, run_http
+from ehr.app import create_app
+from ehr.record import open_record
+from ehr.settings import Settings
+from ehr.store.record import Record
+
+JSON = "application/fhir+json"
+
+
+@dataclass
+class City:
+    """A running server, what stands behind it, and clients for it."""
+
+    server: HttpServer
+    record: Record
+    authenticator: Authenticator
+    opened: list[httpx.AsyncClient] = field(default_factory=list)
+
+    @property
+    def base(self) -> str:
+        return self.server.base_url
+
+    def client(self, token: str | None = None) -> httpx.AsyncClient:
+        headers = {"Content-Type": JSON} | ({"Authorization": f"Bearer {token}"} if token else {})
+        made = httpx.AsyncClient(base_url=self.base, headers=headers, timeout=30, trust_env=False)
+        self.opened.append(made)
+        return made
+
+    def system(self, scope: str = "system/*.cruds", *, facility_id: int = 0, name: str = "clinic") -> httpx.AsyncClient:
+        return self.client(issue_token(self.authenticator.tokens, name, scope, facility_id=facility_id))
+
+    def citizen(self, person_id: str) -> httpx.AsyncClient:
+        return self.client(citizen_token(self.authenticator.tokens, person_id))
+
+
+@pytest.fixture
+def settings(data_dir: Path) -> Settings:
+    return Settings(data_dir=data_dir, port=0, pool_connections_max=6)
+
+
+@pytest.fixture
+def app_options() -> dict[str, Any]:
+    """What a test gives create_app beside the record; overridden where a test needs a door or a check."""
+    return {}
+
+
+@pytest.fixture
+async def city(settings: Settings, database_url: str, app_options: dict[str, Any]) -> AsyncIterator[City]:
+    record = await open_record(settings, database_url)
+    app = create_app(record, settings, **app_options)
+    server = await run_http(app, "127.0.0.1", 0)
+    made = City(server, record, app.state.authenticator)
+    yield made
+    for client in made.opened:
+        await client.aclose()
+    await server.stop()
+    await record.close()
+
+
+@pytest.fixture
+def client(city: City) -> httpx.AsyncClient:
+    """A client that may do everything."""
+    return city.system()
+
+
+@pytest.fixture
+async def facilities(city: City) -> list[int]:
+    """Two registered facilities."""
+    async with city.record.database.acquire() as connection:
+        return [
+            await connection.fetchval(
+                "INSERT INTO facility (code, name, kind, feed, district, commune, commune_code) "
+                "VALUES ($1, $2, 'station', 'fhir', 'd', 'c', '0') RETURNING id",
+                code,
+                f"Station {code}",
+            )
+            for code in ("01Z01", "01Z02")
+        ]
+
+
+@contextmanager
+def statements(city: City) -> Iterator[Callable[[], list[str]]]:
+    """Every SQL statement the pool runs meanwhile, transaction control included."""
+    seen: list[str] = []
+
+    def note(query: Any) -> None:
+        seen.append(query.query)
+
+    pool: Any = city.record.database.pool
+    holders = [holder._con for holder in pool._holders if holder._con is not None]
+    for connection in holders:
+        connection.add_query_logger(note)
+    yield lambda: seen
+    for connection in holders:
+        connection.remove_query_logger(note)
