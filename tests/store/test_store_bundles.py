@@ -58,7 +58,8 @@ async def read(record: Record, caller: Caller, reference: str) -> Tree:
     async with record.reading(caller) as uow:
         version = await uow.resources.read(*reference.split("/")[:2])
     assert version.body is not None
-    return codec.loads(version.body)
+    found: Tree = codec.loads(version.body)
+    return found
 
 
 async def rows(record: Record) -> dict[str, int]:
@@ -155,7 +156,10 @@ async def test_entries_that_say_nothing_clear_are_refused(record: Record, city: 
 async def test_conditional_update_creates_then_updates_then_keeps(record: Record, city: Caller) -> None:
     async def put(**more: Any) -> Tree:
         url = f"Patient?identifier={MRN}|77"
-        return (await send(record, city, transaction(entry("PUT", url, patient("77", **more)))))[0]["response"]
+        response: Tree = (await send(record, city, transaction(entry("PUT", url, patient("77", **more)))))[0][
+            "response"
+        ]
+        return response
 
     first, second, third = await put(gender="male"), await put(gender="female"), await put(gender="female")
     assert [r["status"] for r in (first, second, third)] == ["201 Created", "200 OK", "200 OK"]
@@ -204,6 +208,20 @@ async def test_parallel_transactions_with_keys_in_different_orders_all_end(recor
     orders = [list(range(8)), list(range(7, -1, -1))] * 6
     answers = await asyncio.gather(*(send(record, city, bundle(order)) for order in orders))
     assert sum(a["response"]["status"] == "201 Created" for answer in answers for a in answer) == 8
+
+
+async def test_any_search_may_be_a_condition(record: Record, city: Caller) -> None:
+    """Not an identifier: the search answers, and the claim still lets one through."""
+    asked = "family=Nguyễn&birthdate=1990-02-03"
+    tree = patient("1", name=[{"family": "Nguyễn", "given": ["An"]}], birthDate="1990-02-03")
+    bundle = transaction(entry("POST", "Patient", tree, ifNoneExist=asked))
+    answers = await asyncio.gather(*(send(record, city, bundle) for _ in range(8)))
+    assert len({id_of(a[0]) for a in answers}) == 1
+    await send(record, city, transaction(entry("POST", "Patient", tree)))
+    with pytest.raises(PreconditionFailed):
+        await send(record, city, bundle)
+    facility = Caller.of_facility(9, "01Z09")
+    assert (await send(record, facility, bundle))[0]["response"]["status"] == "201 Created", "not among its own"
 
 
 async def test_a_facility_means_its_own_resources(record: Record, city: Caller) -> None:
