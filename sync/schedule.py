@@ -130,6 +130,10 @@ async def _send_one(record: Record, gateway: Gateway, done: Round, code: str, ba
     except EhrError as error:
         done.problems.append(f"{code}: batch {batch_id}: {error}")
         return False
+    except Exception as error:  # noqa: BLE001 - the edge: one bad file must not stop the city's others
+        _log.exception("send_failed", batch=batch_id)
+        done.problems.append(f"{code}: batch {batch_id} cannot be sent: {type(error).__name__}")
+        return False
     return True
 
 
