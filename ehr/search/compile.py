@@ -187,7 +187,7 @@ class Compiler:
             each = func.unnest(source.c.tokens).column_valued("each")
             named = each.bitwise_xor(self.hasher.salt(part.id)).bitwise_and(TARGET_MASK)
             of_slot = each.bitwise_and(SLOT_MASK) == part.slot
-            selects.append(select(named).select_from(source, each).where(*clauses, of_slot).distinct())
+            selects.append(select(named).select_from(source).where(*clauses, of_slot).distinct())
         to.narrow = True
         to.others.append(row.c.tokens.overlap(_array(selects)))
 
