@@ -136,7 +136,7 @@ class Intake:
         source = receipt.source
         if not source.facility_id:
             raise Forbidden("the sender is not a registered facility")
-        facility = await self._facility_of(source.facility_id)
+        facility = await self.facility_of(source.facility_id)
         caller = Caller.of_facility(source.facility_id, source.facility_code)
 
         async def work(uow: "UnitOfWork") -> dict[str, Any]:
@@ -188,7 +188,8 @@ class Intake:
         self._facilities.clear()
         self._facilities_by_id.clear()
 
-    async def _facility_of(self, facility_id: int) -> FacilityRow:
+    async def facility_of(self, facility_id: int) -> FacilityRow:
+        """The facility of an id; Forbidden when it is not registered."""
         known = self._facilities_by_id.get(facility_id)
         if known is None:
             async with self._record.reading(Caller.system(KEEPER)) as uow:
