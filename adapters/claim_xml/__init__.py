@@ -1,0 +1,6 @@
+"""Facilities that export the national claim XML: GIAMDINHHS with the tables of QĐ 4750 and QĐ 3176."""
+
+from adapters.claim_xml.bundle import bundle_of
+from adapters.claim_xml.envelope import control_id
+
+__all__ = ["bundle_of", "control_id"]

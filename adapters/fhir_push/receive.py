@@ -1,0 +1,53 @@
+"""Read a transaction Bundle that a facility sent.
+
+In:      the body of POST [base], and the request's headers
+Out:     its control id for the ledger; the tree for the store, which validates it entry by entry
+Errors:  Malformed not JSON or no Bundle; NotSupported a Bundle of another type; TooMuch over bundle_bytes_max
+Source:  FHIR R4 3.1.0.11; draft-ietf-httpapi-idempotency-key-header
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ehr import limits
+from ehr.errors import Malformed, NotSupported
+from ehr.fhir import codec
+
+CONTROL_ID_CHARACTERS_MAX: Final = 200
+
+
+class _Identifier(msgspec.Struct):
+    value: str = ""
+
+
+class _Envelope(msgspec.Struct):
+    identifier: _Identifier | None = None
+
+
+_ENVELOPE: Final = msgspec.json.Decoder(_Envelope)
+
+
+def control_id(body: bytes, headers: Mapping[str, str]) -> str:
+    """Bundle.identifier.value, else Idempotency-Key, else the digest of the body. Never refuses: what cannot be read
+    is kept too.
+    """
+    try:
+        identifier = _ENVELOPE.decode(body).identifier
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        identifier = None
+    named = identifier.value if identifier else ""
+    key = named or next((value for name, value in headers.items() if name.lower() == "idempotency-key"), "")
+    key = key.strip().replace("\0", "")[:CONTROL_ID_CHARACTERS_MAX]
+    return key or "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+def bundle_of(body: bytes) -> dict[str, Any]:
+    tree = codec.loads(body, bytes_max=limits.bundle_bytes_max)
+    if tree.get("resourceType") != "Bundle":
+        raise Malformed("a facility pushes a Bundle", at="Bundle")
+    if tree.get("type") != "transaction":
+        raise NotSupported("a facility pushes a Bundle of type transaction", at="Bundle.type")
+    return tree

@@ -1,0 +1,240 @@
+"""What happens to everything a facility sends: keep → parse → map → submit → acknowledge. Read this first.
+
+keep         the bytes are in the ledger, by a commit of their own, before anything else is done
+parse, map   pure; what they refuse becomes AE or AR (HL7), an OperationOutcome (HTTP), and stays in the ledger
+submit       resources, provenance, ledger state and answer in one transaction
+acknowledge  the answer is stored with the message, so a repeat gets the same bytes
+recover      what was kept and not finished (a crash between the two) is done again by a sweep
+
+Errors:  Unavailable leaves every receive_… call: nothing may be answered then, and the sender sends again
+Why:     an HL7 message that meets a fault of ours is marked failed and answered AE; the sweep tries it again, because
+         the sender has done nothing wrong
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Final
+from weakref import WeakValueDictionary
+
+import structlog
+
+from adapters import claim_xml, fhir_push
+from adapters.hl7v2 import ack, route
+from adapters.hl7v2.parse import Envelope, Message, parse, peek
+from adapters.port import Bundle, Origin
+from adapters.weave import Earlier, conditional_updates, weave
+from ehr.access.policy import Caller, predicate
+from ehr.errors import EhrError, Forbidden, Invalid, Issue, PreconditionFailed, Unavailable
+from ehr.fhir import codec
+from ehr.intake import FacilityRow, Intake, Receipt, Source
+from ehr.store.criteria import matches_many
+from ehr.store.criteria import parse as parse_criteria
+from ehr.store.record import Record
+
+log = structlog.get_logger(__name__)
+
+UNKNOWN_SENDER: Final = "the sending facility is not registered; ask the city to register its code"
+WEAVES_MAX: Final = 5
+"""Tries of a message whose earlier version changes while it is woven: another connection of the same facility."""
+UNREADABLE: Final = "?"
+
+
+class Pipeline:
+    """One for a process; the doors (MLLP listener, HTTP routes, recovery sweep) share it."""
+
+    def __init__(self, intake: Intake, record: Record) -> None:
+        self._intake = intake
+        self._record = record
+        self._turns: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
+
+    async def receive_hl7(self, block: bytes, peer: str, *, facility_code: str | None = None) -> bytes:
+        """One MLLP block → its ACK. facility_code: the facility the listener is bound to, if it is."""
+        envelope = peek(block)
+        facility = await self._sender(envelope, facility_code)
+        source = _hl7_source(block, envelope, facility)
+        receipt = await self._intake.keep(block, source)
+        if receipt.answer is not None:
+            return receipt.answer
+        log.info("hl7.kept", message=receipt.message_id, kind=source.kind, facility=source.facility_code, peer=peer)
+        return await self._answer_hl7(block, receipt, facility)
+
+    async def broke(self, block: bytes, error: Exception, *, facility_code: str | None = None) -> bytes | None:
+        """A fault of ours met a message that is kept: mark it for the sweep, and tell the sender."""
+        envelope = peek(block)
+        facility = await self._sender(envelope, facility_code)
+        receipt = await self._intake.keep(block, _hl7_source(block, envelope, facility))
+        if receipt.answer is not None:
+            return receipt.answer
+        issue = Issue("exception", f"a fault of this system ({type(error).__name__}); the message is kept")
+        await self._intake.fail(receipt, [issue])
+        return ack.refuse(
+            None, "AE", [issue], number=receipt.message_id, now=self._record.clock.now(), control_id=envelope.control_id
+        )
+
+    async def receive_bundle(self, body: bytes, caller: Caller, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        """A transaction Bundle of a facility that speaks FHIR: ledger first, then the transaction."""
+        facility = await self._intake.facility_of(caller.facility_id)
+        control_id = fhir_push.control_id(body, headers)
+        receipt = await self._intake.keep(body, Source(facility.id, facility.code, "fhir", "transaction", control_id))
+        if receipt.answer is not None:
+            return fhir_push.unpacked(receipt.answer)
+        return await self._answer_http(receipt, lambda: fhir_push.bundle_of(body))
+
+    async def receive_claim_xml(self, body: bytes, caller: Caller) -> tuple[int, bytes]:
+        """A GIAMDINHHS envelope: ledger first, then every dossier of it in one transaction."""
+        facility = await self._intake.facility_of(caller.facility_id)
+        control_id = claim_xml.control_id(body)
+        receipt = await self._intake.keep(
+            body, Source(facility.id, facility.code, "claim_xml", "GIAMDINHHS", control_id)
+        )
+        if receipt.answer is not None:
+            return fhir_push.unpacked(receipt.answer)
+        origin = _origin(facility, control_id)
+        return await self._answer_http(receipt, lambda: _settled(claim_xml.bundle_of(body, origin)))
+
+    async def recover(self, older_than_s: float = 60.0) -> int:
+        """Finish what was kept and never finished; how many messages were brought to an end."""
+        finished = 0
+        for receipt, raw in await self._intake.unfinished(older_than_s):
+            try:
+                await self._again(receipt, raw)
+                finished += 1
+            except Unavailable:
+                raise
+            except Exception as error:
+                # The edge of a task: one message that meets a fault of ours must not hold up the others.
+                log.exception("intake.recovery_failed", message=receipt.message_id)
+                await self._intake.fail(
+                    receipt, [Issue("exception", f"a fault of this system ({type(error).__name__})")]
+                )
+        return finished
+
+    async def _again(self, receipt: Receipt, raw: bytes) -> None:
+        source = receipt.source
+        facility = await self._intake.facility(source.facility_code) if source.facility_id else None
+        match source.channel:
+            case "mllp":
+                await self._answer_hl7(raw, receipt, facility)
+            case "fhir":
+                await self._answer_http(receipt, lambda: fhir_push.bundle_of(raw))
+            case "claim_xml":
+                origin = _origin(facility, source.control_id)
+                await self._answer_http(receipt, lambda: _settled(claim_xml.bundle_of(raw, origin)))
+            case _:
+                raise AssertionError(f"no door writes the channel {source.channel}")
+
+    async def _sender(self, envelope: Envelope, bound_to: str | None) -> FacilityRow | None:
+        """MSH-4 names the facility; a bound listener speaks for those that do not name themselves."""
+        named = await self._intake.facility(envelope.facility) if envelope.facility else None
+        if bound_to is None or (named is not None and named.code != bound_to):
+            return named
+        return await self._intake.facility(bound_to)
+
+    async def _answer_hl7(self, block: bytes, receipt: Receipt, facility: FacilityRow | None) -> bytes:
+        message: Message | None = None
+        try:
+            message = await _parsed(block)
+            if facility is None or not facility.active:
+                raise Forbidden(UNKNOWN_SENDER, at="MSH-4")
+            bundle = _settled(route.bundle_of(message, _origin(facility, receipt.source.control_id)))
+            answer = ack.accept(message, number=receipt.message_id, now=self._record.clock.now())
+            await self._submit_woven(bundle, receipt, facility, answer)
+        except Unavailable:
+            raise
+        except EhrError as error:
+            answer = ack.refuse(
+                message,
+                "AE" if error.ack == "AA" else error.ack,
+                error.issues,
+                number=receipt.message_id,
+                now=self._record.clock.now(),
+                control_id="" if receipt.source.control_id.startswith("sha256:") else receipt.source.control_id,
+            )
+            await self._intake.refuse(receipt, error.issues, answer)
+        return await self._stored(receipt)
+
+    async def _submit_woven(self, bundle: Bundle, receipt: Receipt, facility: FacilityRow, answer: bytes) -> None:
+        """Weave with what the record holds, and write only onto what was woven with."""
+        caller = Caller.of_facility(facility.id, facility.code)
+        async with self._turn(facility.id, bundle):
+            for attempt in range(1, WEAVES_MAX + 1):
+                woven, late = weave(bundle, await self._held(caller, bundle))
+                if late:
+                    log.info("hl7.late", message=receipt.message_id, entries=late)
+                try:
+                    await self._intake.submit(woven, receipt, answer=answer)
+                except PreconditionFailed:
+                    if attempt == WEAVES_MAX:
+                        raise
+                else:
+                    return
+
+    def _turn(self, facility_id: int, bundle: Bundle) -> asyncio.Lock:
+        """Messages of one facility about one patient go one after another."""
+        patient = next((e["fullUrl"] for e in bundle["entry"] if e["resource"]["resourceType"] == "Patient"), "")
+        key = (facility_id, patient)
+        turn = self._turns.get(key)
+        if turn is None:
+            turn = self._turns[key] = asyncio.Lock()
+        return turn
+
+    async def _held(self, caller: Caller, bundle: Bundle) -> dict[str, Earlier]:
+        """What the record holds of the resources a Bundle restates."""
+        asked = {url: parse_criteria(name, query) for url, name, query in conditional_updates(bundle)}
+        held: dict[str, Earlier] = {}
+        async with self._record.reading(caller) as uow:
+            found = await matches_many(uow, caller, predicate(caller), list(asked.values())) if asked else {}
+            for url, criteria in asked.items():
+                ids = found.get(criteria, [])
+                if len(ids) == 1:
+                    version = await uow.resources.read(criteria.type_name, ids[0])
+                    assert version.body is not None, "a current version has a body"
+                    held[url] = Earlier(version.id, version.version, codec.loads(version.body))
+        return held
+
+    async def _answer_http(self, receipt: Receipt, read: Callable[[], Bundle]) -> tuple[int, bytes]:
+        try:
+            bundle = read()
+            await self._intake.submit(bundle, receipt, answer=lambda response: fhir_push.packed(200, response))
+        except Unavailable:
+            raise
+        except EhrError as error:
+            await self._intake.refuse(
+                receipt, error.issues, fhir_push.packed(error.http_status, fhir_push.outcome(error))
+            )
+        return fhir_push.unpacked(await self._stored(receipt))
+
+    async def _stored(self, receipt: Receipt) -> bytes:
+        """The answer the ledger holds: the one every repeat gets, whoever finished the message first."""
+        _, answer = await self._intake.answer_of(receipt)
+        assert answer is not None, "a finished message has an answer"
+        return answer
+
+
+THREAD_BYTES: Final = 128 * 1024
+"""Messages above this are parsed in a thread: a report of megabytes must not hold up the other connections."""
+
+
+async def _parsed(block: bytes) -> Message:
+    return await asyncio.to_thread(parse, block) if len(block) > THREAD_BYTES else parse(block)
+
+
+def _hl7_source(block: bytes, envelope: Envelope, facility: FacilityRow | None) -> Source:
+    control_id = envelope.control_id
+    if control_id == UNREADABLE:
+        control_id = "sha256:" + hashlib.sha256(block).hexdigest()
+    return Source(facility.id if facility else 0, facility.code if facility else "", "mllp", envelope.kind, control_id)
+
+
+def _origin(facility: FacilityRow | None, control_id: str) -> Origin:
+    if facility is None:
+        return Origin("", control_id)
+    organization = f"Organization/{facility.organization_id}" if facility.organization_id else None
+    return Origin(facility.code, control_id, organization)
+
+
+def _settled(mapped: Bundle | list[Issue]) -> Bundle:
+    if isinstance(mapped, list):
+        raise Invalid("the content cannot be mapped", issues=mapped)
+    return mapped

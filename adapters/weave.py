@@ -1,0 +1,169 @@
+"""Lay what a message states over what the record already holds, so that order and silence do no harm.
+
+In:      the Bundle of a mapper; the earlier versions of its conditional updates, as the record holds them
+Out:     the same Bundle: each entry that has an earlier version names its id and version (ifMatch), and its
+         resource is the two woven together
+Rules:   an empty field of a message means "unchanged" (HL7 2.5.3.6): Patient, Encounter, RelatedPerson and Coverage
+         keep what the newer message does not mention; what the sender erased ("") goes
+         a message that speaks of an earlier moment than the record's version changes nothing that is there, and
+         fills in only what is not
+         results, orders and the rest are restated whole by each message; a late one is left out
+Source:  promises C32 (reordered messages end in the same state); HL7 v2.5.1 2.5.3.6, 2.10.4
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from adapters.draft import DEFERS, ERASES, Tree
+from adapters.hl7v2.datatypes import earlier
+from adapters.systems import MESSAGE_TIME
+
+KEPT_TYPES: Final = frozenset({"Patient", "Encounter", "RelatedPerson", "Coverage"})
+"""Whose elements a later message may leave out without meaning that they are gone."""
+UNITED: Final = ("identifier", "link")
+"""Lists that only grow: a number once sent is not taken back by a message without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The version the record holds."""
+
+    id: str
+    version: int
+    tree: Mapping[str, Any]
+
+
+def conditional_updates(bundle: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(fullUrl, type, query) of the entries that restate something."""
+    found = []
+    for entry in bundle["entry"]:
+        type_name, mark, query = entry["request"]["url"].partition("?")
+        if entry["request"]["method"] == "PUT" and mark:
+            found.append((entry["fullUrl"], type_name, query))
+    return found
+
+
+def weave(bundle: Mapping[str, Any], held: Mapping[str, Earlier]) -> tuple[Tree, int]:
+    """The woven Bundle, and how many of its entries came late. held: fullUrl → what the record holds."""
+    references = {url: f"{_type_of(bundle, url)}/{found.id}" for url, found in held.items()}
+    late = 0
+    entries = []
+    for sent in bundle["entry"]:
+        notes = sent.get("extension", ())
+        entry = {name: value for name, value in sent.items() if name != "extension"}
+        found = held.get(entry["fullUrl"])
+        if found is not None:
+            came_late = _late(entry["resource"], found.tree)
+            late += came_late
+            said = Said(
+                late=came_late,
+                deferred=frozenset(note["valueString"] for note in notes if note["url"] == DEFERS),
+                erased=frozenset(note["valueString"] for note in notes if note["url"] == ERASES),
+            )
+            entry["resource"] = _woven(entry["resource"], found.tree, references, said)
+            kind = entry["resource"]["resourceType"]
+            entry["resource"]["id"] = found.id
+            entry["request"] = {"method": "PUT", "url": f"{kind}/{found.id}", "ifMatch": f'W/"{found.version}"'}
+        entries.append(entry)
+    return {**bundle, "entry": entries}, late
+
+
+def _type_of(bundle: Mapping[str, Any], url: str) -> str:
+    return next(str(e["resource"]["resourceType"]) for e in bundle["entry"] if e["fullUrl"] == url)
+
+
+def _late(incoming: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
+    mine, theirs = _moment(incoming), _moment(held)
+    return mine is not None and theirs is not None and earlier(mine, theirs)
+
+
+def _moment(tree: Mapping[str, Any]) -> str | None:
+    for extension in tree.get("meta", {}).get("extension", ()):
+        if extension.get("url") == MESSAGE_TIME:
+            return str(extension["valueDateTime"])
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How the newer message means what it says of one resource."""
+
+    late: bool
+    deferred: frozenset[str]
+    erased: frozenset[str]
+
+
+def _woven(incoming: Tree, held: Mapping[str, Any], references: Mapping[str, str], said: Said) -> Tree:
+    earlier_tree = {name: value for name, value in held.items() if name != "meta"}
+    kept_meta = {
+        name: value for name, value in held.get("meta", {}).items() if name not in ("versionId", "lastUpdated")
+    }
+    if incoming["resourceType"] not in KEPT_TYPES:
+        return {**earlier_tree, **({"meta": kept_meta} if kept_meta else {})} if said.late else dict(incoming)
+    if said.late:
+        below, above = incoming, {**earlier_tree, **({"meta": kept_meta} if kept_meta else {})}
+    else:
+        below, above = (
+            _without(earlier_tree, said.erased),
+            {
+                name: value
+                for name, value in incoming.items()
+                if name not in said.deferred or _open(earlier_tree.get(name))
+            },
+        )
+    woven = {**below, **above}
+    for name in UNITED:
+        if name in below and name in above:
+            woven[name] = _united(above[name], below[name])
+    if "period" in below and "period" in above:
+        woven["period"] = {**below["period"], **above["period"]}
+    if "diagnosis" in below and "diagnosis" in above:
+        woven["diagnosis"] = _diagnoses(above["diagnosis"], below["diagnosis"], references)
+    if "extension" in below and "extension" in above:
+        mine = {extension["url"] for extension in above["extension"]}
+        woven["extension"] = [*above["extension"], *(e for e in below["extension"] if e["url"] not in mine)]
+    return woven
+
+
+def _open(value: Any) -> bool:
+    """Nothing is there that a default would have to give way to."""
+    return value is None or value == "unknown"
+
+
+def _without(tree: Tree, erased: frozenset[str]) -> Tree:
+    result = {name: value for name, value in tree.items() if name not in erased}
+    for name in erased:
+        parent, dot, child = name.partition(".")
+        if dot and isinstance(result.get(parent), dict):
+            result[parent] = {key: value for key, value in result[parent].items() if key != child}
+            if not result[parent]:
+                del result[parent]
+    return result
+
+
+def _united(above: list[Tree], below: list[Tree]) -> list[Tree]:
+    """Both lists, above first; two items are one when system and value, or the other patient and the type, agree."""
+
+    def name_of(item: Tree) -> tuple[Any, ...]:
+        other = item.get("other", {}).get("reference")
+        return item.get("system"), item.get("value"), other, item.get("type") if other else None
+
+    names = {name_of(item) for item in above}
+    return [*above, *(item for item in below if name_of(item) not in names)]
+
+
+def _diagnoses(above: list[Tree], below: list[Tree], references: Mapping[str, str]) -> list[Tree]:
+    """The newer diagnoses of each use, and the older ones of uses the newer message does not speak of."""
+
+    def use_of(item: Tree) -> str:
+        return next((coding["code"] for coding in item.get("use", {}).get("coding", ())), "")
+
+    def condition_of(item: Tree) -> str:
+        url = str(item["condition"].get("reference"))
+        return references.get(url, url)
+
+    uses = {use_of(item) for item in above}
+    conditions = {condition_of(item) for item in above}
+    kept = [item for item in below if use_of(item) not in uses and condition_of(item) not in conditions]
+    return [*above, *kept]
