@@ -1,0 +1,154 @@
+"""The citizen's page, the health book and the summary show one record; the console shows the facilities."""
+
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from ehr import identity
+from ehr.access.authenticate import citizen_link
+from ehr.access.token import LINK
+from ehr.fhir.vietnam import NATIONAL_ID, PATIENT_NUMBER
+from ehr.web.ops import OPERATOR_SCOPE
+from tests.api.conftest import City
+
+CCCD = "001180012345"
+GLUCOSE = """{"resourceType": "Observation", "status": "final",
+ "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category",
+                           "code": "laboratory"}]}],
+ "code": {"coding": [{"system": "http://loinc.org", "code": "NUMBER"}], "text": "Đường máu NUMBER"},
+ "subject": {"reference": "PATIENT"}, "effectiveDateTime": "2026-11-01",
+ "valueQuantity": {"value": 13.50, "unit": "mmol/L"},
+ "referenceRange": [{"low": {"value": 3.9}, "high": {"value": 6.4}}]}"""
+
+
+def root_of(city: City) -> str:
+    return city.base.removesuffix("/fhir")
+
+
+async def person(city: City, cccd: str, name: str) -> str:
+    """Two facilities know one citizen; one of them measured glucose. The Person's id."""
+    for number, client in enumerate((city.system(facility_id=0, name="a"), city.system(name="b"))):
+        patient = {
+            "resourceType": "Patient",
+            "identifier": [
+                {"system": NATIONAL_ID, "value": cccd},
+                {"system": PATIENT_NUMBER, "value": f"{cccd}-{number}"},
+            ],
+            "name": [{"text": name}],
+            "gender": "female",
+            "birthDate": "1980-02-29",
+        }
+        answer = await client.post("/Patient", content=orjson.dumps(patient))
+        assert answer.status_code == 201, answer.text
+        reference = f"Patient/{answer.json()['id']}"
+        glucose = GLUCOSE.replace("NUMBER", str(number)).replace("PATIENT", reference)
+        answer = await client.post("/Observation", content=glucose)
+        assert answer.status_code == 201, answer.text
+    async with city.record.database.acquire() as connection:
+        found = await identity.by_national_id(connection, NATIONAL_ID, cccd)
+    assert found is not None
+    return found
+
+
+async def browser(city: City, link: str, path: str = "/citizen") -> httpx.AsyncClient:
+    """A client that followed a link and holds the cookie it got."""
+    made = httpx.AsyncClient(base_url=root_of(city), trust_env=False)
+    city.opened.append(made)
+    entered = await made.get(f"{path}/enter", params={"link": link})
+    assert entered.status_code == 303, entered.text
+    assert "link=" not in entered.headers["location"]
+    return made
+
+
+async def test_page_book_and_summary_show_the_record_of_all_facilities(city: City) -> None:
+    person_id = await person(city, CCCD, "Nguyễn Thị Hà")
+    made = await browser(city, citizen_link(city.authenticator.tokens, person_id))
+    page = await made.get("/citizen")
+    assert page.status_code == 200
+    for words in ("Nguyễn Thị Hà", CCCD, "Đường máu 0", "Đường máu 1", "13.50 mmol/L", "cao hơn khoảng tham chiếu"):
+        assert words in page.text
+    english = await made.get("/citizen", params={"lang": "en"})
+    assert "above the reference range" in english.text
+    summary = await made.get("/citizen/summary.json")
+    assert summary.text.replace(" ", "").count('"value":13.50') == 2
+    citizen = city.citizen(person_id)
+    book = (await citizen.get(f"{root_of(city)}/identity/v1/citizens/{CCCD}/health-book")).json()
+    assert book["hanhChinh"]["hoTen"] == "Nguyễn Thị Hà"
+    whole = (await citizen.get(f"/Person/{person_id}/$summary")).json()
+    assert {e["resource"]["resourceType"] for e in whole["entry"]} == {"Composition", "Patient", "Observation"}
+
+
+async def test_a_summary_is_as_fresh_as_the_last_write(city: City) -> None:
+    person_id = await person(city, CCCD, "Nguyễn Thị Hà")
+    client = city.system()
+    first = await client.get(f"/Person/{person_id}/$summary")
+    again = await client.get(f"/Person/{person_id}/$summary", headers={"If-None-Match": first.headers["etag"]})
+    patient_id = first.json()["entry"][1]["resource"]["id"]
+    allergy: dict[str, Any] = {
+        "resourceType": "AllergyIntolerance",
+        "patient": {"reference": f"Patient/{patient_id}"},
+        "code": {"text": "Penicillin"},
+        "clinicalStatus": {
+            "coding": [
+                {"system": "http://terminology.hl7.org/CodeSystem/allergyintolerance-clinical", "code": "active"}
+            ]
+        },
+    }
+    assert (await client.post("/AllergyIntolerance", content=orjson.dumps(allergy))).status_code == 201
+    assert "Penicillin" in (await client.get(f"/Patient/{patient_id}/$summary")).text
+    assert again.status_code in (200, 304)
+
+
+async def test_a_citizen_sees_who_looked(city: City) -> None:
+    person_id = await person(city, CCCD, "Nguyễn Thị Hà")
+    await city.system(name="clinic-seven").get(f"/Person/{person_id}/$summary")
+    made = await browser(city, citizen_link(city.authenticator.tokens, person_id))
+    page = await made.get("/citizen")
+    assert "clinic-seven" in page.text
+
+
+async def test_a_link_opens_one_record_and_may_be_used_once(city: City) -> None:
+    mine, other = await person(city, CCCD, "Nguyễn Thị Hà"), await person(city, "001080054321", "Trần Văn Nam")
+    link = citizen_link(city.authenticator.tokens, mine, once=True)
+    made = await browser(city, link)
+    assert (await made.get("/citizen/enter", params={"link": link})).status_code == 401
+    citizen = city.citizen(mine)
+    assert (await citizen.get(f"/Person/{other}/$summary")).status_code == 404
+    assert (await citizen.get(f"{root_of(city)}/identity/v1/citizens/001080054321/health-book")).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/citizen", "/citizen/summary.json", "/ops", "/ops/messages", "/ops/jobs"])
+async def test_pages_need_a_cookie(city: City, path: str) -> None:
+    async with httpx.AsyncClient(base_url=root_of(city), trust_env=False) as made:
+        assert (await made.get(path)).status_code == 401
+
+
+async def test_the_console_lists_facilities_and_finds_messages(city: City, facilities: list[int]) -> None:
+    link = city.authenticator.tokens.issue("operator", OPERATOR_SCOPE, typ=LINK)
+    made = await browser(city, link, "/ops")
+    page = await made.get("/ops")
+    assert page.status_code == 200
+    assert "01Z01" in page.text
+    assert "01Z02" in page.text
+    found = await made.get("/ops", params={"q": "01z02"})
+    assert "Station 01Z01" not in found.text
+    for path in ("/ops/facilities/01Z01", "/ops/messages?state=refused", "/ops/insurance", "/ops/jobs"):
+        assert (await made.get(path)).status_code == 200, path
+    assert (await made.get("/ops/facilities/99999")).status_code == 404
+    assert facilities
+
+
+async def test_a_citizen_is_no_operator(city: City) -> None:
+    person_id = await person(city, CCCD, "Nguyễn Thị Hà")
+    citizen = city.citizen(person_id)
+    assert (await citizen.get(f"{root_of(city)}/ops")).status_code == 401
+
+
+async def test_pages_carry_a_strict_policy_and_are_never_cached(city: City) -> None:
+    async with httpx.AsyncClient(base_url=root_of(city), trust_env=False) as made:
+        answer = await made.get("/citizen")
+        assert answer.headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert (await made.get("/static/style.css")).status_code == 200
