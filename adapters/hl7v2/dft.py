@@ -131,6 +131,17 @@ def _money(reading: Reading, segment: Segment, resource: Tree) -> None:
         resource["note"] = [{"text": f"unit price {segment.text(12, 1, 1)} {segment.text(12, 1, 2)}".strip()}]
     if columns:
         resource["extension"] = [columns]
+        _measures(columns, resource)
+
+
+def _measures(columns: Tree, resource: Tree) -> None:
+    """The unit and the rate that FT1 has no field for, in the elements ChargeItem has for them."""
+    stated = {part["url"]: part["valueString"] for part in columns["extension"]}
+    if stated.get("DON_VI_TINH") and "quantity" in resource:
+        resource["quantity"]["unit"] = stated["DON_VI_TINH"]
+    rate = datatypes.decimal(stated.get("TYLE_TT_DV", ""))
+    if rate is not None:
+        resource["factorOverride"] = rate / 100
 
 
 def _amount(reading: Reading, segment: Segment, number: int) -> Decimal | None:

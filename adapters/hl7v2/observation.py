@@ -53,7 +53,7 @@ _TEXTS: Final = frozenset({"TX", "FT"})
 
 @dataclass(slots=True)
 class Context:
-    """What the observations of one group share."""
+    """What the observations of one group share. service_code: MA_DICH_VU of the service they answer."""
 
     patient_url: str
     key: str
@@ -65,6 +65,7 @@ class Context:
     section: str = ""
     status: str = "unknown"
     part_of: str | None = None
+    service_code: str = ""
     seen: dict[str, int] = field(default_factory=dict)
 
 
@@ -130,6 +131,9 @@ def _observation(reading: Reading, group: list[Segment], context: Context, notes
     if context.issued:
         resource["issued"] = context.issued
     resource |= _value(reading, group)
+    if context.service_code:
+        columns = vietnam.columns_extension({"MA_DICH_VU": context.service_code})
+        resource.setdefault("extension", []).append(columns)
     _circumstances(reading, first, resource, notes)
     return reading.draft.state(resource, system, key)
 

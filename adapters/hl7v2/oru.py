@@ -22,6 +22,7 @@ from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.specimen import specimens
 from adapters.hl7v2.visit import Visit, mentioned
 from adapters.port import Mapped, Origin
+from ehr.fhir import vietnam
 
 STATUS: Final = {
     "O": "registered",
@@ -79,6 +80,7 @@ def report(reading: Reading, group: Group, patient_url: str, visit: Visit | None
         specimen_url=specimen_urls[0] if specimen_urls else None,
         order_url=_order(reading, group, patient_url, visit, request),
         section=section(request),
+        service_code=vietnam.code_of(reading.concept(request, 4), vietnam.MA_DICH_VU) or "",
         status="final" if status in ("final", "corrected") else "unknown",
     )
     observed = [segment for segment in group.segments if segment.name in ("OBX", "NTE")]

@@ -1,0 +1,65 @@
+"""A record with one registered facility, the pipeline over it, and a listener on a port of its own."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from adapters.mllp.client import MllpClient
+from adapters.mllp.server import MllpServer
+from adapters.pipeline import Pipeline
+from ehr.access.policy import Caller
+from ehr.ids import new_id
+from ehr.intake import Intake
+from ehr.record import open_record
+from ehr.settings import Settings
+from ehr.store.record import Record
+
+FACILITY = "01Z01"
+
+
+async def register(record: Record, code: str) -> int:
+    """A facility row with its Organization, as the registration of the city writes them."""
+    organization_id = new_id()
+    tree = {
+        "resourceType": "Organization",
+        "id": organization_id,
+        "identifier": [{"system": "http://fhir.hl7.org.vn/core/sid/ma-cskcb", "value": code}],
+        "name": f"Trạm Y tế {code}",
+    }
+    async with record.unit_of_work(Caller.system("test registration")) as uow:
+        await uow.resources.create("Organization", None, tree, id=organization_id)
+        facility_id: int = await uow.connection.fetchval(
+            "INSERT INTO facility (code, name, kind, feed, district, commune, commune_code, organization_id)"
+            " VALUES ($1, $1, 'station', 'hl7v2', '', '', '', $2) RETURNING id",
+            code,
+            organization_id,
+        )
+    return facility_id
+
+
+@pytest.fixture
+async def record(database_url: str) -> AsyncIterator[Record]:
+    opened = await open_record(Settings(pool_connections_max=8), database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def pipeline(record: Record) -> Pipeline:
+    await register(record, FACILITY)
+    return Pipeline(Intake(record), record)
+
+
+@pytest.fixture
+async def server(pipeline: Pipeline) -> AsyncIterator[MllpServer]:
+    listener = MllpServer(pipeline)
+    await listener.start()
+    yield listener
+    await listener.stop()
+
+
+@pytest.fixture
+async def client(server: MllpServer) -> AsyncIterator[MllpClient]:
+    opened = MllpClient("127.0.0.1", server.port)
+    yield opened
+    await opened.close()
