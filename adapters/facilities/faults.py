@@ -48,8 +48,8 @@ _WHEELS: Final[Mapping[Feed, Wheel]] = {
 
 _CARD: Final = re.compile(r"\b[A-Z]{2}[1-5]01\d{10}\b")
 _LOINC: Final = re.compile(r"\b\d{3,5}-\d\b(?=\^|\"|<)")
-_COMMUNE_HL7: Final = re.compile(r"(Phường|Xã|Thị trấn) [^,^|\r]*, ")
-_COMMUNE_JSON: Final = re.compile(r"(Phường|Xã|Thị trấn) [^,\"]*, ")
+_COMMUNE_HL7: Final = re.compile(r"\^(?:Phường|Xã|Thị trấn) [^^|\r]*(?=\^)|~MAXA_CU_TRU\^\d{5}")
+_COMMUNE_JSON: Final = re.compile(r'(?:Phường|Xã|Thị trấn) [^,"]*, |"city":"[^"]*",|,?\{"url":"MAXA_CU_TRU"[^}]*\}')
 _COMMUNE_XML: Final = re.compile(r"<MAXA_CU_TRU>[^<]*</MAXA_CU_TRU>")
 
 
@@ -74,7 +74,7 @@ class Faults:
 
 
 def spoil(payload: bytes, feed: Feed, fault: Fault, random: Random) -> bytes:
-    """The payload after a fault of bytes; unchanged by faults of behaviour."""
+    """The payload after a fault of bytes; unchanged by faults of behaviour, and by those of claim tables."""
     if fault in BEHAVIOUR:
         return payload
     if fault is Fault.BOM:
@@ -83,7 +83,12 @@ def spoil(payload: bytes, feed: Feed, fault: Fault, random: Random) -> bytes:
         return payload.replace(b"\r", b"\n")
     if fault is Fault.MALFORMED:
         return _malformed(payload, feed, random)
-    return _retyped(payload.decode(), feed, fault).encode()
+    return payload if feed == "claim_xml" else _retyped(payload.decode(), feed, fault).encode()
+
+
+def spoil_table(text: str, fault: Fault) -> str:
+    """One table of a claim file after a fault of text."""
+    return text if fault in BEHAVIOUR | {Fault.BOM, Fault.LF, Fault.MALFORMED} else _retyped(text, "claim_xml", fault)
 
 
 def _malformed(payload: bytes, feed: Feed, random: Random) -> bytes:
@@ -101,5 +106,5 @@ def _retyped(text: str, feed: Feed, fault: Fault) -> str:
     if fault is Fault.UNKNOWN_CODE:
         return _LOINC.sub("99999-X", text) if feed != "claim_xml" else text.replace("<MA_NHOM>", "<MA_NHOM>9")
     if feed == "hl7v2":
-        return _COMMUNE_HL7.sub("", text)
+        return _COMMUNE_HL7.sub(lambda match: "^" if match[0][0] == "^" else "", text)
     return _COMMUNE_JSON.sub("", text) if feed == "fhir" else _COMMUNE_XML.sub("<MAXA_CU_TRU/>", text)

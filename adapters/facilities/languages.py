@@ -25,4 +25,9 @@ def messages(episode: Episode, *, spoil: Spoil | None = None) -> list[Outgoing]:
             Outgoing(episode.arrival, "transaction", begin, bundle.arrival(episode, begin)),
             Outgoing(episode.paid, "transaction", end, bundle.departure(episode, end)),
         ]
-    return [Outgoing(episode.paid, "GIAMDINHHS", f"{number}01", claim_xml.envelope(episode, spoil=spoil))]
+    return [Outgoing(episode.paid, "GIAMDINHHS", claim_number(episode), claim_xml.envelope(episode, spoil=spoil))]
+
+
+def claim_number(episode: Episode) -> str:
+    """The number of an episode's claim file in its facility."""
+    return episode.link.replace(".", "") + "01"
