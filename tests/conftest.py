@@ -18,11 +18,14 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
 
 from ehr.database import migrate
 from ehr.database.embedded import EmbeddedPostgres
 from ehr.database.engine import Database
+from ehr.record import open_record
 from ehr.settings import Settings
+from ehr.store.record import Record
 
 T = TypeVar("T")
 
@@ -157,3 +160,17 @@ def shared_data() -> Path:
     if not place.is_dir():
         pytest.skip(f"no shared data at {place}")
     return place
+
+
+@pytest.fixture
+def settings(data_dir: Path, database_url: str) -> Settings:
+    """Settings of this test alone: nothing of the environment, free ports, a folder and a database of its own."""
+    return Settings(data_dir=data_dir, database_url=SecretStr(database_url), port=0, mllp_port=0, broker_url=None)
+
+
+@pytest.fixture
+async def record(settings: Settings, database_url: str) -> AsyncIterator[Record]:
+    """The record as every process opens it, on a database of this test alone."""
+    opened = await open_record(settings, database_url)
+    yield opened
+    await opened.close()

@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -65,26 +65,21 @@ class Summary:
 
 async def plan(queue: Queue, paths: Iterable[Path], home: Path, *, facility_id: int = 0, owner: str = "system") -> str:
     """Cut the files and enqueue the job; returns its id."""
-    found = files.find(paths)
     await _clean(queue)
-    spool = home / f"spool-{new_id()}"
+    params, chunks = await asyncio.to_thread(_cut, list(paths), home)
+    return await queue.enqueue(KIND, {**params, "facility_id": facility_id}, chunks, owner=owner)
+
+
+def _cut(paths: Sequence[Path], home: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    spool = home.absolute() / f"spool-{new_id()}"
     chunks: list[dict[str, Any]] = []
-    for path in found:
-        plain = await asyncio.to_thread(files.unpacked, path.absolute(), spool)
-        chunks += [
-            {"name": p.name, "path": p.path, "offset": p.offset, "length": p.length, "first_line": p.first_line}
-            for p in files.parts(path.name, plain)
-        ]
+    for path in files.find(paths):
+        plain = files.unpacked(path.absolute(), spool)
+        chunks += [asdict(part) for part in files.parts(path.name, plain)]
     if not chunks:
         raise Malformed("the files are empty")
     home.mkdir(parents=True, exist_ok=True)
-    params: dict[str, Any] = {
-        "home": str(home.absolute()),
-        "facility_id": facility_id,
-        "bytes": sum(c["length"] for c in chunks),
-    }
-    params["spool"] = str(spool.absolute())
-    return await queue.enqueue(KIND, params, chunks, owner=owner)
+    return {"home": str(home.absolute()), "spool": str(spool), "bytes": sum(c["length"] for c in chunks)}, chunks
 
 
 def handler(record: "Record") -> Handler:

@@ -1,0 +1,209 @@
+"""This installation → what is well, what is not, and what to do about each.
+
+Out:     Finding per check, in the order in which things depend on one another
+Keeps:   everything as it is: it starts the embedded database if nobody runs it, and neither migrates nor repairs
+"""
+
+import os
+import platform
+import shutil
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Final, Literal
+
+import asyncpg
+import psutil
+
+from ehr.access.authenticate import is_loopback
+from ehr.clock import Clock
+from ehr.database import migrate
+from ehr.database.child import account
+from ehr.database.embedded import EmbeddedPostgres, wheel_bin
+from ehr.errors import EhrError
+from ehr.jobs.broker import wheel_folder
+from ehr.serve import running
+from ehr.settings import Settings
+
+State = Literal["ok", "warning", "failed"]
+
+GIB: Final = 1024**3
+DISK_FREE_MIN: Final = 2 * GIB
+MEMORY_MIN: Final = 1 * GIB
+CLOCK_DIFFERENCE_MAX_S: Final = 2.0
+MESSAGE_AGE_MAX_S: Final = 300
+TRANSACTION_AGE_MAX_S: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check. fix is empty where it is ok."""
+
+    name: str
+    state: State
+    text: str
+    fix: str = ""
+
+
+_CHECKS: Final = """
+select (select count(*) from intake_message
+        where state in ('received', 'failed') and received < now() - $1 * interval '1 second') as messages,
+       (select count(*) from job where state = 'failed' and finished > now() - interval '7 days') as jobs,
+       (select count(*) from outbox where due = 'infinity') as outbox,
+       (select count(*) from pg_stat_activity where datname = current_database()
+        and xact_start < now() - $2 * interval '1 second' and backend_type = 'client backend') as transactions
+"""
+
+
+async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
+    """Every check; those that need the database are left out when it cannot be reached."""
+    for check in (_python, _machine, _data_folder, _disk, _memory, _access, _signing_key, _ports):
+        yield check(settings)
+    yield _programs(settings)
+    async with AsyncExitStack() as stack:
+        try:
+            url = await _database(settings, stack)
+            connection = await asyncpg.connect(url, timeout=10)
+        except (EhrError, OSError, asyncpg.PostgresError, TimeoutError, ValueError) as error:
+            fix = "look at postgres.log in the data folder, or check EHR_DATABASE_URL and that its server runs"
+            yield Finding("database", "failed", f"cannot be reached: {type(error).__name__}", fix)
+            return
+        stack.push_async_callback(connection.close)
+        async for finding in _inside(connection, url, clock):
+            yield finding
+
+
+async def _database(settings: Settings, stack: AsyncExitStack) -> str:
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    embedded = EmbeddedPostgres(settings.data_dir, settings.postgres_bin)
+    stack.push_async_callback(embedded.stop)
+    return await embedded.start()
+
+
+async def _inside(connection: "asyncpg.Connection[asyncpg.Record]", url: str, clock: Clock) -> AsyncIterator[Finding]:
+    number = connection.get_server_version().major
+    if number < 15:
+        yield Finding("database", "failed", f"PostgreSQL {number}", "use PostgreSQL 15 or newer")
+    else:
+        yield Finding("database", "ok", f"PostgreSQL {number} answers")
+    for name, wanted, fix in (
+        ("fsync", "on", "set fsync = on: without it a power cut loses acknowledged messages"),
+        ("data_checksums", "on", "stop the server and run pg_checksums --enable"),
+        ("server_encoding", "UTF8", "make the database anew with encoding UTF8"),
+    ):
+        found = await connection.fetchval("select current_setting($1)", name)
+        yield Finding(name, "ok" if found == wanted else "failed", f"{name} is {found}", "" if found == wanted else fix)
+    apart_s = abs((await connection.fetchval("select clock_timestamp()") - clock.now().astimezone(UTC)).total_seconds())
+    well = apart_s <= CLOCK_DIFFERENCE_MAX_S
+    text = f"this machine and the database are {apart_s:.1f} s apart"
+    yield Finding("clock", "ok" if well else "warning", text, "" if well else "run NTP on both machines")
+    found, needed = await migrate.current(url), migrate.newest()
+    if found != needed:
+        yield Finding("migrations", "failed", f"the database is at {found}, not {needed}", "ehr db upgrade")
+        return
+    yield Finding("migrations", "ok", f"at {found}")
+    row = await connection.fetchrow(_CHECKS, MESSAGE_AGE_MAX_S, TRANSACTION_AGE_MAX_S)
+    assert row is not None, "a row of counts"
+    for name, text, fix in (
+        ("messages", "kept messages not applied after 5 minutes", "ehr message list --state failed; is a worker up?"),
+        ("jobs", "jobs failed in the last 7 days", "look at their errors, then run them again"),
+        ("outbox", "outbox rows given up", "look at outbox.error; set due = now() to try again"),
+        ("transactions", "transactions open for over a minute: they hold the change feed back", "end their sessions"),
+    ):
+        count = row[name]
+        yield Finding(name, "warning" if count else "ok", f"{count} {text}", fix if count else "")
+
+
+def _python(_: Settings) -> Finding:
+    return Finding("python", "ok", f"{platform.python_implementation()} {platform.python_version()}")
+
+
+def _machine(_: Settings) -> Finding:
+    system = f"{platform.system()} {platform.machine()}"
+    if platform.system() not in ("Linux", "Darwin"):
+        return Finding("machine", "failed", system, "use Linux or macOS, or WSL")
+    return Finding("machine", "ok", f"{system}, {os.cpu_count()} processors")
+
+
+def _data_folder(settings: Settings) -> Finding:
+    folder = settings.data_dir.absolute()
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return Finding("data folder", "failed", f"{existing} is not writable", "choose another EHR_DATA_DIR")
+    try:
+        runner = account()
+    except EhrError as error:
+        return Finding("data folder", "failed", str(error), "set EHR_DATABASE_URL")
+    if settings.database_url is None and not runner.reaches(existing):
+        text = f"user {runner.name} cannot enter it: the embedded database lives under /var/lib/city-ehr instead"
+        return Finding("data folder", "warning", text, "choose an EHR_DATA_DIR outside a private home")
+    return Finding("data folder", "ok", str(folder))
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = settings.data_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    well = free >= DISK_FREE_MIN
+    return Finding("disk", "ok" if well else "warning", f"{free / GIB:.1f} GiB free", "" if well else "free some space")
+
+
+def _memory(_: Settings) -> Finding:
+    total = psutil.virtual_memory().total
+    well = total >= MEMORY_MIN
+    return Finding(
+        "memory", "ok" if well else "warning", f"{total / GIB:.1f} GiB", "" if well else "1 GiB is the least"
+    )
+
+
+def _access(settings: Settings) -> Finding:
+    if settings.access == "open" and not is_loopback(settings.host):
+        return Finding("access", "failed", f"open on {settings.host}", "bind 127.0.0.1, or EHR_ACCESS=enforced")
+    return Finding("access", "ok", f"{settings.access} on {settings.host}")
+
+
+def _signing_key(settings: Settings) -> Finding:
+    key = settings.data_dir / "keys" / "token-signing.jwk"
+    if not key.exists():
+        return Finding("signing key", "ok", "will be made at the first start")
+    if stat.S_IMODE(key.stat().st_mode) & 0o077:
+        return Finding("signing key", "failed", "others may read it", f"chmod 600 {key}, and rotate it")
+    return Finding("signing key", "ok", "only its owner may read it")
+
+
+def _ports(settings: Settings) -> Finding:
+    if running(settings.data_dir):
+        return Finding("ports", "ok", f"this data folder is served at {running(settings.data_dir)['base_url']}")
+    taken = [str(port) for port in (settings.port, settings.mllp_port) if port and _is_taken(settings.host, port)]
+    if taken:
+        return Finding("ports", "failed", f"taken: {', '.join(taken)}", "choose others with --port and --mllp-port")
+    return Finding("ports", "ok", f"{settings.port} and {settings.mllp_port} are free")
+
+
+def _is_taken(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((host, port)) == 0
+
+
+def _programs(settings: Settings) -> Finding:
+    needed: list[Callable[[], object]] = []
+    if settings.database_url is None:
+        needed.append(lambda: settings.postgres_bin or wheel_bin())
+    if settings.broker_url is None:
+        needed.append(wheel_folder)
+    try:
+        for one in needed:
+            one()
+    except EhrError as error:
+        return Finding("programs", "failed", str(error), "make install")
+    return Finding(
+        "programs", "ok", "PostgreSQL and the broker are installed" if needed else "outside services are used"
+    )

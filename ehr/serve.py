@@ -1,0 +1,282 @@
+"""Compose the serving process: settings → database, broker, worker, MLLP listener and HTTP, in order.
+
+Order    database, migration, broker, record, HTTP, MLLP, worker; stopped the other way round, so that every message
+         that was answered has been stored and nothing is answered that cannot be
+Alone    with no EHR_DATABASE_URL the embedded PostgreSQL is ours, with no EHR_BROKER_URL the embedded broker and one
+         worker with its clock are too. An outside broker has workers of its own: `ehr worker`, `ehr beat`
+Knows    running.json in the data folder tells `ehr token` and others the address that tokens are issued for
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import orjson
+import structlog
+from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from adapters.mllp.server import MllpServer
+from adapters.pipeline import Pipeline
+from ehr import limits
+from ehr.access.authenticate import is_loopback
+from ehr.api.server import run_http
+from ehr.app import create_app
+from ehr.database import migrate
+from ehr.database.embedded import EmbeddedPostgres
+from ehr.errors import Forbidden, Invalid, TooMuch
+from ehr.intake import Intake
+from ehr.jobs.broker import EmbeddedBroker
+from ehr.ops.health import Check
+from ehr.record import open_record
+from ehr.settings import Settings
+from ehr.store.record import Record
+
+RUNNING: Final = "running.json"
+WORKER_HANDS: Final = 1
+"""Processes of the worker that `serve` brings along; a loaded city runs `ehr worker` beside it."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class City:
+    """A serving process: everything is up. settings have the real ports and URLs."""
+
+    settings: Settings
+    record: Record
+    intake: Intake
+    pipeline: Pipeline
+    base_url: str
+    mllp_port: int
+
+
+@asynccontextmanager
+async def database_of(settings: Settings) -> AsyncIterator[str]:
+    """The URL of a migrated database: the outside one, or the embedded one for as long as the block lasts."""
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        await migrate.upgrade(url)
+        yield url
+        return
+    embedded = EmbeddedPostgres(settings.data_dir, settings.postgres_bin)
+    try:
+        url = await embedded.start()
+        await migrate.upgrade(url)
+        yield url
+    finally:
+        await embedded.stop()
+
+
+@asynccontextmanager
+async def broker_of(settings: Settings) -> AsyncIterator[str]:
+    """The URL of a broker: the outside one, or the embedded one for as long as the block lasts."""
+    if settings.broker_url is not None:
+        yield settings.broker_url.get_secret_value()
+        return
+    embedded = EmbeddedBroker(settings.data_dir)
+    try:
+        yield await embedded.start()
+    finally:
+        await embedded.stop()
+
+
+@asynccontextmanager
+async def record_of(settings: Settings) -> AsyncIterator[Record]:
+    """An open record, for commands that need no more."""
+    async with database_of(settings) as url:
+        record = await open_record(settings, url)
+        try:
+            yield record
+        finally:
+            await record.close()
+
+
+@asynccontextmanager
+async def city(settings: Settings) -> AsyncIterator[City]:
+    """Everything `ehr serve` starts, ready to serve inside the block."""
+    refuse_unsafe(settings)
+    async with AsyncExitStack() as stack:
+        database_url = await stack.enter_async_context(database_of(settings))
+        broker_url = await stack.enter_async_context(broker_of(settings))
+        brings_worker = settings.broker_url is None
+        late = _Late()
+        http = await run_http(late, settings.host, settings.port)
+        stack.push_async_callback(http.stop)
+        settings = settings.model_copy(
+            update={
+                "port": http.port,
+                "base_url": settings.base_url or http.base_url,
+                "database_url": SecretStr(database_url),
+                "broker_url": SecretStr(broker_url),
+            }
+        )
+        record = await open_record(settings, database_url)
+        stack.push_async_callback(record.close)
+        intake = Intake(record)
+        pipeline = Pipeline(intake, record)
+        app = create_app(
+            record,
+            settings,
+            facility_bundle=pipeline.receive_bundle,
+            mounts=[Route("/intake/claim-xml", _ClaimDoor(pipeline).post, methods=["POST"])],
+            checks={"broker": _broker_check(broker_url)},
+        )
+        late.become(app)
+        stack.push_async_callback(http.stop)  # again, because it must stop before the record is closed
+        mllp = MllpServer(pipeline, settings.host, settings.mllp_port)
+        await mllp.start()
+        stack.push_async_callback(mllp.stop)
+        settings = settings.model_copy(update={"mllp_port": mllp.port})
+        if brings_worker:
+            await stack.enter_async_context(worker_of(settings))
+        await stack.enter_async_context(_announced(settings))
+        yield City(settings, record, intake, pipeline, settings.base_url or http.base_url, mllp.port)
+
+
+def refuse_unsafe(settings: Settings) -> None:
+    if settings.access == "open" and not is_loopback(settings.host):
+        raise Invalid("access open is for a loopback host only; bind 127.0.0.1 or use tokens", at="--access")
+
+
+def quiet_libraries() -> None:
+    """Their news of every start, tick and migration is not ours; what goes wrong still shows."""
+    for name in ("alembic", "celery", "kombu", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@asynccontextmanager
+async def worker_of(settings: Settings, *, hands: int = WORKER_HANDS, beat: bool = True) -> AsyncIterator[int]:
+    """A worker process with these settings, its pid; asked to end when the block ends."""
+    command = [sys.executable, "-m", "ehr.worker", "--hands", str(hands), *(["--beat"] if beat else [])]
+    process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own constant command; starting takes a millisecond
+        command,
+        env=environment_of(settings),
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno(),
+        start_new_session=True,
+    )
+    try:
+        yield process.pid
+    finally:
+        await _end(process)
+
+
+async def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Warm first; then hard, with the whole session: every chunk and row it held is taken again."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    for _ in range(100):
+        if process.poll() is not None:
+            return
+        await asyncio.sleep(0.1)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await asyncio.to_thread(process.wait)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The settings as a child process reads them."""
+    made = {name: value for name, value in os.environ.items() if not name.startswith("EHR_")}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if value is not None:
+            plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+            made[f"EHR_{name.upper()}"] = str(plain)
+    return made
+
+
+async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
+    """Run until SIGTERM or SIGINT. announce gets the one line that says we can serve."""
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(asked, stopping.set)
+    async with city(settings) as running:
+        announce(f"ready {running.base_url}")
+        log.info("serving", port=running.settings.port, pid=os.getpid())
+        await stopping.wait()
+        log.info("stopping", pid=os.getpid())
+
+
+class _Late:
+    """An application whose address must be known before it is made; until then requests wait."""
+
+    def __init__(self) -> None:
+        self._made: asyncio.Future[ASGIApp] = asyncio.get_running_loop().create_future()
+
+    def become(self, app: ASGIApp) -> None:
+        self._made.set_result(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = await asyncio.shield(self._made)
+        await app(scope, receive, send)
+
+
+class _ClaimDoor:
+    """POST /intake/claim-xml: a facility's national claim file."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    async def post(self, request: Request) -> Response:
+        caller = await request.app.state.authenticator.caller(
+            request.headers, request.client.host if request.client else None
+        )
+        if not caller.facility_id:
+            raise Forbidden("a claim file is sent by a facility's own client")
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > limits.claim_xml_bytes_max:
+                raise TooMuch(f"the file has more than {limits.claim_xml_bytes_max} bytes")
+        status, answer = await self._pipeline.receive_claim_xml(bytes(body), caller)
+        return Response(answer, status, media_type="application/fhir+json")
+
+
+def _broker_check(broker_url: str) -> Check:
+    """Whether the broker takes connections."""
+    parts = urlsplit(broker_url)
+
+    async def check() -> bool:
+        if parts.scheme.endswith("+socket"):
+            _, writer = await asyncio.open_unix_connection(parts.path)
+        else:
+            port = parts.port or (5672 if parts.scheme.startswith("amqp") else 6379)
+            _, writer = await asyncio.open_connection(parts.hostname, port)
+        writer.close()
+        return True
+
+    return check
+
+
+@asynccontextmanager
+async def _announced(settings: Settings) -> AsyncIterator[None]:
+    """Tell other commands on this data folder where we serve."""
+    place = settings.data_dir / RUNNING
+    content: Mapping[str, object] = {"base_url": settings.base_url, "mllp_port": settings.mllp_port, "pid": os.getpid()}
+    await asyncio.to_thread(place.write_bytes, orjson.dumps(content))
+    try:
+        yield
+    finally:
+        place.unlink(missing_ok=True)
+
+
+def running(data_dir: Path) -> Mapping[str, object]:
+    """What the process that serves this data folder told, or nothing."""
+    place = data_dir / RUNNING
+    if not place.exists():
+        return {}
+    told: dict[str, object] = orjson.loads(place.read_bytes())
+    return told
