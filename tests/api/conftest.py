@@ -1,13 +1,14 @@
 """A real HTTP server over a real PostgreSQL, and clients with the rights a test wants."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from ehr.access.authenticate import Authenticator, citizen_token, issue_token
 from ehr.api.server import HttpServer, run_http
@@ -56,10 +57,11 @@ def app_options() -> dict[str, Any]:
     return {}
 
 
-@pytest.fixture
-async def city(settings: Settings, database_url: str, app_options: dict[str, Any]) -> AsyncIterator[City]:
+@asynccontextmanager
+async def running(settings: Settings, database_url: str, **options: Any) -> AsyncIterator[City]:
+    """A server on a free port, stopped with its clients at the end."""
     record = await open_record(settings, database_url)
-    app = create_app(record, settings, **app_options)
+    app = create_app(record, settings, **options)
     server = await run_http(app, "127.0.0.1", 0)
     made = City(server, record, app.state.authenticator)
     yield made
@@ -67,6 +69,20 @@ async def city(settings: Settings, database_url: str, app_options: dict[str, Any
         await client.aclose()
     await server.stop()
     await record.close()
+
+
+@pytest.fixture
+async def city(settings: Settings, database_url: str, app_options: dict[str, Any]) -> AsyncIterator[City]:
+    async with running(settings, database_url, **app_options) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_city(module_database_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[City]:
+    """One server for a file whose tests only read."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"), port=0, pool_connections_max=6)
+    async with running(settings, module_database_url) as made:
+        yield made
 
 
 @pytest.fixture
@@ -78,6 +94,10 @@ def client(city: City) -> httpx.AsyncClient:
 @pytest.fixture
 async def facilities(city: City) -> list[int]:
     """Two registered facilities."""
+    return await two_facilities(city)
+
+
+async def two_facilities(city: City) -> list[int]:
     async with city.record.database.acquire() as connection:
         return [
             await connection.fetchval(
