@@ -1,0 +1,134 @@
+"""ehr.fhir.codec: digits, order and text survive; what can be read in two ways is refused."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ehr.errors import Malformed, TooMuch
+from ehr.fhir import codec
+
+MOMENT = datetime(2026, 11, 23, 2, 0, 0, 120_000, tzinfo=UTC)
+
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+numbers = st.integers() | st.decimals(allow_nan=False, allow_infinity=False)
+trees = st.recursive(
+    texts | numbers | st.booleans() | st.none(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@pytest.mark.parametrize(
+    "digits", ["13.50", "0.010", "1234567890123456.7890123456789", "-0.0", "100", "1234567890123456789012345"]
+)
+def test_digits_are_kept(digits: str) -> None:
+    body = b'{"value":' + digits.encode() + b"}"
+    assert codec.dumps(codec.loads(body)) == body
+
+
+@given(st.dictionaries(texts, trees, max_size=5))
+def test_what_is_written_is_read_again(tree: dict[str, Any]) -> None:
+    assert codec.loads(codec.dumps(tree)) == tree
+
+
+@given(st.dictionaries(texts, trees, max_size=5), st.sampled_from([None, 1]), st.booleans())
+def test_other_spellings_of_the_same_json_are_read_the_same(
+    tree: dict[str, Any], indent: int | None, ascii_only: bool
+) -> None:
+    spelled = json.dumps(json.loads(codec.dumps(tree), parse_float=str), indent=indent, ensure_ascii=ascii_only)
+    expected = json.loads(codec.dumps(tree), parse_float=str)
+    assert json.loads(codec.dumps(codec.loads(spelled.encode())), parse_float=str) == expected
+
+
+@given(st.binary(max_size=60) | st.text('{}[]:,"\\ud8a0 1e.-tn', max_size=60).map(str.encode))
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    try:
+        tree = codec.loads(body)
+    except Malformed:
+        return
+    assert isinstance(tree, dict)
+    assert json.loads(body) is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":1,"a":2}',
+        b'{"a":1,"\\u0061":2}',
+        b'{"a" :1,"a":2}',
+        b'{"b":{"a":1,"a":"\\":"}}',
+        b'{"a":"\\":","b" :1,"b":2}',
+        b'{"a":[{"x":1,"y":2,"x":3}]}',
+        b'{"a":"\\u0000"}',
+        b'{"\\u0000":1}',
+        b'{"a":NaN}',
+        b'{"a":Infinity}',
+        b'{"a":"\\ud800"}',
+        b'{"a":"\\udc00"}',
+        b'{"a":01}',
+        b'{"a":1.}',
+        b'{"a":1,}',
+        b'{"a":"\xff"}',
+        b'{"a":"\t"}',
+        b"\xef\xbb\xbf{}",
+        b'["a"]',
+        b'"a"',
+        b"",
+        b"{",
+        b"{}{}",
+        b'{"a":' * 65 + b"1" + b"}" * 65,
+        b'{"a":' * 900 + b"1" + b"}" * 900,
+        b'{"a":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+    ],
+)
+def test_malformed_json_is_refused(body: bytes) -> None:
+    with pytest.raises(Malformed):
+        codec.loads(body)
+
+
+def test_a_backslash_before_u0000_is_text() -> None:
+    assert codec.loads(b'{"a":"\\\\u0000"}') == {"a": "\\u0000"}
+
+
+def test_the_limit_of_bytes_is_kept() -> None:
+    body = b'{"a":"' + b"x" * 100 + b'"}'
+    assert codec.loads(body, bytes_max=len(body))
+    with pytest.raises(TooMuch):
+        codec.loads(body, bytes_max=len(body) - 1)
+
+
+def test_the_limit_of_depth_is_kept() -> None:
+    body = b'{"a":' * 10 + b"1" + b"}" * 10
+    assert codec.loads(body, depth_max=10)
+    with pytest.raises(Malformed):
+        codec.loads(body, depth_max=9)
+
+
+def test_meta_is_set_in_the_senders_text() -> None:
+    body = b'{ "resourceType": "Observation", "id": "old", "meta": {"source": "#x", "versionId": "7"}, "value": 13.50 }'
+    written = codec.with_meta(body, codec.loads(body), id="new", version=2, updated=MOMENT)
+    assert written == (
+        b'{"resourceType":"Observation","id":"new",'
+        b'"meta":{"source":"#x","versionId":"2","lastUpdated":"2026-11-23T02:00:00.120Z"},"value":13.50}'
+    )
+
+
+def test_meta_is_added_after_the_type_and_text_stays_as_sent() -> None:
+    body = '{"text":{"div":"Nguye\u0302\u0303n \\u1ec5"},"resourceType":"Patient","x":1.0e5}'.encode()
+    written = codec.with_meta(body, codec.loads(body), id="a", version=1, updated=MOMENT)
+    assert (
+        written
+        == (
+            '{"text":{"div":"Nguye\u0302\u0303n \\u1ec5"},"resourceType":"Patient","id":"a",'
+            '"meta":{"versionId":"1","lastUpdated":"2026-11-23T02:00:00.120Z"},"x":1.0e5}'
+        ).encode()
+    )
+
+
+def test_decimals_of_any_scale_are_written_as_json() -> None:
+    assert codec.dumps({"a": [Decimal("1E-7"), Decimal("-0"), 2**70]}) == b'{"a":[1E-7,-0,1180591620717411303424]}'

@@ -1,0 +1,79 @@
+"""ehr.fhir.references: found with their path, taken apart, rewritten without touching what is no reference."""
+
+from typing import Any
+
+import pytest
+
+from ehr.fhir.references import ParsedReference, find, parse, rewrite
+
+URN = "urn:uuid:0a3a9b8c-5d0c-4d5e-8f55-1f6d5a9d3c01"
+TREE: dict[str, Any] = {
+    "resourceType": "Bundle",
+    "entry": [
+        {
+            "fullUrl": URN,
+            "resource": {
+                "resourceType": "DocumentReference",
+                "text": {"status": "generated", "div": f"<div><a href=\"{URN}\">{URN}</a><img src='{URN}'/></div>"},
+                "identifier": [{"system": "urn:ietf:rfc:3986", "value": URN}],
+                "subject": {"reference": URN},
+                "author": [{"reference": "Practitioner?identifier=1"}, {"display": "x"}],
+                "content": [{"attachment": {"url": URN, "title": URN}}],
+                "extension": [{"url": "e", "valueUri": URN}, {"url": "e", "valueString": URN}],
+                "meta": {"profile": [URN, "other"]},
+            },
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("Patient/1", ParsedReference("relative", "Patient", "1")),
+        ("Patient/1/_history/2", ParsedReference("relative", "Patient", "1", "2")),
+        ("https://h/fhir/Patient/a-1.b", ParsedReference("absolute", "Patient", "a-1.b", None, "https://h/fhir")),
+        ("#p1", ParsedReference("contained", id="p1")),
+        (URN, ParsedReference("urn", id=URN[9:])),
+        ("urn:oid:1.2", ParsedReference("urn", id="1.2")),
+        ("Patient?identifier=a|b", ParsedReference("conditional", "Patient")),
+        ("Bogus/1", ParsedReference("other")),
+        ("Patient/a_b", ParsedReference("other")),
+        ("Patient/", ParsedReference("other")),
+        ("https://h/x", ParsedReference("other")),
+        ("", ParsedReference("other")),
+    ],
+)
+def test_references_are_taken_apart(text: str, parsed: ParsedReference) -> None:
+    assert parse(text) == parsed
+
+
+def test_references_are_found_with_their_path() -> None:
+    assert [(found.path, found.value) for found in find(TREE)] == [
+        ("Bundle.entry[0].resource.subject.reference", URN),
+        ("Bundle.entry[0].resource.author[0].reference", "Practitioner?identifier=1"),
+    ]
+
+
+def test_a_found_reference_can_be_changed_in_place() -> None:
+    tree = {"resourceType": "Observation", "subject": {"reference": "Patient/1"}}
+    next(find(tree)).container["reference"] = "Patient/2"
+    assert tree["subject"] == {"reference": "Patient/2"}
+
+
+def test_rewriting_changes_references_uris_and_links_only() -> None:
+    written = rewrite(TREE, {URN: "Patient/9", "Practitioner?identifier=1": "Practitioner/3"})["entry"][0]
+    resource = written["resource"]
+    assert written["fullUrl"] == "Patient/9"
+    assert resource["subject"] == {"reference": "Patient/9"}
+    assert resource["author"] == [{"reference": "Practitioner/3"}, {"display": "x"}]
+    assert resource["content"][0]["attachment"] == {"url": "Patient/9", "title": URN}
+    assert resource["extension"] == [{"url": "e", "valueUri": "Patient/9"}, {"url": "e", "valueString": URN}]
+    assert resource["meta"]["profile"] == ["Patient/9", "other"]
+    assert resource["identifier"] == [{"system": "urn:ietf:rfc:3986", "value": URN}]
+    assert resource["text"]["div"] == f"<div><a href=\"Patient/9\">{URN}</a><img src='Patient/9'/></div>"
+
+
+def test_rewriting_leaves_the_tree_it_was_given() -> None:
+    rewrite(TREE, {URN: "Patient/9"})
+    assert TREE["entry"][0]["resource"]["subject"] == {"reference": URN}
