@@ -121,10 +121,7 @@ class _Writer:
         if path.only:
             yield f"{pad}if leaves.points_to({value}, {path.only!r}):"
             pad += "    "
-        if value != "tree":
-            yield f"{pad}add({self._hasher.present(parameter.id)})"
-        else:
-            yield f"{pad}pass"
+        yield f"{pad}add({self._hasher.present(parameter.id)})"
         if not parameter.union:
             yield from (pad + line for line in self._call(parameter, path.type, value))
 

@@ -25,9 +25,10 @@ END_US: Final = (date(9999, 12, 31).toordinal() - EPOCH_DAY + 1) * DAY_US - 1
 """The end of year 9999: the end of a period that has none."""
 
 _MOMENT: Final = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,20}))?)?(?P<zone>Z|[+\-]\d\d:\d\d)?"
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,20}))?)?(?P<zone>Z|[+\-]\d\d:\d\d)?",
+    re.ASCII,
 )
-_DATE: Final = re.compile(r"\d{4}(?:-\d\d(?:-\d\d)?)?")
+_DATE: Final = re.compile(r"\d{4}(?:-\d\d(?:-\d\d)?)?", re.ASCII)
 _ONE_US: Final = timedelta(microseconds=1)
 
 Range = tuple[int, int]

@@ -7,6 +7,7 @@ Errors:  Invalid naming the parameter: not a date, not a number, a prefix where 
 Source:  FHIR R4 3.1.1.4 (types, prefixes, escaping)
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
@@ -32,10 +33,11 @@ from ehr.search.terms import (
     Value,
 )
 
-_PREFIXED: Final = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[\d+\-.])")
+_PREFIXED: Final = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[\d+\-.])", re.ASCII)
 _LOCAL: Final = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
-_NUMBER: Final = re.compile(r"[+\-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+\-]?\d{1,3})?")
+_NUMBER: Final = re.compile(r"[+\-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+\-]?\d{1,3})?", re.ASCII)
 DIGITS_MAX: Final = 40
+_UNSTORABLE: Final = re.compile("[\\x00\\ud800-\\udfff]")
 
 
 def split(text: str, separator: str) -> list[str]:
@@ -61,6 +63,8 @@ def unescape(text: str) -> str:
 
 def alternatives(text: str, at: str) -> list[str]:
     """The comma separated values, still escaped."""
+    if _UNSTORABLE.search(text):
+        raise Invalid("NUL and lone surrogates are not text", at=at)
     parts = [part for part in split(text, ",") if part]
     if not parts:
         raise Invalid("the parameter has no value", at=at)
@@ -114,6 +118,8 @@ def number(text: str, at: str) -> NumberValue:
     exponent = exact.as_tuple().exponent
     assert isinstance(exponent, int)
     half = Decimal(5).scaleb(exponent - 1)
+    if not math.isfinite(float(exact + half)) or not math.isfinite(float(exact - half)):
+        raise Invalid("this number is too great", at=at)
     return NumberValue(prefix, float(exact), float(exact - half), float(exact + half))
 
 

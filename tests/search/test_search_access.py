@@ -1,6 +1,6 @@
 """A confined caller sees its person's rows and open types, through every door of a search; others by their grants."""
 
-from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.search.store import Records
 READ = Grants({"*": frozenset[Action](("r", "s"))})
 MINE = AccessPredicate(READ, "person-1", DIRECTORY_TYPES)
 
-PEOPLE = (
+PEOPLE: tuple[dict[str, Any], ...] = (
     {"resourceType": "Organization", "id": "o1", "name": "Trạm"},
     {"resourceType": "Person", "id": "person-1", "link": [{"target": {"reference": "Patient/p1"}}]},
     {"resourceType": "Person", "id": "person-2", "link": [{"target": {"reference": "Patient/p3"}}]},
@@ -43,13 +43,13 @@ PEOPLE = (
 
 
 @pytest.fixture
-async def records(database: Database) -> AsyncIterator[Records]:
+async def records(database: Database) -> Records:
     made = Records(database)
     await made.put(*PEOPLE)
     await made.link("p1", "person-1")
     await made.link("p2", "person-1")
     await made.link("p3", "person-2")
-    yield made
+    return made
 
 
 async def test_matches(records: Records) -> None:

@@ -1,7 +1,5 @@
 """Pages: nothing twice, nothing left out, nothing new, whatever others write meanwhile; cursors cannot be made up."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from ehr import limits
@@ -28,10 +26,10 @@ def observation(number: int) -> dict[str, object]:
 
 
 @pytest.fixture
-async def records(database: Database) -> AsyncIterator[Records]:
+async def records(database: Database) -> Records:
     made = Records(database)
     await made.put(*(observation(number) for number in range(COUNT)))
-    yield made
+    return made
 
 
 async def walk(records: Records, query: list[tuple[str, str]], *, disturb: bool = False) -> list[Page]:
