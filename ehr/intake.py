@@ -18,7 +18,7 @@ import zstandard
 
 from ehr.access.policy import Caller
 from ehr.clock import instant
-from ehr.errors import Forbidden, Issue
+from ehr.errors import Issue
 from ehr.fhir.vietnam import FACILITY_CODE
 from ehr.ids import new_id
 from ehr.store import bundles
@@ -102,13 +102,13 @@ _FACILITY_BY_ID: Final = "SELECT id, code, name, feed, active, organization_id, 
 REUSED: Final = Issue("duplicate", "control id reused: another message of this facility had it", "MSH-10", "warning")
 UNFINISHED_MAX: Final = 500
 ATTEMPTS_MAX: Final = 20
+FACILITY_REMEMBERED_S: Final = 60.0
 
 
 class Intake:
     def __init__(self, record: "Record") -> None:
         self._record = record
-        self._facilities: dict[str, FacilityRow] = {}
-        self._facilities_by_id: dict[int, FacilityRow] = {}
+        self._facilities: dict[str | int, tuple[FacilityRow, float]] = {}
 
     async def keep(self, raw: bytes, source: Source) -> Receipt:
         """Make a message durable. Returns after the commit."""
@@ -134,8 +134,6 @@ class Intake:
     ) -> dict[str, Any]:
         """Apply a message's transaction Bundle. A message that is applied already changes nothing: {"entry": []}."""
         source = receipt.source
-        if not source.facility_id:
-            raise Forbidden("the sender is not a registered facility")
         facility = await self.facility_of(source.facility_id)
         caller = Caller.of_facility(source.facility_id, source.facility_code)
 
@@ -169,43 +167,34 @@ class Intake:
     async def answer_of(self, receipt: Receipt) -> tuple[str, bytes | None]:
         """State and answer of a message now."""
         async with self._record.reading(Caller.system(KEEPER)) as uow:
-            row = await uow.connection.fetchrow(
-                "SELECT state, answer FROM intake_message WHERE id = $1", receipt.message_id
-            )
+            row = await uow.connection.fetchrow(_STATE, receipt.message_id)
         assert row is not None, "a receipt names a row of the ledger"
         return row["state"], row["answer"]
 
     async def facility(self, code: str) -> FacilityRow | None:
-        """The facility of a code; None when it is not registered. Only found ones are remembered."""
-        known = self._facilities.get(code)
-        if known is None:
-            async with self._record.reading(Caller.system(KEEPER)) as uow:
-                known = self._remember(await uow.connection.fetchrow(_FACILITY, code))
-        return known
-
-    def forget_facilities(self) -> None:
-        """After a registration: read the facilities again."""
-        self._facilities.clear()
-        self._facilities_by_id.clear()
+        """The facility of a code; None when it is not registered. Found ones are remembered for a minute."""
+        return await self._facility(code, _FACILITY)
 
     async def facility_of(self, facility_id: int) -> FacilityRow:
-        """The facility of an id; Forbidden when it is not registered."""
-        known = self._facilities_by_id.get(facility_id)
-        if known is None:
-            async with self._record.reading(Caller.system(KEEPER)) as uow:
-                known = self._remember(await uow.connection.fetchrow(_FACILITY_BY_ID, facility_id))
-        if known is None:
+        """The facility a message or a token stands for, which must be registered and active."""
+        found = await self._facility(facility_id, _FACILITY_BY_ID) if facility_id else None
+        if found is None or not found.active:
             raise Forbidden("the sender is not a registered facility")
-        return known
+        return found
 
-    def _remember(self, row: Row | None) -> FacilityRow | None:
+    async def _facility(self, key: str | int, statement: str) -> FacilityRow | None:
+        now_s = self._record.clock.monotonic_s()
+        known = self._facilities.get(key)
+        if known is not None and now_s < known[1]:
+            return known[0]
+        async with self._record.reading(Caller.system(KEEPER)) as uow:
+            row = await uow.connection.fetchrow(statement, key)
         if row is None:
             return None
-        facility = FacilityRow(**dict(row))
-        if facility.organization_id:
-            self._facilities[facility.code] = facility
-            self._facilities_by_id[facility.id] = facility
-        return facility
+        found = FacilityRow(**dict(row))
+        for name in (found.code, found.id):
+            self._facilities[name] = found, now_s + FACILITY_REMEMBERED_S
+        return found
 
     async def _finish(self, receipt: Receipt, state: str, answer: bytes | None, issues: Sequence[Issue]) -> None:
         async with self._record.unit_of_work(Caller.system(KEEPER)) as uow:
@@ -214,12 +203,12 @@ class Intake:
     async def _provenance(
         self, uow: "UnitOfWork", facility: FacilityRow, receipt: Receipt, response: Mapping[str, Any]
     ) -> None:
-        """Which message of which facility made these versions."""
-        targets = [
-            {"reference": entry["response"]["location"]}
-            for entry in response["entry"]
-            if "location" in entry.get("response", {}) and entry["response"]["status"][:3] in ("200", "201")
-        ]
+        """Which message of which facility made these versions. A Patient is named even where it did not change:
+        so the Provenance lies with the patient."""
+        made = [version.location for version in uow.changed if version.source == facility.id]
+        told = [entry["response"].get("location", "") for entry in response["entry"]]
+        places = dict.fromkeys([*made, *(place for place in told if place.startswith("Patient/"))])
+        targets = [{"reference": place} for place in places]
         if not targets:
             return
         source = receipt.source

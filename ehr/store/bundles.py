@@ -181,7 +181,9 @@ async def _read(uow: "UnitOfWork", entry: Entry, get: Getter | None) -> dict[str
             if number is None
             else uow.resources.vread(entry.type_name, entry.id, number)
         )
-        return _done(version, "200 OK", "representation")
+        answer = _done(version, "200 OK", "representation")
+        del answer["response"]["location"]
+        return answer
     if get is None:
         raise NotSupported("this GET is not served inside a Bundle", at=f"{entry.at}.request.url")
     return {"resource": await get(uow, entry.url), "response": {"status": "200 OK"}}

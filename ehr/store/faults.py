@@ -38,7 +38,8 @@ TRANSLATED: Final = (*_BUSY, *_LOST)
 
 
 def again(error: BaseException) -> bool:
-    return isinstance(error, _AGAIN)
+    """Whether a transaction that ended so may be run anew; the error may be the one refused() made of it."""
+    return isinstance(error, _AGAIN) or isinstance(error.__cause__, _AGAIN)
 
 
 def refused(error: BaseException) -> EhrError | None:

@@ -177,6 +177,7 @@ class Resources:
             await writes.note_unchanged(self._uow, self.caller, kept)
         for s in staged:
             version = s.done()
+            self._uow.changed.append(version)
             for follower in self._uow.record.followers:
                 await follower.written(self._uow, version, s.tree)
         return [Written(o.done(), created=o.op == "C") if isinstance(o, Staged) else o for o in outcomes]
@@ -213,6 +214,8 @@ class Resources:
         if write.action != "D":
             assert write.tree is not None, "a create or update has a resource"
             assert write.tree["resourceType"] == write.type_name, "the gate compared the types"
+            if write.action == "U" and write.tree.get("id", write.id) != write.id:
+                raise Malformed("the resource's id is not the id it is written under", at=f"{write.type_name}.id")
 
     async def _shards(self) -> frozenset[int] | None:
         if self.access.person_id is None:

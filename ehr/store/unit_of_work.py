@@ -7,7 +7,6 @@ Reading: with reading=True there is no BEGIN: each statement is a transaction of
          A read and its audit row are one statement, so they need no more
 """
 
-import asyncio
 from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
@@ -23,6 +22,7 @@ from ehr.store.claims import Claims
 from ehr.store.connection import Connection
 from ehr.store.outbox import Outbox
 from ehr.store.resources import Resources
+from ehr.store.version import Version
 
 if TYPE_CHECKING:
     from ehr.store.record import Record
@@ -38,6 +38,8 @@ class UnitOfWork:
     claims: Claims
     outbox: Outbox
     audit: Audit
+    changed: list[Version]
+    """Versions this transaction has made, in their order."""
 
     def __init__(self, record: "Record", caller: Caller, *, reading: bool = False) -> None:
         self.record = record
@@ -65,6 +67,7 @@ class UnitOfWork:
             raise
         moment = self.record.clock.now()
         self.now = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        self.changed = []
         self.outbox = Outbox(self.connection)
         self.audit = Audit(self.connection, self.caller)
         self.claims = Claims(self.connection)
@@ -81,14 +84,13 @@ class UnitOfWork:
         try:
             await self._end(error)
         except faults.TRANSLATED as lost:
-            if error is None or isinstance(error, asyncio.CancelledError):
+            if error is None:
                 raise faults.refused(lost) or lost from lost
         finally:
             await self._stack.aclose()
-        if error is not None and not faults.again(error):
-            refusal = faults.refused(error)
-            if refusal is not None and refusal is not error:
-                raise refusal from error
+        refusal = faults.refused(error) if error is not None else None
+        if refusal is not None and refusal is not error:
+            raise refusal from error
 
     async def _end(self, error: BaseException | None) -> None:
         if self._transaction is None:
