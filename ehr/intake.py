@@ -18,7 +18,7 @@ import zstandard
 
 from ehr.access.policy import Caller
 from ehr.clock import instant
-from ehr.errors import Issue
+from ehr.errors import Forbidden, Issue
 from ehr.fhir.vietnam import FACILITY_CODE
 from ehr.ids import new_id
 from ehr.store import bundles
