@@ -39,7 +39,7 @@ BYTES_MAX: Final = limits.claim_xml_bytes_max // 2
 _COMPRESSOR_LEVEL: Final = 3
 _WAITING: Final = """
 SELECT id, facility_id FROM sync_dossier WHERE state = 'pending' AND batch_id IS NULL
-ORDER BY facility_id, id LIMIT $1 FOR UPDATE SKIP LOCKED
+ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 _OPEN: Final = "INSERT INTO sync_batch (facility_id) VALUES ($1) RETURNING id"
 _ASSIGN: Final = "UPDATE sync_dossier SET state = 'batched', batch_id = $2 WHERE id = ANY($1::bigint[])"
@@ -145,9 +145,10 @@ async def _compose_all(uow: UnitOfWork, batch: Any) -> tuple[list[tuple[Dossier,
     for row in await uow.connection.fetch(_DOSSIERS, batch["id"]):
         found = await episode_of(uow, row["encounter_id"])
         if found is None:
-            await uow.connection.execute(
-                _WITHHOLD, row["id"], "not-found", "the encounter is no finished, insured episode any more", Decimal(0)
-            )
+            text = "the encounter is no finished, insured episode any more"
+            if row["attempt"] > 1:
+                text += "; the insurer still holds the last attempt and must be told on its portal"
+            await uow.connection.execute(_WITHHOLD, row["id"], "not-found", text, Decimal(0))
             continue
         composed = compose(found.episode)
         if isinstance(composed, Withheld):

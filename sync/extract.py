@@ -2,6 +2,8 @@
 
 In:      changes of the types a claim is made of; the reader's own cursor moves in the same transaction
 Out:     rows of sync_dossier in state pending: one a (facility, MA_LK); a change after sending is a new attempt
+Also:    an episode that was claimed and is withdrawn (cancelled, opened again) gets an attempt too; it is withheld at
+         sealing, where the operator sees that the insurer still holds the last one
 Why:     only which episodes are touched is decided here. Whether they can be sent, and whether anything in them
          changed at all, is decided when a batch is sealed, from the record as it is then.
 """
@@ -84,7 +86,7 @@ async def extract(record: Record, *, page: int = PAGE_MAX) -> int:
         if not changes:
             return 0
         touched = await _touched(uow, changes)
-        await _register(uow, await _finished(uow, touched))
+        await _register(uow, await _candidates(uow, touched))
         await save_cursor(uow.connection, READER, changes[-1].position)
         return len(changes)
 
@@ -110,31 +112,34 @@ async def _touched(uow: UnitOfWork, changes: Sequence[Change]) -> Touched:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A finished, insured encounter. named: a change named it, not only its patient."""
+class Candidate:
+    """An insured encounter. named: a change named it, not only its patient. finished: it may be claimed; one that is
+    not (any more) matters where it was claimed before."""
 
     id: str
     version: int
     facility_id: int
     ma_lk: str
     named: bool
+    finished: bool
 
 
-async def _finished(uow: UnitOfWork, touched: Touched) -> list[Finished]:
+async def _candidates(uow: UnitOfWork, touched: Touched) -> list[Candidate]:
     shards = sorted(touched.patients | touched.erased)
     rows = await uow.connection.fetch(
         _ENCOUNTERS, TYPE_IDS["Encounter"], sorted(touched.encounters), shards, TYPE_IDS["Coverage"]
     )
     insured = await _insured(uow, {row["shard"] for row in rows})
-    found: list[Finished] = []
+    found: list[Candidate] = []
     for row in rows:
         if row["shard"] not in insured:
             continue
         tree = _tree(uow, row["body"])
         ma_lk = identifier_of(tree, EPISODE_LINK)
-        if tree.get("status") == "finished" and ma_lk:
+        if ma_lk:
             named = row["id"] in touched.encounters or row["shard"] in touched.erased
-            found.append(Finished(row["id"], row["version"], row["source"], ma_lk, named))
+            finished = tree.get("status") == "finished"
+            found.append(Candidate(row["id"], row["version"], row["source"], ma_lk, named, finished))
     return found
 
 
@@ -144,20 +149,28 @@ async def _insured(uow: UnitOfWork, shards: Iterable[int]) -> set[int]:
     return {row["shard"] for row in rows if card_of(_tree(uow, row["body"]))}
 
 
-async def _register(uow: UnitOfWork, found: Sequence[Finished]) -> None:
+async def _register(uow: UnitOfWork, found: Sequence[Candidate]) -> None:
     """Make each wait to be sent, unless it waits already or nothing that was accepted is touched."""
     rows = await uow.connection.fetch(_LAST, [one.facility_id for one in found], [one.ma_lk for one in found])
     last = {(row["facility_id"], row["ma_lk"]): row for row in rows}
     for one in {(one.facility_id, one.ma_lk): one for one in found}.values():
         row = last.get((one.facility_id, one.ma_lk))
         if row is None:
-            await uow.connection.execute(_INSERT, one.ma_lk, one.facility_id, one.id, one.version, 1)
+            if one.finished:
+                await uow.connection.execute(_INSERT, one.ma_lk, one.facility_id, one.id, one.version, 1)
         elif row["state"] in {"pending", "withheld"}:
             await uow.connection.execute(_AGAIN, row["id"], one.id, one.version)
-        elif row["state"] == "batched" and row["batch_state"] == "open":
-            continue  # it is read anew when the batch is sealed
-        elif one.named or row["state"] == "rejected":
+        elif _is_new_attempt(one, row):
             await uow.connection.execute(_INSERT, one.ma_lk, one.facility_id, one.id, one.version, row["attempt"] + 1)
+
+
+def _is_new_attempt(one: Candidate, row: Any) -> bool:
+    """Whether something that was put in a file must be looked at again."""
+    if row["state"] == "batched" and row["batch_state"] == "open":
+        return False  # it is read anew when the batch is sealed
+    if not one.finished:
+        return one.named and row["state"] != "rejected"  # withdrawn, but the insurer has it
+    return one.named or row["state"] == "rejected"
 
 
 def _tree(uow: UnitOfWork, frame: bytes) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ehr.clock import Clock
 from ehr.errors import EhrError
 from ehr.settings import Settings
 from ehr.store.record import Record
+from ehr.store.unit_of_work import UnitOfWork
 from sync import accounts, answers, batch
 from sync.extract import CALLER, extract
 from sync.gateway import Gateway, GatewayRefused
@@ -27,7 +28,8 @@ from sync.reconcile import reconcile
 _log = structlog.get_logger(__name__)
 
 PAGES_MAX: Final = 20
-BATCHES_MAX: Final = 200
+BATCHES_MAX: Final = 700
+"""One file for each facility of the city, and some."""
 FACILITIES_AT_ONCE: Final = 4
 _ACCOUNT_REFUSED: Final = frozenset({"401", "403", "501"})
 """The file is not at fault: an operator must look at the account."""
@@ -35,12 +37,14 @@ _ACCOUNT_REFUSED: Final = frozenset({"401", "403", "501"})
 _OPEN: Final = "SELECT id FROM sync_batch WHERE state = 'open' ORDER BY id LIMIT $1"
 _SEALED: Final = """
 SELECT b.id, f.code FROM sync_batch b JOIN facility f ON f.id = b.facility_id
-WHERE b.state = 'sealed' ORDER BY b.id LIMIT $1
+WHERE b.state = 'sealed' ORDER BY row_number() OVER (PARTITION BY b.facility_id ORDER BY b.id), b.id LIMIT $1
 """
+"""The first file of every facility before the second of any: one that is stuck holds up nobody else."""
 _SENT: Final = """
 SELECT b.id, b.facility_id, b.ma_giao_dich, f.code FROM sync_batch b JOIN facility f ON f.id = b.facility_id
-WHERE b.state = 'sent' ORDER BY b.answered NULLS FIRST, b.id LIMIT $1
+WHERE b.state = 'sent' ORDER BY b.attempts, b.id LIMIT $1
 """
+_ASKED: Final = "UPDATE sync_batch SET attempts = attempts + 1 WHERE id = $1 AND state = 'sent'"
 
 
 @dataclass(slots=True)
@@ -80,7 +84,7 @@ async def run_sync(
     finally:
         if http is None:
             await own.aclose()
-    done.problems += await reconcile(record)
+    done.problems += await reconcile(record, limit=BATCHES_MAX)
     return done
 
 
@@ -146,11 +150,22 @@ async def _ask(record: Record, gateway: Gateway, done: Round) -> None:
             done.problems.append(f"{row['code']}: batch {row['id']}: {error}")
             continue
         outcome = await answers.apply(record, answer, facility_id=row["facility_id"])
+        if outcome != "applied":
+            await _note_asked(record, row["id"])
         if outcome == "applied":
             done.answered += 1
         elif outcome == "quarantined":
             done.quarantined += 1
             done.problems.append(f"{row['code']}: the answer to batch {row['id']} is in quarantine")
+
+
+async def _note_asked(record: Record, batch_id: int) -> None:
+    """Whose answer did not come, or could not be taken, is asked for after the others next time."""
+
+    async def work(uow: UnitOfWork) -> None:
+        await uow.connection.execute(_ASKED, batch_id)
+
+    await record.run(CALLER, work)
 
 
 async def _rows(record: Record, sql: str) -> list[Any]:

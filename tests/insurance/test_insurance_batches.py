@@ -186,6 +186,30 @@ async def test_a_change_that_changes_nothing_in_the_claim_is_not_sent(record: Re
     assert len(await dossiers(record)) == 1
 
 
+async def test_an_episode_withdrawn_after_it_was_claimed_is_shown_to_the_operator(
+    record: Record, episodes: "Episodes"
+) -> None:
+    await episodes.write(record, episodes.outpatient())
+    batch_id, found = await sealed_batch(record)
+    await batch.note_sent(record, batch_id, Taken("T1", ""))
+    await answers.apply(record, answer_to(found))
+    await episodes.write(record, episodes.outpatient(status="cancelled"))
+    while await extract(record):
+        pass
+    (second_id,) = await batch.open_batches(record)
+    assert not await batch.seal(record, second_id)
+    _, withdrawn = await dossiers(record)
+    assert withdrawn["state"] == "withheld"
+    assert "insurer still holds" in withdrawn["error_text"]
+    # cancelled by mistake: as it was, the first attempt stands again
+    await episodes.write(record, episodes.outpatient())
+    while await extract(record):
+        pass
+    (third_id,) = await batch.open_batches(record)
+    assert not await batch.seal(record, third_id)
+    assert [row["state"] for row in await dossiers(record)] == ["accepted"]
+
+
 async def test_answers_that_cannot_be_true_go_to_quarantine(record: Record, episodes: "Episodes") -> None:
     await episodes.write(record, episodes.outpatient(number=1))
     await episodes.write(record, episodes.outpatient(number=2))
