@@ -43,6 +43,7 @@ def _unpacked(
 ) -> tuple[dict[str, Any], str | None, str | None]:
     """resource, mode and profile of a Parameters resource, which is itself held to the rules."""
     wrong = [issue for issue in validate_tree(parameters) if issue.severity in ("error", "fatal")]
+    wrong = [issue for issue in wrong if ".resource" not in (issue.at or "")]  # what is wrong in it is the answer
     if wrong:
         raise Invalid("the Parameters are not valid", issues=wrong)
     resource: dict[str, Any] | None = None
