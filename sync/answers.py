@@ -10,7 +10,7 @@ Rules:   an answer is checked whole before any of it is applied. What was answer
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
@@ -18,8 +18,10 @@ from typing import Any, Final, Literal
 import orjson
 
 from ehr.fhir import codec
+from ehr.fhir.r4 import TYPE_IDS
 from ehr.store import gate
 from ehr.store.record import Record
+from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
 from sync.batch import write_claims
 from sync.claim import response
@@ -41,6 +43,7 @@ FROM sync_batch b JOIN facility f ON f.id = b.facility_id WHERE b.id = $1 FOR UP
 _DOSSIERS: Final = """
 SELECT id, ma_lk, state, t_bhtt, claim_id FROM sync_dossier WHERE batch_id = $1 ORDER BY ma_lk FOR UPDATE
 """
+_CLAIMS: Final = "SELECT id, body FROM resource WHERE type_id = $1 AND id = ANY($2::text[])"
 _STAND: Final = """
 UPDATE sync_dossier SET state = $2, error_code = $3, error_text = $4, claim_response_id = $5 WHERE id = $1
 """
@@ -96,8 +99,7 @@ async def apply(record: Record, answer: Mapping[str, Any], *, facility_id: int |
             return "quarantined"
         if not fresh:
             return "repeated"
-        for row, verdict in fresh:
-            await _stand(uow, row, verdict, transaction)
+        await _stand(uow, fresh, transaction)
         done = {row["id"] for row, _ in fresh}
         complete = all(row["state"] != "batched" or row["id"] in done for row in dossiers)
         await uow.connection.execute(_ANSWERED, batch["id"], _json(answer), uow.now, complete)
@@ -114,8 +116,9 @@ async def refuse_whole(record: Record, batch_id: int, code: str, text: str) -> N
         if batch is None or batch["state"] != "sealed":
             return
         await write_claims(uow, batch)
-        for row in await uow.connection.fetch(_DOSSIERS, batch_id):
-            await _stand(uow, row, Verdict(row["ma_lk"], False, row["t_bhtt"], code, text), f"refused-{batch_id}")
+        rows = await uow.connection.fetch(_DOSSIERS, batch_id)
+        verdicts = [(row, Verdict(row["ma_lk"], False, row["t_bhtt"], code, text)) for row in rows]
+        await _stand(uow, verdicts, f"refused-{batch_id}")
         answer = {"maKetQua": code, "thongDiep": text}
         await uow.connection.execute(_REFUSED_WHOLE, batch_id, uow.now, _json(answer))
 
@@ -173,14 +176,18 @@ def _fresh(verdicts: Mapping[str, Verdict], dossiers: list[Any]) -> list[tuple[A
     return fresh
 
 
-async def _stand(uow: UnitOfWork, row: Any, verdict: Verdict, transaction: str) -> None:
-    """Note the verdict and write its ClaimResponse."""
-    response_id: str | None = None
-    if row["claim_id"] is not None:
-        held = await uow.resources.read("Claim", row["claim_id"])
-        assert held.body is not None, "a current version has a body"
+async def _stand(uow: UnitOfWork, verdicts: Sequence[tuple[Any, Verdict]], transaction: str) -> None:
+    """Note the verdicts and write a ClaimResponse for each dossier that has a Claim."""
+    ids = [row["claim_id"] for row, _ in verdicts if row["claim_id"] is not None]
+    held = await uow.connection.fetch(_CLAIMS, TYPE_IDS["Claim"], ids)
+    claims = {row["id"]: codec.loads(uow.record.bodies.decompress(row["body"])) for row in held}
+    writes: list[Write] = []
+    responded: list[int] = []
+    for row, verdict in verdicts:
+        if row["claim_id"] not in claims:
+            continue  # no Claim was written for it, or it was deleted since
         tree = response(
-            codec.loads(held.body),
+            claims[row["claim_id"]],
             transaction=transaction,
             created=uow.now,
             paid=verdict.t_bhtt if verdict.accepted else None,
@@ -188,9 +195,13 @@ async def _stand(uow: UnitOfWork, row: Any, verdict: Verdict, transaction: str) 
             text=verdict.text,
         )
         gate.check("ClaimResponse", tree)
-        response_id = (await uow.resources.create("ClaimResponse", None, tree)).id
-    code, text = (None, None) if verdict.accepted else (verdict.code or "0", verdict.text)
-    await uow.connection.execute(_STAND, row["id"], verdict.state, code, text, response_id)
+        writes.append(Write("C", "ClaimResponse", tree=tree))
+        responded.append(row["id"])
+    written = await uow.resources.apply(writes)
+    responses = {of: one.version.id for of, one in zip(responded, written, strict=True) if one.version}
+    for row, verdict in verdicts:
+        code, text = (None, None) if verdict.accepted else (verdict.code or "0", verdict.text)
+        await uow.connection.execute(_STAND, row["id"], verdict.state, code, text, responses.get(row["id"]))
 
 
 async def _quarantine(uow: UnitOfWork, answer: Mapping[str, Any], facility_id: int | None, reason: str) -> None:

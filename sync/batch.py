@@ -20,6 +20,7 @@ from lxml import etree
 from ehr import limits
 from ehr.store import gate
 from ehr.store.record import Record
+from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
 from sync.claim import Parties, claim, today
 from sync.compose import compose
@@ -156,8 +157,7 @@ async def _compose_all(uow: UnitOfWork, batch: Any) -> tuple[list[tuple[Dossier,
             continue
         element = hoso(composed)
         sha256 = hoso_sha256(element)
-        before = await uow.connection.fetchrow(_SENT_BEFORE, batch["facility_id"], row["ma_lk"], row["attempt"])
-        if before is not None and before["hoso_sha256"] == sha256:
+        if await _was_sent(uow, batch["facility_id"], row, sha256):
             await uow.connection.execute(_DROP, row["id"])
             continue
         weight = sum(len(text) for text in element.itertext())
@@ -170,6 +170,14 @@ async def _compose_all(uow: UnitOfWork, batch: Any) -> tuple[list[tuple[Dossier,
         chosen.append((composed, element))
         shards.append(found.shard)
     return chosen, shards
+
+
+async def _was_sent(uow: UnitOfWork, facility_id: int, row: Any, sha256: bytes) -> bool:
+    """Whether the last attempt before this one said the same."""
+    if row["attempt"] == 1:
+        return False
+    before = await uow.connection.fetchrow(_SENT_BEFORE, facility_id, row["ma_lk"], row["attempt"])
+    return before is not None and before["hoso_sha256"] == sha256
 
 
 async def _withhold(uow: UnitOfWork, dossier_id: int, withheld: Withheld) -> None:
@@ -228,15 +236,22 @@ async def note_sent(record: Record, batch_id: int, taken: Taken) -> None:
 async def write_claims(uow: UnitOfWork, batch: Any) -> None:
     """A Claim for each dossier of a sealed batch, from its bytes."""
     contents = {one.ma_lk: one for one in opened(unpacked(batch["body"], batch["sha256"]))}
+    claimed: list[int] = []
+    writes: list[Write] = []
     for row in await uow.connection.fetch(_DOSSIERS, batch["id"]):
         content = contents[row["ma_lk"]]
         about = await claimant_of(uow, row["encounter_id"], content.summary["MA_THE_BHYT"].split(";")[0])
         if about is None:
             continue  # the encounter or the card was deleted after sealing: a Claim could refer to nobody
         parties = Parties(*about, row["encounter_id"], batch["organization_id"] or "", batch["code"])
-        before = await uow.connection.fetchrow(_SENT_BEFORE, batch["facility_id"], row["ma_lk"], row["attempt"])
-        prior_id = before["claim_id"] if before is not None else None
+        prior_id: str | None = None
+        if row["attempt"] > 1:
+            before = await uow.connection.fetchrow(_SENT_BEFORE, batch["facility_id"], row["ma_lk"], row["attempt"])
+            prior_id = before["claim_id"] if before is not None else None
         tree = claim(content, parties, attempt=row["attempt"], prior_id=prior_id, created=uow.now)
         gate.check("Claim", tree)
-        version = await uow.resources.create("Claim", None, tree)
-        await uow.connection.execute(_CLAIMED, row["id"], version.id)
+        writes.append(Write("C", "Claim", tree=tree))
+        claimed.append(row["id"])
+    for dossier_id, written in zip(claimed, await uow.resources.apply(writes), strict=True):
+        assert written.version is not None, "a create makes a version"
+        await uow.connection.execute(_CLAIMED, dossier_id, written.version.id)
