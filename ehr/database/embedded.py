@@ -65,6 +65,13 @@ class EmbeddedPostgres:
         self._lock = _try_lock(home / "owner.lock")
         if self._lock is None:
             return await self._use_running(home)
+        try:
+            return await self._start_own(home, runner)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start_own(self, home: Path, runner: Account) -> str:
         bin_dir = readable_tree((self._given_bin or wheel_bin()).parent, runner, needed=("bin", "lib", "share")) / "bin"
         cluster = home / "cluster"
         if not cluster.exists():
@@ -104,9 +111,7 @@ class EmbeddedPostgres:
         assert self._child is not None
         while not await _connects(socket_dir, "postgres"):
             if not self._child.running():
-                words = self._child.last_words()
-                await self.stop()
-                raise Unavailable(f"PostgreSQL did not start: {words}")
+                raise Unavailable(f"PostgreSQL did not start: {self._child.last_words()}")
             await asyncio.sleep(0.02)
 
     async def _use_running(self, home: Path) -> str:

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Final
 
-from ehr.database.child import Child, account, private_folder, readable_tree
+from ehr.database.child import Account, Child, account, private_folder, readable_tree
 from ehr.errors import Unavailable
 
 SOCKET_PATH_BYTES_MAX: Final = 100
@@ -60,6 +60,13 @@ class EmbeddedBroker:
             lock.close()
             return await self._use_running(home)
         self._lock = lock
+        try:
+            return await self._start_own(home, runner)
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start_own(self, home: Path, runner: Account) -> str:
         binaries = wheel_folder()
         program = readable_tree(binaries.parent, runner, needed=(binaries.name,)) / binaries.name / "valkey-server"
         socket = self._socket(home)
@@ -72,9 +79,7 @@ class EmbeddedBroker:
         )
         while not await _answers(socket):
             if not self._child.running():
-                words = self._child.last_words()
-                await self.stop()
-                raise Unavailable(f"the broker did not start: {words}")
+                raise Unavailable(f"the broker did not start: {self._child.last_words()}")
             await asyncio.sleep(0.02)
         return f"redis+socket://{socket}"
 
