@@ -39,7 +39,7 @@ async def two(shared_city: City) -> Two:
     client = shared_city.system()
     one, other = (shared_city.system(facility_id=id, name=f"f{id}") for id in facilities)
     org = await post(client, "/Organization", organization())
-    performer = {"performer": [{"reference": f"Organization/{org}"}]}
+    performer: dict[str, Any] = {"performer": [{"reference": f"Organization/{org}"}]}
     mine = [await post(one, "/Patient", patient((CCCD, MINE), (MRN, "1")))]
     mine.append(await post(other, "/Patient", patient((CCCD, MINE), (MRN, "2"))))
     theirs = await post(one, "/Patient", patient((CCCD, THEIRS), family="Trần", birthDate="1980-01-01"))
@@ -178,9 +178,7 @@ async def test_a_bundle_is_no_way_around(me: httpx.AsyncClient, two: Two) -> Non
     assert answered[2]["resource"]["id"] == two.mine[0]
 
 
-async def test_another_citizens_cursor_is_worth_nothing(
-    shared_city: City, two: Two, me: httpx.AsyncClient
-) -> None:
+async def test_another_citizens_cursor_is_worth_nothing(shared_city: City, two: Two, me: httpx.AsyncClient) -> None:
     page = (await me.get("/Observation", params={"_count": 1})).json()
     following = next(link["url"] for link in page["link"] if link["relation"] == "next")
     other = await shared_city.citizen(two.their_person).get(following)

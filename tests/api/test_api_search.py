@@ -1,5 +1,7 @@
 """Search, paging and history over HTTP."""
 
+from typing import Any
+
 import httpx
 import pytest
 
@@ -61,7 +63,7 @@ async def test_post_search_is_the_same_search(client: httpx.AsyncClient) -> None
 async def test_includes_and_compartments(client: httpx.AsyncClient) -> None:
     organization_id = (await client.post("/Organization", json=organization())).json()["id"]
     mine, other = await make(client, 2)
-    performer = {"performer": [{"reference": f"Organization/{organization_id}"}]}
+    performer: dict[str, Any] = {"performer": [{"reference": f"Organization/{organization_id}"}]}
     seen = (await client.post("/Observation", json=observation(f"Patient/{mine}", **performer))).json()["id"]
     await client.post("/Observation", json=observation(f"Patient/{other}"))
     answer = await client.get(f"/Patient/{mine}/Observation", params={"_include": "Observation:performer"})
@@ -72,7 +74,7 @@ async def test_includes_and_compartments(client: httpx.AsyncClient) -> None:
 
 async def test_everything_pages_and_keeps_to_its_bounds(client: httpx.AsyncClient) -> None:
     mine, other = await make(client, 2)
-    early = {"effectiveDateTime": "2020-01-01"}
+    early: dict[str, Any] = {"effectiveDateTime": "2020-01-01"}
     made = [
         (await client.post("/Observation", json=observation(f"Patient/{mine}", **more))).json()["id"]
         for more in ({}, {}, early)
