@@ -35,12 +35,12 @@ class Records:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.hasher = Hasher(database.installation.hash_key)
-        self._extractor = Extractor(self.hasher)
+        self.extractor = Extractor(self.hasher)
 
     async def put(self, *trees: Mapping[str, Any], updated: datetime | None = None) -> None:
         async with self.database.acquire() as connection, connection.transaction():
             for tree in trees:
-                rows = self._extractor.extract(tree, tree["resourceType"], tree["id"])
+                rows = self.extractor.extract(tree, tree["resourceType"], tree["id"])
                 rid = await connection.fetchval(
                     _INSERT,
                     TYPE_IDS[tree["resourceType"]],

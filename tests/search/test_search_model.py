@@ -1,0 +1,151 @@
+"""Random resources and random queries: the answer equals that of a naive walk over all resources."""
+
+import random
+from typing import Any
+
+import pytest
+
+from ehr.database.engine import Database
+from ehr.index.rebuild import rebuild_type
+from ehr.store.connection import Connection
+from tests.search.model import CHECKS, answer
+from tests.search.store import Plain, Records
+
+FAMILIES = ("Nguyễn", "Nguyen", "Trần", "Đặng", "Đàng", "ĐINH", "Lê", "Lee")
+GIVEN = ("Văn", "Thị", "An", "Ân", "Ánh", "Bình", "Đức")
+SYSTEMS = ("urn:a", "urn:b", None)
+CODES = ("1", "2", "3", "10")
+DATES = ("2025", "2026", "2026-03", "2026-12", "2026-03-01", "2026-03-31", "2026-03-01T00:30:00+07:00",
+         "2026-02-28T17:30:00+00:00", "2025-12-31T23:59:59+07:00")  # fmt: skip
+NUMBERS = ("1", "1.0", "1.04", "1.5", "10", "9.95", "10.05", "0", "-1")
+UNITS = ("kg", "g")
+
+
+class Maker:
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def coding(self) -> dict[str, Any]:
+        system = self.random.choice(SYSTEMS)
+        return ({"system": system} if system else {}) | {"code": self.random.choice(CODES)}
+
+    def quantity(self) -> dict[str, Any]:
+        code = self.random.choice(UNITS)
+        return {"value": float(self.random.choice(NUMBERS)), "system": "urn:u", "code": code, "unit": code}
+
+    def patient(self, number: int) -> dict[str, Any]:
+        pick = self.random
+        made: dict[str, Any] = {"resourceType": "Patient", "id": f"p{number}"}
+        if pick.random() < 0.8:
+            given = pick.sample(GIVEN, pick.randint(1, 2))
+            made["name"] = [{"family": pick.choice(FAMILIES), "given": given} for _ in range(pick.randint(1, 2))]
+        if pick.random() < 0.8:
+            made["gender"] = pick.choice(("male", "female", "other"))
+        if pick.random() < 0.7:
+            coding = self.coding()
+            made["identifier"] = [{"value": coding.pop("code"), **coding}]
+        return made
+
+    def observation(self, number: int) -> dict[str, Any]:
+        pick = self.random
+        made: dict[str, Any] = {"resourceType": "Observation", "id": f"o{number}", "status": "final"}
+        made["code"] = {"coding": [self.coding() for _ in range(pick.randint(1, 2))]}
+        if pick.random() < 0.8:
+            made["subject"] = {"reference": pick.choice(("Patient", "Patient", "Group")) + f"/p{pick.randint(0, 15)}"}
+        match pick.randint(0, 4):
+            case 0 | 1:
+                made["effectiveDateTime"] = pick.choice(DATES)
+            case 2:
+                made["effectivePeriod"] = {"start": pick.choice(DATES[:2]), "end": "2026-12"}
+            case 3:
+                made["effectivePeriod"] = pick.choice(({"start": "2026-03-01"}, {"end": "2026-03"}))
+        if pick.random() < 0.5:
+            made["valueQuantity"] = self.quantity()
+        if pick.random() < 0.4:
+            made["component"] = [
+                {"code": {"coding": [self.coding()]}, "valueQuantity": self.quantity()} for _ in range(2)
+            ]
+        return made
+
+    def token(self) -> str:
+        coding = self.coding()
+        return self.random.choice(
+            (coding["code"], f"{coding.get('system', '')}|{coding['code']}", f"{self.random.choice(SYSTEMS[:2])}|")
+        )
+
+    def value(self, name: str) -> str:
+        pick = self.random
+        if name.endswith("missing"):
+            return pick.choice(("true", "false"))
+        if "gender" in name:
+            return pick.choice(("male", "female", "female,other"))
+        if "name" in name:
+            text = pick.choice((*FAMILIES, *GIVEN, "Nguyễn Văn", "le", "d"))
+            return text if "exact" in name or pick.random() < 0.5 else text.upper()[: pick.randint(1, 6)]
+        if name == "patient":
+            return f"p{pick.randint(0, 15)}"
+        if name == "subject":
+            return pick.choice(("Patient", "Group")) + f"/p{pick.randint(0, 15)}"
+        if name == "date":
+            return pick.choice(("", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb")) + pick.choice(DATES)
+        prefix = pick.choice(("", "eq", "ne", "gt", "lt", "ge", "le"))
+        measured = prefix + pick.choice(NUMBERS) + pick.choice(("", "||kg"))
+        if name == "value-quantity":
+            return measured
+        if "$" in name or "quantity" in name:
+            code = self.coding()
+            return pick.choice((code["code"], f"{code.get('system', '')}|{code['code']}")) + "$" + measured
+        return self.token() if pick.random() < 0.7 else f"{self.token()},{self.token()}"
+
+    def query(self, type_name: str) -> list[tuple[str, str]]:
+        names = [name for of, name in CHECKS if of == type_name]
+        return [(name, self.value(name)) for name in self.random.sample(names, self.random.choice((1, 1, 2, 3)))]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_search_equals_the_naive_answer(database: Database, seed: int) -> None:
+    maker = Maker(seed)
+    trees = [maker.patient(number) for number in range(16)] + [maker.observation(number) for number in range(120)]
+    world = {f"{tree['resourceType']}/{tree['id']}": tree for tree in trees}
+    records = Records(database)
+    await records.put(*trees)
+    answered = 0
+    for _ in range(250):
+        type_name = maker.random.choice(("Patient", "Observation", "Observation"))
+        query = maker.query(type_name)
+        expected = answer(world, type_name, query)
+        page = await records.page(type_name, [*query, ("_count", "1000"), ("_total", "accurate")])
+        assert [one.id for one in page.matches] == expected, query
+        assert page.total == len(expected)
+        answered += bool(expected)
+    assert answered > 80  # the queries are about what is there
+
+
+async def test_a_rebuilt_index_is_the_same_index(database: Database) -> None:
+    maker = Maker(4)
+    records = Records(database)
+    trees = [maker.observation(number) for number in range(40)]
+    await records.put(*trees)
+    async with database.acquire() as connection:
+        before = await content(connection)
+        same = await rebuild_type(connection, records.extractor, Plain(), "Observation")
+        assert (same.read, same.changed) == (40, 0)
+        await connection.execute("update resource set tokens = '{7}', shard = 1, date_lo_us = null where id < 'o2'")
+        await connection.execute("delete from quantity_index")
+        await connection.execute("insert into string_index values (1, 'stale', (select min(rid) from resource), 1)")
+        damaged = await connection.fetchval("select count(*) from resource where shard = 1")
+        assert await content(connection) != before
+        again = await rebuild_type(connection, records.extractor, Plain(), "Observation")
+        assert (again.read, again.changed) == (40, damaged)
+        assert await content(connection) == before
+
+
+async def content(connection: Connection) -> list[list[str]]:
+    """Everything the index holds, in an order of its own."""
+    statements = (
+        "select rid, shard, date_lo_us, date_hi_us, array(select unnest(tokens) order by 1) from resource",
+        "select * from string_index",
+        "select * from date_index",
+        "select * from quantity_index",
+    )
+    return [sorted(str(tuple(row)) for row in await connection.fetch(statement)) for statement in statements]
