@@ -46,7 +46,7 @@ _WHEELS: Final[Mapping[Feed, Wheel]] = {
     ),
 }
 
-_CARD: Final = re.compile(r"\b[A-Z]{2}[1-5]01\d{10}\b")
+_CARD: Final = re.compile(r"(?:(?<=%7C)|\b)[A-Z]{2}[1-5]01\d{10}\b")
 _LOINC: Final = re.compile(r"\b\d{3,5}-\d\b(?=\^|\"|<)")
 _COMMUNE_HL7: Final = re.compile(r"\^(?:Phường|Xã|Thị trấn) [^^|\r]*(?=\^)|~MAXA_CU_TRU\^\d{5}")
 _COMMUNE_JSON: Final = re.compile(r'(?:Phường|Xã|Thị trấn) [^,"]*, |"city":"[^"]*",|,?\{"url":"MAXA_CU_TRU"[^}]*\}')

@@ -149,7 +149,7 @@ class Population:
         self.citizen = lru_cache(maxsize=20_000)(self._citizen)
 
     def age_of(self, n: int) -> int:
-        """Years on the reference day, without computing the rest of the person."""
+        """Years completed in the year of the reference day, without computing the rest of the person."""
         return CELLS[self._slot(n)].age
 
     def neighbour(self, commune_place: int, random: Random) -> int:
@@ -188,7 +188,7 @@ class Population:
             sex=cell.sex,
             birth_date=born,
             cccd=None if newborn else self._cccd(n, cell.sex, year),
-            card=self._card(n, cell.age, born, commune, random),
+            card=self._card(n, born, commune, random),
             phone=f"010{random.randrange(10_000_000):07d}" if cell.age >= 15 or random.random() < 0.7 else None,
             address_line=_address_line(commune, random),
             commune=commune,
@@ -200,13 +200,19 @@ class Population:
             weight_kg=_weight_kg(cell.age, cell.sex, random),
         )
 
-    def _card(self, n: int, age: int, born: date, commune: Commune, random: Random) -> Card | None:
+    def _card(self, n: int, born: date, commune: Commune, random: Random) -> Card | None:
+        age = _completed(born)
         if random.random() >= (0.99 if age < 6 else 0.9465):
             return None
         social = (n * _SOCIAL_STEP + self._social_shift) % 100_000_000
         registered = station_of(commune) if random.random() < 0.6 else centre_of(commune)
         start = max(born, date(2026, 1, 1))
         return Card(f"{_card_group(age, random)}0101{social:08d}", start, date(2027, 12, 31), registered.code)
+
+
+def _completed(born: date) -> int:
+    """Years of age on the reference day."""
+    return REFERENCE_DAY.year - born.year - ((REFERENCE_DAY.month, REFERENCE_DAY.day) < (born.month, born.day))
 
 
 def _card_group(age: int, random: Random) -> str:
