@@ -136,13 +136,14 @@ class Intake:
         source = receipt.source
         facility = await self.facility_of(source.facility_id)
         caller = Caller.of_facility(source.facility_id, source.facility_code)
+        entries = bundles.checked(bundle)
 
         async def work(uow: "UnitOfWork") -> dict[str, Any]:
             row = await uow.connection.fetchrow(_LOCK, receipt.message_id)
             assert row is not None, "a receipt names a row of the ledger"
             if row["state"] == "applied":
                 return {"resourceType": "Bundle", "type": "transaction-response", "entry": []}
-            response = await bundles.transaction(uow, bundle)
+            response = await bundles.transaction(uow, bundle, entries=entries)
             await self._provenance(uow, facility, receipt, response)
             reply = answer if isinstance(answer, bytes) else answer(response)
             await uow.connection.execute(_FINISH, receipt.message_id, "applied", uow.now, reply, None)

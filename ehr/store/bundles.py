@@ -40,9 +40,11 @@ async def transaction(
     *,
     prefer: Prefer = "minimal",
     get: Getter | None = None,
+    entries: list[Entry] | None = None,
 ) -> dict[str, Any]:
-    """All entries or none."""
-    entries = _checked(bundle, "transaction")
+    """All entries or none. entries: what checked() gave, when the door called it before the transaction began."""
+    if entries is None:
+        entries = checked(bundle)
     resolution = await resolve(uow, entries)
     asked = [_write(entry, resolution) for entry in entries if _writes(entry, resolution)]
     written = await uow.resources.apply(asked) if asked else []
@@ -100,10 +102,10 @@ def _turn(entry: Mapping[str, Any]) -> int:
     return _TURNS.get(method if isinstance(method, str) else "", 3)
 
 
-def _checked(bundle: Mapping[str, Any], kind: str) -> list[Entry]:
-    """The entries, when the Bundle and every resource in it may be stored."""
-    if bundle.get("type") != kind:
-        raise Malformed(f"Bundle.type is not {kind}", at="Bundle.type")
+def checked(bundle: Mapping[str, Any]) -> list[Entry]:
+    """The entries of a transaction, when every resource in it may be stored. Pure: best done before the transaction."""
+    if bundle.get("type") != "transaction":
+        raise Malformed("Bundle.type is not transaction", at="Bundle.type")
     raw = gate.entries(bundle)
     if len(raw) > limits.bundle_entries_max:
         raise TooMuch(f"the Bundle has more than {limits.bundle_entries_max} entries", at="Bundle.entry")
