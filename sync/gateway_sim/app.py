@@ -88,7 +88,7 @@ class _Gateway:
             file = self.books.receive(holder, facility_code, body, version)
         except (binascii.Error, Malformed, KeyError, ArithmeticError) as error:
             return _answer("205", f"Tệp không đọc được: {type(error).__name__}")
-        if self.books.faults.strikes(self.books.faults.lost, "lost", file.transaction):
+        if self.books.faults.strikes(self.books.faults.lost, "lost", facility_code, file.place):
             return JSONResponse({}, status_code=500)
         received = self.books.clock.now().astimezone(ICT)
         return _answer("200", maGiaoDich=file.transaction, thoiGianTiepNhan=f"{received:%Y%m%d%H%M%S}")
