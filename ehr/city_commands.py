@@ -1,0 +1,95 @@
+"""`ehr demo` and `ehr simulate`: arguments → the whole city, or its traffic alone.
+
+Prints:  links and reports on standard output, the live table on standard error; JSON lines with --json
+"""
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehr.demo import demo
+from ehr.ops import logging
+from ehr.serve import quiet_libraries
+from ehr.settings import Settings
+from ehr.simulate import Plan, Standing, simulate
+
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the embedded services (EHR_DATA_DIR).")]
+Facilities = Annotated[int, typer.Option(min=1, max=661, help="How many facilities take part.")]
+Speed = Annotated[float, typer.Option(min=0.1, help="Simulated seconds in one second.")]
+Duration = Annotated[float | None, typer.Option(help="Seconds to run; until stopped if not given.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same city.")]
+Citizens = Annotated[int, typer.Option(min=1_000, help="People who live in it; few make return visits frequent.")]
+Faults = Annotated[float, typer.Option(min=0, max=1, help="Share of messages that are spoilt on purpose.")]
+
+_PLAN = Plan()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give the `ehr` command these two."""
+    app.command("demo")(demo_command)
+    app.command("simulate")(simulate_command)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def demo_command(  # noqa: PLR0917 - options of a command
+    duration: Duration = None,
+    facilities: Facilities = _PLAN.facilities,
+    speed: Speed = _PLAN.speed,
+    seed: Seed = _PLAN.seed,
+    citizens: Citizens = _PLAN.citizens,
+    faults: Faults = _PLAN.faults,
+    host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
+    port: Annotated[int | None, typer.Option(help="HTTP port; 0 takes a free one.")] = None,
+    mllp_port: Annotated[int | None, typer.Option(help="MLLP port; 0 takes a free one.")] = None,
+    data_dir: DataDir = None,
+    access: Annotated[str | None, typer.Option(help="enforced, or open (loopback only, no tokens).")] = None,
+) -> None:
+    """Run the whole city: database, broker, worker, API, MLLP, insurer, 661 facilities and their patients."""
+    given = {"host": host, "port": port, "mllp_port": mllp_port, "data_dir": data_dir, "access": access}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    logging.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, settings.log_format)
+    quiet_libraries()
+    plan = Plan(facilities, speed, duration, None, seed, citizens, faults)
+    if not asyncio.run(demo(settings, plan, say=_say)):
+        raise typer.Exit(1)
+
+
+def simulate_command(  # noqa: PLR0917 - options of a command
+    duration: Duration = None,
+    facilities: Facilities = _PLAN.facilities,
+    speed: Speed = _PLAN.speed,
+    seed: Seed = _PLAN.seed,
+    citizens: Citizens = _PLAN.citizens,
+    faults: Faults = _PLAN.faults,
+    messages: Annotated[int | None, typer.Option(min=1, help="Stop after this many messages.")] = None,
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON line about every second.")] = False,
+) -> None:
+    """Let simulated facilities send to the city that serves from this data folder."""
+    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
+    logging.configure(settings.log_level, settings.log_format)
+    quiet_libraries()
+
+    def told(now: Standing) -> None:
+        if as_json:
+            _say(json.dumps(now.as_json(), ensure_ascii=False))
+        else:
+            _say(f"{now.phase} sent {now.sent} accepted {now.accepted} refused {now.refused} p50 {now.p50_ms} ms")
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        for asked in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(asked, stop.set)
+        plan = Plan(facilities, speed, duration, messages, seed, citizens, faults)
+        await simulate(settings, plan, told=told, stop=stop)
+
+    asyncio.run(run())

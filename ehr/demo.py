@@ -1,0 +1,271 @@
+"""Compose the whole city in one terminal: what `ehr serve` starts, the insurer, 661 facilities and their patients.
+
+In:      settings as for `ehr serve`, and a plan of the traffic
+Out:     one line "ready …", links to open, a live table (a line every few seconds where there is no terminal), and at
+         the end the report of the traffic and the balance with the insurer
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from ehr.access.authenticate import Authenticator, citizen_link
+from ehr.access.token import LINK
+from ehr.clock import ICT
+from ehr.errors import Unavailable
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.serve import City, city, environment_of
+from ehr.settings import Settings
+from ehr.simulate import Plan
+from ehr.store.ledger import FacilityStatus, facility_status
+from ehr.web.ops import OPERATOR_SCOPE
+from ehr.web.ops import city as headline
+from sync.gateway_sim.serve import gateway_sim
+from sync.reconcile import balance
+from sync.schedule import run_sync
+
+LOOK_EVERY_S: Final = 2.0
+PLAIN_EVERY: Final = 3
+"""Looks between two lines where there is no terminal."""
+
+LINKS: Final = 3
+SHOWN: Final = 12
+ROUNDS_MAX: Final = 20
+"""Insurance rounds at the end, until nothing is pending."""
+
+_PERSONS: Final = """
+SELECT person_id, count(*) AS sources FROM person_link GROUP BY person_id ORDER BY 2 DESC, 1 LIMIT $1
+"""
+_COUNTS: Final = """
+SELECT (SELECT count(*) FROM resource WHERE type_id = $1) AS patients,
+       (SELECT count(*) FROM resource WHERE type_id = $2) AS persons,
+       (SELECT count(*) FROM resource WHERE type_id = $3) AS encounters,
+       (SELECT count(*) FROM sync_dossier WHERE state = 'accepted') AS accepted,
+       (SELECT count(*) FROM sync_dossier WHERE state = 'rejected') AS rejected,
+       (SELECT count(*) FROM sync_dossier WHERE state IN ('pending', 'batched')) AS pending,
+       (SELECT coalesce(sum(t_bhtt), 0) FROM sync_dossier WHERE state = 'accepted') AS dong
+"""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the screen shows: the traffic's own standing, the ledger's, and the counts of the record."""
+
+    traffic: dict[str, Any] = field(default_factory=dict)
+    facilities: list[FacilityStatus] = field(default_factory=list)
+    headline: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
+    persons: list[str] = field(default_factory=list)
+
+
+async def demo(settings: Settings, plan: Plan, *, say: Callable[[str], None]) -> bool:
+    """Run until the plan ends or somebody stops it; True when the balance with the insurer closed."""
+    stop = asyncio.Event()
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(asked, stop.set)
+    async with gateway_sim() as insurer, city(settings.model_copy(update={"insurer_url": insurer.url})) as running:
+        say(f"ready {running.base_url}")
+        for line in _addresses(running):
+            say(line)
+        seen = Seen()
+        async with _traffic(running.settings, plan, seen) as process:
+            await _Screen(running, plan, seen, say).watch(process, stop)
+        return await _close_books(running, say)
+
+
+@asynccontextmanager
+async def _traffic(settings: Settings, plan: Plan, seen: Seen) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`ehr simulate` as a child; what it tells goes into seen."""
+    options = {
+        "--facilities": plan.facilities,
+        "--speed": plan.speed,
+        "--seed": plan.seed,
+        "--citizens": plan.citizens,
+        "--faults": plan.faults,
+        "--duration": plan.duration_s,
+    }
+    given = [str(word) for name, value in options.items() if value is not None for word in (name, value)]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ehr",
+        "simulate",
+        "--json",
+        *given,
+        env=environment_of(settings),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None, "asked for a pipe"
+
+    async def listen(stream: asyncio.StreamReader) -> None:
+        async for line in stream:
+            seen.traffic = orjson.loads(line)
+
+    listening = asyncio.create_task(listen(process.stdout))
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+        await listening
+
+
+class _Screen:
+    """What the terminal shows: a live table, or a line now and then where there is no terminal."""
+
+    def __init__(self, running: City, plan: Plan, seen: Seen, say: Callable[[str], None]) -> None:
+        self._running = running
+        self._seen = seen
+        self._say = say
+        self._console = Console(stderr=True)
+        self._progress = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[shown]}"))
+        self._task = self._progress.add_task("traffic", total=plan.duration_s, shown="")
+        self._looks = 0
+        self._linked = False
+
+    async def watch(self, process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
+        """Look at the city every two seconds until the traffic ends or somebody stops us."""
+        ended, stopped = asyncio.create_task(process.wait()), asyncio.create_task(stop.wait())
+        with Live(console=self._console, refresh_per_second=2) as live:
+            while not (ended.done() or stopped.done()):
+                await asyncio.wait({ended, stopped}, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+                await self._show(live)
+        stopped.cancel()
+        if not ended.done():
+            process.send_signal(signal.SIGTERM)
+        if await ended not in (0, -signal.SIGTERM):
+            raise Unavailable(f"the simulated facilities ended with status {process.returncode}: see the log above")
+        await _look(self._running, self._seen)
+        self._say(_plain(self._seen))
+
+    async def _show(self, live: Live) -> None:
+        seen = self._seen
+        await _look(self._running, seen)
+        passed_s = float(seen.traffic.get("seconds") or 0.0)
+        moment = str(seen.traffic.get("simulated", ""))[:16].replace("T", " ")
+        shown = f"{seen.traffic.get('phase', 'starting')} {moment}"
+        self._progress.update(self._task, completed=passed_s, shown=shown)
+        if not self._linked and len(seen.persons) >= LINKS:
+            self._linked = True
+            for line in _citizen_links(self._running, seen.persons):
+                self._say(line)
+        if self._console.is_terminal:
+            live.update(Group(self._progress, _tiles(seen), _table(seen)))
+        elif self._looks % PLAIN_EVERY == 0:
+            self._say(_plain(seen))
+        self._looks += 1
+
+
+async def _look(running: City, seen: Seen) -> None:
+    async with running.record.database.acquire() as connection:
+        seen.facilities = await facility_status(connection)
+        types = (TYPE_IDS[name] for name in ("Patient", "Person", "Encounter"))
+        row = await connection.fetchrow(_COUNTS, *types)
+        assert row is not None, "an aggregate has one row"
+        seen.counts = dict(row)
+        seen.persons = [row["person_id"] for row in await connection.fetch(_PERSONS, LINKS)]
+    seen.headline = headline(seen.facilities, running.record.clock.now())
+
+
+def _root(running: City) -> str:
+    return running.base_url.removesuffix("/fhir")
+
+
+def _addresses(running: City) -> list[str]:
+    tokens = Authenticator(running.record, running.settings).tokens
+    operator = tokens.issue("demo-operator", OPERATOR_SCOPE, typ=LINK)
+    return [
+        f"console  {_root(running)}/ops/enter?link={operator}",
+        f"mllp     {running.settings.host}:{running.mllp_port}",
+        f"insurer  {running.settings.insurer_url} (simulated)",
+        "token    .venv/bin/ehr token --client demo --scope 'system/*.rs'",
+    ]
+
+
+def _citizen_links(running: City, persons: list[str]) -> list[str]:
+    tokens = Authenticator(running.record, running.settings).tokens
+    return [f"citizen  {_root(running)}/citizen/enter?link={citizen_link(tokens, one)}" for one in persons]
+
+
+def _plain(seen: Seen) -> str:
+    traffic, counts = seen.traffic, seen.counts
+    return (
+        f"{traffic.get('phase', 'starting')} sent {traffic.get('sent', 0)} accepted {traffic.get('accepted', 0)} "
+        f"refused {traffic.get('refused', 0)} p50 {traffic.get('p50_ms')} ms · heard {seen.headline['heard']:.0f}/"
+        f"{seen.headline['count']:.0f} oldest {seen.headline['oldest_age_s']:.1f} s · patients {counts['patients']} "
+        f"persons {counts['persons']} encounters {counts['encounters']} · insurer accepted {counts['accepted']} "
+        f"rejected {counts['rejected']} pending {counts['pending']}"
+    )
+
+
+def _tiles(seen: Seen) -> Table:
+    traffic, counts, now = seen.traffic, seen.counts, seen.headline
+    rate = float(traffic.get("sent") or 0) / max(1.0, float(traffic.get("seconds") or 0))
+    tiles = Table.grid(padding=(0, 3))
+    for _ in range(4):
+        tiles.add_column()
+    tiles.add_row(
+        f"sent [b]{traffic.get('sent', 0):,}[/b] ({rate:.0f}/s)",
+        f"accepted [b green]{traffic.get('accepted', 0):,}[/b green]",
+        f"refused [b red]{traffic.get('refused', 0):,}[/b red]",
+        f"answer p50/p95 [b]{traffic.get('p50_ms')}/{traffic.get('p95_ms')}[/b] ms",
+    )
+    tiles.add_row(
+        f"heard from [b]{now['heard']:.0f}/{now['count']:.0f}[/b]",
+        f"oldest undelivered [b]{now['oldest_age_s']:.1f}[/b] s",
+        f"patients [b]{counts['patients']:,}[/b] persons [b]{counts['persons']:,}[/b]",
+        f"encounters [b]{counts['encounters']:,}[/b]",
+    )
+    tiles.add_row(
+        f"insurer accepted [b green]{counts['accepted']:,}[/b green]",
+        f"rejected [b red]{counts['rejected']:,}[/b red]",
+        f"pending [b]{counts['pending']:,}[/b]",
+        f"accepted [b]{counts['dong']:,.0f}[/b] đ",
+    )
+    return tiles
+
+
+def _table(seen: Seen) -> Table:
+    """The facilities that matter now: first those with something waiting, then those heard from last."""
+    table = Table(expand=True)
+    for name in ("code", "facility", "feed", "last", "waiting", "a minute", "refused"):
+        table.add_column(name, no_wrap=True)
+    heard = [(one, one.last_received) for one in seen.facilities if one.last_received is not None]
+    heard.sort(key=lambda pair: (pair[0].waiting == 0, -pair[1].timestamp()))
+    for one, last in heard[:SHOWN]:
+        table.add_row(
+            one.code,
+            one.name,
+            one.feed,
+            last.astimezone(ICT).strftime("%H:%M:%S"),
+            Text(str(one.waiting), style="red" if one.waiting else ""),
+            f"{one.rate_per_minute:.1f}",
+            Text(str(one.refused), style="red" if one.refused else ""),
+        )
+    return table
+
+
+async def _close_books(running: City, say: Callable[[str], None]) -> bool:
+    """Send what is finished, take the answers, and show the balance."""
+    made = await balance(running.record)
+    for _ in range(ROUNDS_MAX):
+        await run_sync(running.record, running.settings)
+        made = await balance(running.record)
+        if made.closed and made.city.pending == 0:
+            break
+    say(made.as_text())
+    return made.closed
