@@ -1,0 +1,123 @@
+"""Lines that cannot be stored: a precise error with file and line, the line itself kept; the others are stored."""
+
+import gzip
+import json
+import multiprocessing
+from functools import partial
+from pathlib import Path
+
+import orjson
+import pytest
+
+from ehr.access.policy import Caller
+from ehr.bulk import job
+from ehr.errors import Malformed, NotFound
+from ehr.jobs.queue import Queue
+from ehr.record import open_record
+from ehr.settings import Settings
+from ehr.store import ledger
+from ehr.store.record import Record
+
+GOOD = '{"resourceType":"Patient","id":"%s","identifier":[{"system":"urn:x","value":"%s"}]}'
+
+BAD = {
+    2: ('{"resourceType":"Patient","id":"a"', "structure", None),
+    3: ('{"resourceType":"Patient","id":"b","id":"c"}', "structure", None),
+    4: ('{"resourceType":"Patient","id":"d","gender":"robot"}', None, "Patient.gender"),
+    5: ('{"resourceType":"Horse","id":"e"}', "not-supported", "resourceType"),
+    6: ('{"resourceType":"Patient","id":"not/an/id"}', None, "Patient.id"),
+    7: ('{"resourceType":"Patient","birthDate":"2020-02-31"}', None, "Patient.birthDate"),
+    9: ('{"resourceType":"Patient","name":[{"text":"a\\u0000b"}]}', "structure", None),
+    10: ("[1]", "structure", None),
+}
+
+
+async def run(record: Record, settings: Settings, path: Path, *, processes: int = 1) -> job.Summary:
+    queue = Queue(record.database)
+    job_id = await job.plan(queue, [path], settings.data_dir / "imports")
+    assert settings.database_url is not None
+    opener = partial(open_record, settings, settings.database_url.get_secret_value())
+    return await job.run_here(record, queue, job_id, opener, processes=processes, seen=lambda _: None)
+
+
+async def test_each_bad_line_is_told_and_kept_and_the_good_ones_are_stored(
+    record: Record, settings: Settings, tmp_path: Path
+) -> None:
+    lines = [GOOD % ("p1", "1"), *(BAD.get(n, ("", None, None))[0] for n in range(2, 11)), GOOD % ("p2", "2")]
+    path = tmp_path / "mixed.ndjson"
+    path.write_text("\n".join(lines) + "\n")
+    done = await run(record, settings, path)
+    assert (done.lines, done.stored, done.blank, done.refused) == (11, 2, 1, len(BAD))
+    assert done.error_file is not None
+    told = [orjson.loads(line) for line in Path(done.error_file).read_bytes().splitlines()]
+    assert [one["line"] for one in told] == sorted(BAD)
+    assert {one["file"] for one in told} == {"mixed.ndjson"}
+    for one in told:
+        _, code, at = BAD[one["line"]]
+        issue = one["outcome"]["issue"][0]
+        assert code is None or issue["code"] == code, one
+        assert at is None or issue["expression"] == [at], one
+    async with record.unit_of_work(Caller.system("test")) as uow:
+        kept = await ledger.entries(uow.connection, states=["refused"])
+        assert {entry.control_id for entry in kept} == {f"mixed.ndjson:{n}" for n in BAD}
+        raw = {entry.control_id: await ledger.raw(uow.connection, entry.id) for entry in kept}
+    assert raw["mixed.ndjson:2"].decode() == BAD[2][0]
+
+
+async def test_a_line_over_the_limit_is_refused_without_being_held(
+    record: Record, settings: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "long.ndjson"
+    with path.open("w") as file:
+        file.write(GOOD % ("before", "1") + "\n")
+        file.write('{"resourceType":"Patient","name":[{"text":"' + "x" * (6 * 1024 * 1024) + '"}]}\n')
+        file.write(GOOD % ("after", "2") + "\n")
+    done = await run(record, settings, path)
+    assert (done.lines, done.stored, done.refused) == (3, 2, 1)
+    assert done.error_file is not None
+    told = orjson.loads(Path(done.error_file).read_bytes())
+    assert (told["line"], told["outcome"]["issue"][0]["code"]) == (2, "too-costly")
+
+
+async def test_several_processes_store_everything_once(record: Record, settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "many.ndjson"
+    filler = "x" * 4000
+    lines = [
+        json.dumps({"resourceType": "Basic", "id": f"b{n}", "code": {"text": filler}}, separators=(",", ":"))
+        for n in range(6_000)
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    assert path.stat().st_size > job.SMALL_BYTES
+    done = await run(record, settings, path, processes=2)
+    assert (done.state, done.stored, done.bytes_done) == ("done", 6_000, path.stat().st_size)
+    assert not multiprocessing.active_children()
+    async with record.database.acquire() as connection:
+        assert await connection.fetchval("select count(*) from resource") == 6_000
+        assert await connection.fetchval("select count(*) from change") == 6_000
+
+
+async def test_what_is_no_import_file_is_said(record: Record, settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"nothing\.ndjson"):
+        await run(record, settings, tmp_path / "nothing.ndjson")
+    with pytest.raises(NotFound, match=r"no \.ndjson"):
+        await run(record, settings, tmp_path)
+    empty = tmp_path / "empty.ndjson"
+    empty.touch()
+    with pytest.raises(Malformed, match="empty"):
+        await run(record, settings, empty)
+    cut = tmp_path / "cut.ndjson.gz"
+    cut.write_bytes(gzip.compress(b"x" * 100_000)[:60])
+    with pytest.raises(Malformed, match=r"cut\.ndjson\.gz"):
+        await run(record, settings, cut)
+
+
+async def test_a_deleted_id_continues_its_versions(record: Record, settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "Patient.ndjson"
+    path.write_text(GOOD % ("p1", "1") + "\n")
+    await run(record, settings, path)
+    async with record.unit_of_work(Caller.system("test")) as uow:
+        await uow.resources.delete("Patient", "p1")
+    done = await run(record, settings, path)
+    assert (done.stored, done.updated) == (0, 1)
+    async with record.unit_of_work(Caller.system("test")) as uow:
+        assert (await uow.resources.read("Patient", "p1")).version == 3

@@ -1,0 +1,145 @@
+"""The fast reader of bulk lines keeps every rule of the careful one, and parts keep every line."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ehr.bulk import files
+from ehr.bulk.files import Line
+from ehr.bulk.prepare import Ready, Refusal, body_of, prepare, read
+from ehr.clock import instant
+from ehr.errors import EhrError, Malformed
+from ehr.fhir import codec
+from ehr.index.extract import Extractor
+from ehr.index.hashing import Hasher
+
+EXTRACTOR = Extractor(Hasher(7))
+JOB = "01a20672-46cc-7747-9b79-e5fb9c9f77ce"
+NOW = datetime(2026, 11, 23, 2, 35, 48, 120_000, UTC)
+
+one_line = st.binary(max_size=30).map(lambda content: content.replace(b"\n", b"").replace(b"\r", b""))
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=20,
+)
+
+
+def ready(content: bytes) -> Ready:
+    made = prepare(Line(1, content), EXTRACTOR, name="x", job_id=JOB, followed=frozenset())
+    assert isinstance(made, Ready), made
+    return made
+
+
+@given(st.dictionaries(st.text(max_size=6), trees, max_size=4), st.booleans())
+def test_both_readers_accept_the_same(tree: dict[str, Any], spaced: bool) -> None:
+    separators = (" , ", " : ") if spaced else (",", ":")
+    content = json.dumps(tree, ensure_ascii=False, separators=separators).encode("utf-8", "surrogatepass")
+    try:
+        careful: dict[str, Any] | None = codec.loads(content)
+    except EhrError:
+        careful = None
+    try:
+        fast: dict[str, Any] | None = read(content)
+    except EhrError:
+        fast = None
+    assert fast == careful
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"a":1,"a":1}',
+        b'{"a":{"b":1,"b":2}}',
+        b'{"a" :1,"a":1}',
+        b'{"a\\u0000":1}',
+        b'{"a":"\\u0000"}',
+        b'{"a":NaN}',
+        b"[1]",
+        b'{"a":"\xff"}',
+        b'{"a":' * 65 + b"1" + b"}" * 65,
+    ],
+)
+def test_what_the_careful_reader_refuses_is_refused(content: bytes) -> None:
+    with pytest.raises(Malformed):
+        codec.loads(content)
+    with pytest.raises(Malformed):
+        read(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"resourceType":"Patient","id":"p","active":true}',
+        '{"resourceType":"Patient","id":"p","name":[{"text":"Nguyễn Văn Ầ: \\"x\\", y"}]}'.encode(),
+        b'{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"valueQuantity":{"value":13.50}}',
+    ],
+)
+def test_the_one_insertion_is_what_the_codec_would_write(content: bytes) -> None:
+    one = ready(content)
+    made = body_of(one, updated_text=instant(NOW).encode())
+    assert made is not None
+    assert made == codec.with_meta(content, codec.loads(content), id=one.id, version=1, updated=NOW)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"resourceType":"Patient","id":"p","meta":{"source":"urn:x"}}',
+        b'{"id":"p","resourceType":"Patient"}',
+        b'{"resourceType":"Patient","active":true}',
+        b'{"resourceType": "Patient","id":"p","active":true}',
+        b'{"resourceType":"Patient","id":"p", "active":true}',
+        b'{"resourceType":"Patient","id":"p"}',
+    ],
+)
+def test_other_forms_are_left_to_the_codec(content: bytes) -> None:
+    assert body_of(ready(content), updated_text=b"x") is None
+
+
+def test_a_line_without_an_id_gets_the_same_one_every_time() -> None:
+    content = b'{"resourceType":"Patient","active":true}'
+    assert ready(content).id == ready(content).id
+
+
+def test_every_reason_is_told() -> None:
+    content = b'{"resourceType":"Patient","id":"p","gender":"robot","birthDate":"2020-13-01"}'
+    made = prepare(Line(4, content), EXTRACTOR, name="x", job_id=JOB, followed=frozenset())
+    assert isinstance(made, Refusal)
+    assert {issue.at for issue in made.issues} == {"Patient.gender", "Patient.birthDate"}
+
+
+@given(
+    st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"").replace(b"\r", b""))),
+    st.integers(1, 64),
+    st.booleans(),
+)
+def test_parts_of_any_size_hold_every_line_once(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], part_bytes: int, ends: bool
+) -> None:
+    path = Path(tmp_path_factory.getbasetemp()) / "cut.ndjson"
+    path.write_bytes(b"\n".join(lines) + (b"\n" if ends and lines else b""))
+    expected = path.read_bytes().split(b"\n")
+    if expected and expected[-1] == b"":
+        expected.pop()
+    parts = list(files.parts("cut", path, part_bytes=part_bytes))
+    found = [line for part in parts for line in files.lines(part)]
+    assert [line.content for line in found] == expected
+    assert [line.number for line in found] == list(range(1, len(expected) + 1))
+    assert sum(part.length for part in parts) == path.stat().st_size
+
+
+def test_numbers_of_a_line_are_indexed_and_stored_as_sent() -> None:
+    content = (
+        b'{"resourceType":"Basic","id":"b","code":{"text":"x"},"extension":[{"url":"urn:x","valueDecimal":0.010}]}'
+    )
+    made = body_of(ready(content), updated_text=instant(NOW).encode())
+    assert made is not None
+    assert b"0.010" in made
+    assert orjson.loads(made)["meta"]["versionId"] == "1"
