@@ -1,0 +1,135 @@
+"""Every table of terminology on one page. alembic/versions must equal this too (tests/migrations).
+
+Conventions
+  version    text   business version, '' where the publisher gives none: it is part of a key
+  language   text   BCP 47; of a code system: that of its displays; designations hold the other languages
+  digest     bytea  SHA-256 of what was loaded: loading the same again changes nothing
+"""
+
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s_ix",
+        "uq": "%(table_name)s_%(column_0_N_name)s_uq",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fk",
+        "pk": "%(table_name)s_pk",
+    }
+)
+
+C_TEXT: Final = Text(collation="C")
+MOMENT: Final = DateTime(timezone=True)
+
+
+def _key() -> Column[int]:
+    return Column("id", BigInteger, Identity(always=True), primary_key=True)
+
+
+def _loaded() -> list[Column[Any]]:
+    """What every loaded thing is known by, and where it came from."""
+    return [
+        Column("url", C_TEXT, nullable=False),
+        Column("version", C_TEXT, nullable=False, server_default=text("''")),
+        Column("title", Text, nullable=False, server_default=text("''")),
+        Column("file_name", Text, nullable=False),
+        Column("digest", LargeBinary, nullable=False),
+        Column("loaded", MOMENT, nullable=False, server_default=func.now()),
+    ]
+
+
+def _of(table: str) -> Column[int]:
+    return Column(f"{table}_id", BigInteger, ForeignKey(f"{table}.id", ondelete="CASCADE"), nullable=False)
+
+
+code_system = Table(
+    "code_system",
+    metadata,
+    _key(),
+    *_loaded(),
+    Column("language", C_TEXT, nullable=False),
+    Column("concept_count", Integer, nullable=False),
+    UniqueConstraint("url", "version"),
+)
+
+concept = Table(
+    "concept",
+    metadata,
+    _of("code_system"),
+    Column("code", C_TEXT, nullable=False),
+    Column("place", Integer, nullable=False),  # position in the published order
+    Column("parent", C_TEXT),  # code of the concept above, where there is a hierarchy
+    Column("display", Text, nullable=False),
+    Column("selectable", Boolean, nullable=False, server_default=text("true")),  # false: a heading, or inactive
+    Column("properties", JSONB, nullable=False, server_default=text("'{}'")),
+    PrimaryKeyConstraint("code_system_id", "code"),
+    Index(None, "code_system_id", "parent"),
+)
+
+designation = Table(
+    "designation",
+    metadata,
+    _of("code_system"),
+    Column("code", C_TEXT, nullable=False),
+    Column("language", C_TEXT, nullable=False),
+    Column("value", Text, nullable=False),
+    PrimaryKeyConstraint("code_system_id", "code", "language"),
+)
+
+value_set = Table(
+    "value_set",
+    metadata,
+    _key(),
+    *_loaded(),
+    UniqueConstraint("url", "version"),
+)
+
+value_set_code = Table(
+    "value_set_code",
+    metadata,
+    # The expansion, made when the value set was loaded.
+    _of("value_set"),
+    Column("system", C_TEXT, nullable=False),
+    Column("code", C_TEXT, nullable=False),
+    Column("display", Text, nullable=False, server_default=text("''")),
+    PrimaryKeyConstraint("value_set_id", "system", "code"),
+)
+
+concept_map = Table(
+    "concept_map",
+    metadata,
+    _key(),
+    *_loaded(),
+    UniqueConstraint("url", "version"),
+)
+
+concept_map_entry = Table(
+    "concept_map_entry",
+    metadata,
+    _of("concept_map"),
+    Column("source_system", C_TEXT, nullable=False),
+    Column("source_code", C_TEXT, nullable=False),
+    Column("target_system", C_TEXT, nullable=False),
+    Column("target_code", C_TEXT, nullable=False),  # '' where the map says that there is no match
+    Column("equivalence", C_TEXT, nullable=False),
+    PrimaryKeyConstraint("concept_map_id", "source_system", "source_code", "target_system", "target_code"),
+)

@@ -1,0 +1,47 @@
+"""Value set, system and code → whether the code is in the set.
+
+In:      value set URL (with |version or not), system, code; bound: the compiled value sets of the FHIR
+         specification, given by the caller, because this room knows nobody
+Out:     Membership; result None where the value set is not known here
+Source:  FHIR R4 4.9.18.2 $validate-code
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from terminology.connection import Connection
+
+Bound = Callable[[str], Mapping[str, frozenset[str]] | None]
+"""Value set URL → system → codes, or None; ehr.fhir.structure.codes is one."""
+
+_LOADED: Final = """
+select id from value_set where url = $1 and ($2::text is null or version = $2) order by loaded desc, id desc limit 1"""
+_CODE: Final = """
+select system, display from value_set_code
+where value_set_id = $1 and code = $2 and ($3::text is null or system = $3) order by system limit 1"""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """result: in the set, not in it, or None: the set is not known. display: as the set names the code."""
+
+    result: bool | None
+    system: str | None = None
+    display: str | None = None
+
+
+async def validate_code(
+    connection: Connection, url: str, code: str, *, system: str | None = None, bound: Bound | None = None
+) -> Membership:
+    """Without system, a code element: the code may be of any system of the set."""
+    name, _, version = url.partition("|")
+    key = await connection.fetchval(_LOADED, name, version or None)
+    if key is not None:
+        row = await connection.fetchrow(_CODE, key, code, system)
+        return Membership(row is not None, row and row["system"], (row and row["display"]) or None)
+    systems = bound(name) if bound is not None else None
+    if systems is None:
+        return Membership(None)
+    found = next((one for one, codes in systems.items() if code in codes and system in (None, one)), None)
+    return Membership(found is not None, found)

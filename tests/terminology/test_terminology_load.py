@@ -1,0 +1,225 @@
+"""terminology: lists are loaded once, found again in both languages, and refused whole where they are wrong."""
+
+import gzip
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import orjson
+import pytest
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from ehr.fhir.structure import codes
+from terminology import codesystem, tables
+from terminology.codesystem import known_display
+from terminology.connection import Connection
+from terminology.errors import Unreadable
+from terminology.lists import ICD_10, LOINC, SERVICE
+from terminology.load import Loaded, load
+from terminology.read_csv import ICD_9_CM
+from terminology.valueset import Membership, validate_code
+
+COLOURS = {
+    "resourceType": "CodeSystem",
+    "url": "http://example.org/colours",
+    "version": "1",
+    "language": "en",
+    "content": "complete",
+    "concept": [
+        {
+            "code": "warm",
+            "display": "Warm",
+            "property": [{"code": "notSelectable", "valueBoolean": True}],
+            "concept": [
+                {"code": "red", "display": "Red", "designation": [{"language": "vi", "value": "Đỏ"}]},
+                {"code": "orange", "display": "Orange", "concept": [{"code": "amber", "display": "Amber"}]},
+            ],
+        },
+        {"code": "blue", "display": "Blue", "property": [{"code": "tone", "valueCode": "cold"}]},
+    ],
+}
+
+
+def value_set(name: str, **compose: object) -> dict[str, object]:
+    return {"resourceType": "ValueSet", "url": f"http://example.org/vs/{name}", "compose": compose}
+
+
+WARM = value_set(
+    "warm",
+    include=[{"system": COLOURS["url"], "filter": [{"property": "concept", "op": "descendent-of", "value": "warm"}]}],
+    exclude=[{"system": COLOURS["url"], "concept": [{"code": "amber"}]}],
+)
+COLD = value_set(
+    "cold", include=[{"system": COLOURS["url"], "filter": [{"property": "tone", "op": "=", "value": "cold"}]}]
+)
+ALL = value_set("all", include=[{"system": COLOURS["url"]}])
+BOTH = value_set("both", include=[{"system": COLOURS["url"], "valueSet": ["http://example.org/vs/warm"]}])
+MAP = {
+    "resourceType": "ConceptMap",
+    "url": "http://example.org/map",
+    "group": [
+        {
+            "source": COLOURS["url"],
+            "target": "http://example.org/other",
+            "element": [
+                {"code": "red", "target": [{"code": "R", "equivalence": "equivalent"}]},
+                {"code": "blue"},
+            ],
+        }
+    ],
+}
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[Connection]:
+    opened = await asyncpg.connect(database_url)
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    for table in tables.metadata.sorted_tables:
+        await opened.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
+        for index in table.indexes:
+            await opened.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
+    yield opened
+    await opened.close()
+
+
+def written(folder: Path, name: str, content: object) -> Path:
+    file = folder / name
+    body = content.encode() if isinstance(content, str) else orjson.dumps(content)
+    file.write_bytes(gzip.compress(body) if name.endswith(".gz") else body)
+    return file
+
+
+async def load_all(connection: Connection, folder: Path, *trees: object) -> list[Loaded]:
+    bundle = {"resourceType": "Bundle", "entry": [{"resource": tree} for tree in trees]}
+    return await load(connection, written(folder, "all.json", bundle))
+
+
+async def members(connection: Connection, name: str) -> set[str]:
+    rows = await connection.fetch(
+        "select c.code from value_set s join value_set_code c on c.value_set_id = s.id where s.url = $1",
+        f"http://example.org/vs/{name}",
+    )
+    return {row["code"] for row in rows}
+
+
+async def test_a_code_system_is_found_again_in_both_languages(connection: Connection, tmp_path: Path) -> None:
+    loaded = await load_all(connection, tmp_path, COLOURS)
+    assert loaded == [Loaded("CodeSystem", "http://example.org/colours", "1", 5, changed=True)]
+    found = await codesystem.lookup(connection, "http://example.org/colours", "red", language="vi")
+    assert found is not None
+    assert (found.display, found.parent, found.version) == ("Đỏ", "warm", "1")
+    assert found.designations == {"en": "Red", "vi": "Đỏ"}
+    assert await codesystem.display(connection, "http://example.org/colours", "amber", language="vi") == "Amber"
+    assert await codesystem.display(connection, "http://example.org/colours", "green") is None
+    heading = await codesystem.lookup(connection, "http://example.org/colours", "warm")
+    assert heading is not None
+    assert not heading.selectable
+
+
+async def test_loading_again_changes_nothing_and_other_content_replaces(connection: Connection, tmp_path: Path) -> None:
+    await load_all(connection, tmp_path, COLOURS, WARM, MAP)
+    before = await connection.fetch("select id from code_system union select id from value_set")
+    assert [one.changed for one in await load_all(connection, tmp_path, COLOURS, WARM, MAP)] == [False] * 3
+    assert await connection.fetch("select id from code_system union select id from value_set") == before
+    other = {**COLOURS, "concept": [{"code": "green", "display": "Green"}]}
+    assert [one.changed for one in await load_all(connection, tmp_path, other)] == [True]
+    assert await connection.fetchval("select count(*) from concept") == 1
+    assert await connection.fetchval("select count(*) from designation") == 0
+
+
+async def test_versions_stand_side_by_side(connection: Connection, tmp_path: Path) -> None:
+    newer = {**COLOURS, "version": "2", "concept": [{"code": "red", "display": "Crimson"}]}
+    await load_all(connection, tmp_path, COLOURS)
+    await load_all(connection, tmp_path, newer)
+    url = "http://example.org/colours"
+    assert await codesystem.display(connection, url, "red", language="en") == "Crimson"
+    old = await codesystem.lookup(connection, url, "red", version="1", language="en")
+    assert old is not None
+    assert old.display == "Red"
+    assert await codesystem.display(connection, url, "blue", language="en") == "Blue"
+
+
+async def test_value_sets_are_expanded_when_loaded(connection: Connection, tmp_path: Path) -> None:
+    await load_all(connection, tmp_path, COLOURS, WARM, COLD, ALL, BOTH)
+    assert await members(connection, "warm") == {"red", "orange"}
+    assert await members(connection, "cold") == {"blue"}
+    assert await members(connection, "all") == {"red", "orange", "amber", "blue"}
+    assert await members(connection, "both") == {"red", "orange"}
+
+
+async def test_membership_is_asked_of_loaded_and_of_bound_sets(connection: Connection, tmp_path: Path) -> None:
+    await load_all(connection, tmp_path, COLOURS, WARM)
+    warm, colours = "http://example.org/vs/warm", "http://example.org/colours"
+    assert await validate_code(connection, warm, "red", system=colours) == Membership(True, colours, "Red")
+    assert (await validate_code(connection, warm, "red")).result is True
+    assert (await validate_code(connection, warm, "red", system="http://other")).result is False
+    assert (await validate_code(connection, warm, "blue")).result is False
+    assert (await validate_code(connection, f"{warm}|9", "red")).result is None
+    gender = "http://hl7.org/fhir/ValueSet/administrative-gender"
+    assert (await validate_code(connection, gender, "male")).result is None
+    assert (await validate_code(connection, gender, "male", bound=codes)).result is True
+    assert (await validate_code(connection, f"{gender}|4.0.1", "M", bound=codes)).result is False
+
+
+async def test_a_concept_map_keeps_what_has_no_match(connection: Connection, tmp_path: Path) -> None:
+    await load_all(connection, tmp_path, MAP)
+    rows = await connection.fetch("select source_code, target_code, equivalence from concept_map_entry order by 1")
+    assert [tuple(row) for row in rows] == [("blue", "", "unmatched"), ("red", "R", "equivalent")]
+
+
+async def test_a_broken_gzip_file_is_refused(connection: Connection, tmp_path: Path) -> None:
+    file = tmp_path / "x.json.gz"
+    file.write_bytes(gzip.compress(b"{}" * 1000)[:20])
+    with pytest.raises(Unreadable):
+        await load(connection, file)
+
+
+async def test_one_wrong_part_leaves_nothing_of_the_file(connection: Connection, tmp_path: Path) -> None:
+    with pytest.raises(Unreadable):
+        await load_all(connection, tmp_path, COLOURS, value_set("absent", include=[{"system": "http://absent"}]))
+    assert await connection.fetchval("select count(*) from code_system") == 0
+
+
+async def test_a_plain_csv_list_is_loaded_under_the_system_given(connection: Connection, tmp_path: Path) -> None:
+    file = written(tmp_path, "list.csv", "\ufeffcode,name_vi,name_en\n01,Khám bệnh,Examination\n02,Khác,\n")
+    await load(connection, file, system="http://example.org/kcb", version="1")
+    assert await codesystem.display(connection, "http://example.org/kcb", "01", language="en") == "Examination"
+    assert await codesystem.display(connection, "http://example.org/kcb", "02", language="en") == "Khác"
+
+
+async def test_the_project_answers_where_nothing_is_loaded(connection: Connection) -> None:
+    asked = [(ICD_10, "I10"), (LOINC, "718-7"), (LOINC, "0-0")]
+    assert await codesystem.displays(connection, asked) == {
+        (ICD_10, "I10"): "Tăng huyết áp vô căn (nguyên phát)",
+        (LOINC, "718-7"): "Huyết sắc tố (HGB)",
+    }
+    assert known_display(LOINC, "718-7", language="en") == "Hemoglobin"
+
+
+async def test_icd_10_of_the_ministry_is_loaded(connection: Connection, shared_data: Path) -> None:
+    told: list[tuple[int, int]] = []
+    file = shared_data / "vn" / "icd" / "icd10_qd4469.csv.gz"
+    loaded = await load(connection, file, progress=lambda done, total: told.append((done, total)))
+    assert [(one.url, one.count) for one in loaded] == [(ICD_10, 12_137)]
+    assert told[-1] == (12_137, 12_137)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    found = await codesystem.lookup(connection, ICD_10, "A17.0", language="vi")
+    assert found is not None
+    assert (found.parent, found.properties["mark"]) == ("A17", "dagger")
+    assert found.designations["en"] == "Tuberculous meningitis (G01*)"
+    assert not (await load(connection, file))[0].changed
+
+
+async def test_services_of_the_ministry_are_loaded_with_their_icd_9_codes(
+    connection: Connection, shared_data: Path
+) -> None:
+    loaded = await load(connection, shared_data / "vn" / "codes" / "dvkt_equivalent_to_icd9_qd4440.csv.gz")
+    assert [one.kind for one in loaded] == ["CodeSystem", "ConceptMap"]
+    assert loaded[0].count == 9_204
+    assert await codesystem.display(connection, SERVICE, "02.0085.1778") == "Điện tim thường"
+    row = await connection.fetchrow(
+        "select target_system, target_code from concept_map_entry where source_code = '02.0085.1778'"
+    )
+    assert row is not None
+    assert tuple(row) == (ICD_9_CM, "89.52")
