@@ -23,7 +23,7 @@ from sync.episode import card_of, reference
 
 READER: Final = "sync"
 CALLER: Final = Caller.system("insurance claim")
-PAGE_MAX: Final = 1_000
+PAGE_MAX: Final = 2_000
 
 _OF_ENCOUNTER: Final = (
     "ChargeItem",
@@ -44,8 +44,8 @@ _BODIES: Final = "SELECT body FROM resource WHERE type_id = $1 AND id = ANY($2::
 _ENCOUNTERS: Final = """
 SELECT r.id, r.version, r.source, r.shard, r.body FROM resource r
 WHERE r.type_id = $1 AND (r.id = ANY($2::text[]) OR r.shard = ANY($3::bigint[])) AND r.source > 0
-  AND EXISTS (SELECT 1 FROM resource c WHERE c.type_id = $4 AND c.shard = r.shard)
 """
+_COVERED: Final = "SELECT DISTINCT shard FROM resource WHERE type_id = $1 AND shard = ANY($2::bigint[])"
 _COVERAGES: Final = "SELECT shard, body FROM resource WHERE type_id = $1 AND shard = ANY($2::bigint[])"
 _LAST: Final = """
 SELECT d.id, d.facility_id, d.ma_lk, d.attempt, d.state, b.state AS batch_state
@@ -85,12 +85,20 @@ async def extract(record: Record, *, page: int = PAGE_MAX) -> int:
         changes = await read_changes(uow.connection, position, page, TYPES)
         if not changes:
             return 0
-        touched = await _touched(uow, changes)
+        touched = await _touched(uow, await _of_covered(uow, changes))
         await _register(uow, await _candidates(uow, touched))
         await save_cursor(uow.connection, READER, changes[-1].position)
         return len(changes)
 
     return await record.run(CALLER, work)
+
+
+async def _of_covered(uow: UnitOfWork, changes: Sequence[Change]) -> list[Change]:
+    """Only changes of patients with a Coverage: a large import of others costs one statement a page."""
+    shards = sorted({change.shard for change in changes})
+    rows = await uow.connection.fetch(_COVERED, TYPE_IDS["Coverage"], shards)
+    covered = {row["shard"] for row in rows}
+    return [change for change in changes if change.shard in covered]
 
 
 async def _touched(uow: UnitOfWork, changes: Sequence[Change]) -> Touched:
@@ -126,9 +134,7 @@ class Candidate:
 
 async def _candidates(uow: UnitOfWork, touched: Touched) -> list[Candidate]:
     shards = sorted(touched.patients | touched.erased)
-    rows = await uow.connection.fetch(
-        _ENCOUNTERS, TYPE_IDS["Encounter"], sorted(touched.encounters), shards, TYPE_IDS["Coverage"]
-    )
+    rows = await uow.connection.fetch(_ENCOUNTERS, TYPE_IDS["Encounter"], sorted(touched.encounters), shards)
     insured = await _insured(uow, {row["shard"] for row in rows})
     found: list[Candidate] = []
     for row in rows:
