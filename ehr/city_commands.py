@@ -56,7 +56,9 @@ def demo_command(  # noqa: PLR0917 - options of a command
     """Run the whole city: database, broker, worker, API, MLLP, insurer, 661 facilities and their patients."""
     given = {"host": host, "port": port, "mllp_port": mllp_port, "data_dir": data_dir, "access": access}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    logging.configure("WARNING" if settings.log_level == "INFO" else settings.log_level, settings.log_format)
+    if settings.log_level == "INFO":
+        settings = settings.model_copy(update={"log_level": "WARNING"})
+    logging.configure(settings.log_level, settings.log_format)
     quiet_libraries()
     plan = Plan(facilities, speed, duration, None, seed, citizens, faults)
     if not asyncio.run(demo(settings, plan, say=_say)):
