@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from adapters.facilities.doors import ClientCredentials
 from adapters.facilities.faults import Faults
 from adapters.facilities.population import Population
-from adapters.facilities.register import register
+from adapters.facilities.register import register, register_facilities
+from adapters.facilities.registry import FACILITIES, FEEDS
 from adapters.facilities.tally import Event
 from adapters.facilities.traffic import Addresses, Pace, run
 from ehr.clock import ICT, SystemClock
@@ -38,7 +39,10 @@ async def serving(database_url: str, data_dir: Path) -> AsyncIterator[City]:
 
 
 async def test_every_message_is_answered_and_lands_in_the_record(serving: City) -> None:
-    registered = await register(serving.record, count=9)
+    clinics = [facility for facility in FACILITIES if facility.kind == "other"]
+    few = {"hl7v2": 1, "fhir": 1, "claim_xml": 3}
+    mixed = [facility for feed in FEEDS for facility in [f for f in clinics if f.feed == feed][: few[feed]]]
+    registered = await register_facilities(serving.record, mixed)
     assert {facility.feed for facility in registered.facilities} == {"hl7v2", "fhir", "claim_xml"}
     population = Population(7, 5_000)
     root = serving.base_url.removesuffix("/fhir")
@@ -49,13 +53,13 @@ async def test_every_message_is_answered_and_lands_in_the_record(serving: City) 
             registered.facilities,
             population,
             Addresses(("127.0.0.1", serving.mllp_port), serving.base_url, f"{root}/intake/claim-xml"),
-            pace=Pace(speed=1_200, messages_max=150, start=MORNING, duration_s=40, in_flight_max=6, drain_s=60),
+            pace=Pace(speed=3_600, messages_max=160, start=MORNING, duration_s=40, in_flight_max=6, drain_s=60),
             tokens=ClientCredentials(http, f"{root}/oauth/token", registered.secrets, clock),
             clock=clock,
             on_event=events.append,
         )
     assert report.lost == 0
-    assert report.sent == len(events) == 150
+    assert report.sent == len(events) == 160
     refused = [(event.kind, event.said) for event in events if event.outcome == "refused"]
     assert refused == []
     assert {event.facility.feed for event in events} == {"hl7v2", "fhir", "claim_xml"}
@@ -65,7 +69,7 @@ async def test_every_message_is_answered_and_lands_in_the_record(serving: City) 
         orphans = await connection.fetchval(
             "select count(*) from resource where source <> 0 and source not in (select id from facility)"
         )
-    assert {row["state"]: row["n"] for row in ledger} == {"applied": 150}
+    assert {row["state"]: row["n"] for row in ledger} == {"applied": 160}
     assert persons > 0
     assert orphans == 0
 
