@@ -4,6 +4,7 @@ Tokens    an AND of single values is one  tokens @> array;  an OR is one  tokens
           not become many ORed terms: a well-known server hung on 113 of them)
 Chains    tokens && array(select (target.tokens[1] # salt) & -256 | slot …): references are computed from their targets
 _has      the same the other way: each token of the source is turned back into the target it would name
+Broad     where many resources stand behind a chain, their self tokens are hashed, and rows are walked in order
 Patients  a reference that decides a resource's shard also demands that shard: then the index by shard answers
 Access    every FROM resource in here, however deep, carries the access condition
 """
@@ -50,8 +51,11 @@ class Clauses:
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
+    """broad: chains, _has and side-table criteria that many rows satisfy (ehr.search.probe)."""
+
     hasher: Hasher
     access: AccessPredicate
+    broad: frozenset[Condition] = frozenset()
 
     def plan(self, plan: SearchPlan, row: FromClause) -> tuple[list[Clause], bool]:
         """Conditions of a plan on a row; and whether they should be looked up before any order is tried."""
@@ -62,6 +66,15 @@ class Compiler:
             self._add(gathered, row, plan.type_name, condition)
         clauses = [self.typed(row, plan.types), *self._closed(gathered, row), *self.seen(row, plan.types)]
         return clauses, gathered.narrow and not gathered.sharded
+
+    def sharded(self, plan: SearchPlan) -> bool:
+        """One patient's, or one person's, resources are searched."""
+        if plan.request.compartment is not None and plan.request.compartment.name == "Person":
+            return True
+        return any(
+            isinstance(condition, Criterion) and bool(self._shards_of(plan.type_name, condition))
+            for condition in plan.conditions
+        )
 
     def typed(self, row: FromClause, types: Iterable[str]) -> Clause:
         numbers = [TYPE_IDS[name] for name in types]
@@ -121,14 +134,19 @@ class Compiler:
         kind = criterion.parameter.kind
         if kind in {"token", "reference", "uri"} or criterion.modifier == "exact":
             self._tokens(to, row, type_name, criterion, parts)
-        else:
+            return
+        rids = compile_values.rids(self.hasher, criterion, parts)
+        if rids is None:
             to.others.append(compile_values.clause(self, row, criterion, parts))
+        else:
+            to.others.append(row.c.rid.in_(rids))
+            to.narrow |= criterion not in self.broad
 
     def _tokens(
         self, to: Clauses, row: FromClause, type_name: str, criterion: Criterion, parts: list[Parameter]
     ) -> None:
         if criterion.modifier == "below":
-            to.others.append(compile_values.below(row, criterion, parts))
+            to.others.append(row.c.rid.in_(compile_values.below(criterion, parts)))
             return
         hashes = compile_values.hashes(self.hasher, criterion, parts)
         if criterion.modifier == "not":
@@ -158,46 +176,72 @@ class Compiler:
         return found
 
     def _chain(self, to: Clauses, row: FromClause, type_name: str, chain: Chain) -> None:
-        found: list[Clause] = []
-        tokens: list[Select[Any]] = []
-        for name, condition in chain.links:
+        parts = parts_of(chain.parameter)
+        if by_shard(type_name, chain):
             target = resource.alias()
-            clauses = self.inner(name, condition, target)
-            if name == "Patient" and chain.parameter.code in shard_params_of(type_name):
-                made = [self._token_of(target, part) for part in parts_of(chain.parameter)]
-                joined = and_(target.c.shard == row.c.shard, *(row.c.tokens.contains(array([one])) for one in made))
-                found.append(select(literal(1)).select_from(target).where(*clauses, joined).exists())
-            else:
-                tokens += [select(self._token_of(target, part)).where(*clauses) for part in parts_of(chain.parameter)]
+            found = select(target.c.shard).where(*self.inner("Patient", chain.links[0][1], target))
+            named = [self._names(row, row.c.shard.bitwise_and(TARGET_MASK), part) for part in parts]
+            to.others += [row.c.shard.in_(found), or_(*named)]
+            return
+        broad = chain in self.broad
+        tokens: list[Select[Any]] = []
+        others: list[Clause] = []
+        for name, condition in chain.links:
+            for part in parts:
+                target = resource.alias()
+                clauses = self.inner(name, condition, target)
+                if broad:
+                    others.append(self._names_one_of(row, part, select(target.c.tokens[1]).where(*clauses)))
+                else:
+                    tokens.append(select(self._token_of(target.c.tokens[1], part)).where(*clauses))
         if tokens:
-            to.narrow = True
-            found.append(row.c.tokens.overlap(_array(tokens)))
-        to.others.append(or_(*found))
+            others.append(row.c.tokens.overlap(_array(tokens)))
+        to.narrow |= not broad
+        to.others.append(or_(*others))
 
     def _has(self, to: Clauses, row: FromClause, has: Has) -> None:
-        source = resource.alias()
-        clauses = self.inner(has.source, has.inner, source)
-        if has.type_name == "Patient" and has.parameter.code in shard_params(has.source):
-            tokens = [self._token_of(row, part) for part in parts_of(has.parameter)]
-            joined = and_(source.c.shard == row.c.shard, *(source.c.tokens.contains(array([one])) for one in tokens))
-            to.others.append(select(literal(1)).select_from(source).where(*clauses, joined).exists())
+        parts = parts_of(has.parameter)
+        if has_by_shard(has):
+            source = resource.alias()
+            named = [self._names(source, source.c.shard.bitwise_and(TARGET_MASK), part) for part in parts]
+            clauses = self.inner(has.source, has.inner, source)
+            to.others.append(row.c.shard.in_(select(source.c.shard).where(*clauses, or_(*named))))
             return
         selects: list[Select[Any]] = []
-        for part in parts_of(has.parameter):
-            each = func.unnest(source.c.tokens).column_valued("each")
-            named = each.bitwise_xor(self.hasher.salt(part.id)).bitwise_and(TARGET_MASK)
+        for part in parts:
+            source = resource.alias()
+            each = func.unnest(source.c.tokens).column_valued()
             of_slot = each.bitwise_and(SLOT_MASK) == part.slot
-            selects.append(select(named).select_from(source).where(*clauses, of_slot).distinct())
+            clauses = self.inner(has.source, has.inner, source)
+            selects.append(select(self._target_of(each, part)).select_from(source).where(*clauses, of_slot).distinct())
+        if has in self.broad:
+            to.others.append(or_(*(func.coalesce(row.c.tokens[1].in_(one), false()) for one in selects)))
+            return
         to.narrow = True
         to.others.append(row.c.tokens.overlap(_array(selects)))
 
-    def _token_of(self, target: FromClause, part: Parameter) -> ColumnElement[int]:
+    def _names(self, row: FromClause, self_token: ColumnElement[int], part: Parameter) -> Clause:
+        """The row refers by this parameter to the resource with this self token."""
+        return row.c.tokens.contains(array([self._token_of(self_token, part)]))
+
+    def _names_one_of(self, row: FromClause, part: Parameter, targets: Select[Any]) -> Clause:
+        """The same of many: they are hashed once, and the row's tokens looked up among them.
+
+        coalesce keeps the planner from turning IN into a join, whose order a LIMIT would tempt it to get wrong.
+        """
+        each = func.unnest(row.c.tokens).column_valued()
+        of_slot = each.bitwise_and(SLOT_MASK) == part.slot
+        hashed = func.coalesce(self._target_of(each, part).in_(targets), false())
+        return select(literal(1)).where(of_slot, hashed).correlate(row).exists()
+
+    def _target_of(self, token: ColumnElement[int], part: Parameter) -> ColumnElement[int]:
+        """Hasher.target, in SQL."""
+        return token.bitwise_xor(self.hasher.salt(part.id)).bitwise_and(TARGET_MASK)
+
+    def _token_of(self, self_token: ColumnElement[int], part: Parameter) -> ColumnElement[int]:
         """Hasher.reference_to, in SQL: how a resource is named by the references of a parameter."""
-        own = target.c.tokens[1]
-        found: ColumnElement[int] = (
-            own.bitwise_xor(self.hasher.salt(part.id)).bitwise_and(TARGET_MASK).bitwise_or(part.slot)
-        )
-        return found
+        salted = self_token.bitwise_xor(self.hasher.salt(part.id))
+        return salted.bitwise_and(TARGET_MASK).bitwise_or(part.slot)
 
     def _compartment(self, to: Clauses, row: FromClause, compartment: Compartment, types: Iterable[str]) -> None:
         name, id_ = compartment.name, compartment.id
@@ -226,6 +270,17 @@ def parts_of(parameter: Parameter) -> list[Parameter]:
         return [parameter]
     known = parameters.of(parameter.type_name)
     return [known[code] for code in parameter.union]
+
+
+def by_shard(type_name: str, chain: Chain) -> bool:
+    """A chain to the patient that decides the shard: the index by shard joins it."""
+    return (
+        len(chain.links) == 1 and chain.links[0][0] == "Patient" and chain.parameter.code in shard_params_of(type_name)
+    )
+
+
+def has_by_shard(has: Has) -> bool:
+    return has.type_name == "Patient" and has.parameter.code in shard_params_of(has.source)
 
 
 def shard_params_of(type_name: str) -> frozenset[str]:

@@ -9,7 +9,7 @@ Strings   begins with, folded; :contains anywhere (a walk over the parameter's v
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import BigInteger, ColumnElement, FromClause, Numeric, and_, extract, false, func, or_, select
+from sqlalchemy import BigInteger, ColumnElement, FromClause, Numeric, Select, and_, extract, false, func, or_, select
 from sqlalchemy import cast as sql_cast
 
 from ehr.database.tables import date_index, quantity_index, string_index
@@ -117,26 +117,36 @@ def is_narrow(criterion: Criterion) -> bool:
 # -- side tables -------------------------------------------------------------------------------------------------
 
 
-def clause(compiler: "Compiler", row: FromClause, criterion: Criterion, parts: list[Parameter]) -> "Clause":
-    """Dates, strings, numbers, quantities and composites."""
+def rids(hasher: Hasher, criterion: Criterion, parts: list[Parameter]) -> Select[Any] | None:
+    """Rows of one side table that satisfy the criterion; None where it is not one side table that answers."""
     kind = criterion.parameter.kind
-    if kind == "date":
-        return or_(*(_date(row, part, criterion) for part in parts))
     if kind == "string":
-        return _string(row, criterion, parts)
+        return _string(criterion, parts)
     if kind in {"number", "quantity"}:
-        return _quantity(compiler.hasher, row, criterion, parts)
+        return _quantity(hasher, criterion, parts)
+    if len(parts) > 1:
+        return None
+    if kind == "date" and parts[0].code != main_date(parts[0].type_name):
+        return _date(criterion, parts[0])
+    if kind == "composite" and parts[0].bases[0] and parts[0].components[1].kind == "quantity":
+        return _token_quantity(hasher, criterion, parts[0])
+    return None
+
+
+def clause(compiler: "Compiler", row: FromClause, criterion: Criterion, parts: list[Parameter]) -> "Clause":
+    """The main date, and composites."""
+    if criterion.parameter.kind == "date":
+        low, high = row.c.date_lo_us, row.c.date_hi_us
+        values = [value for value in criterion.values if isinstance(value, DateValue)]
+        return and_(low.is_not(None), or_(*(_dated(low, high, value) for value in values)))
     return or_(*(_composite(compiler, row, criterion, part) for part in parts))
 
 
-def _date(row: FromClause, part: Parameter, criterion: Criterion) -> "Clause":
-    values = [value for value in criterion.values if isinstance(value, DateValue)]
-    if part.code == main_date(part.type_name):
-        low, high = row.c.date_lo_us, row.c.date_hi_us
-        return and_(low.is_not(None), or_(*(_dated(low, high, value) for value in values)))
+def _date(criterion: Criterion, part: Parameter) -> Select[Any]:
     table = date_index.c
+    values = [value for value in criterion.values if isinstance(value, DateValue)]
     found = or_(*(_dated(table.lo_us, table.hi_us, value) for value in values))
-    return row.c.rid.in_(select(table.rid).where(table.param_id == part.id, found))
+    return select(table.rid).where(table.param_id == part.id, found)
 
 
 def _dated(low: ColumnElement[int], high: ColumnElement[int], value: DateValue) -> "Clause":
@@ -196,7 +206,7 @@ def moment(us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=min(max(us, floor), ceiling))
 
 
-def _string(row: FromClause, criterion: Criterion, parts: list[Parameter]) -> "Clause":
+def _string(criterion: Criterion, parts: list[Parameter]) -> Select[Any]:
     table = string_index.c
     found = []
     for value in criterion.values:
@@ -205,10 +215,8 @@ def _string(row: FromClause, criterion: Criterion, parts: list[Parameter]) -> "C
             found.append(table.value.contains(text, autoescape=True))
         elif text:
             found.append(_begins(table.value, text))
-    if not found:
-        return false()
     which = [part.id for part in parts]
-    return row.c.rid.in_(select(table.rid).where(table.param_id.in_(which), or_(*found)))
+    return select(table.rid).where(table.param_id.in_(which), or_(false(), *found))
 
 
 def _begins(column: ColumnElement[str], text: str) -> "Clause":
@@ -229,16 +237,16 @@ def _after(text: str) -> str | None:
     return None
 
 
-def below(row: FromClause, criterion: Criterion, parts: list[Parameter]) -> "Clause":
+def below(criterion: Criterion, parts: list[Parameter]) -> Select[Any]:
     """The uri itself, or one under it: a path segment further down."""
     table, found = string_index.c, []
     for value in criterion.values:
         text = cast("UriValue", value).text
         found.append(or_(table.value == text, _begins(table.value, text.rstrip("/") + "/")))
-    return row.c.rid.in_(select(table.rid).where(table.param_id.in_([part.id for part in parts]), or_(*found)))
+    return select(table.rid).where(table.param_id.in_([part.id for part in parts]), or_(*found))
 
 
-def _quantity(hasher: Hasher, row: FromClause, criterion: Criterion, parts: list[Parameter]) -> "Clause":
+def _quantity(hasher: Hasher, criterion: Criterion, parts: list[Parameter]) -> Select[Any]:
     table = quantity_index.c
     found = []
     for value in criterion.values:
@@ -250,7 +258,7 @@ def _quantity(hasher: Hasher, row: FromClause, criterion: Criterion, parts: list
             wanted.append(table.system == hasher.unit(value.system, ""))
         found.append(and_(*wanted))
     which = [part.id for part in parts]
-    return row.c.rid.in_(select(table.rid).where(table.param_id.in_(which), or_(*found)))
+    return select(table.rid).where(table.param_id.in_(which), or_(*found))
 
 
 def measured(column: ColumnElement[float], value: NumberValue) -> "Clause":
@@ -283,7 +291,7 @@ def _composite(compiler: "Compiler", row: FromClause, criterion: Criterion, part
     if not part.bases[0]:  # over the resource itself: each component is a single element, so an AND is exact
         return or_(*(_both(compiler, row, part, value) for value in values))
     if part.components[1].kind == "quantity":
-        return or_(*(_token_quantity(compiler.hasher, row, part, value) for value in values))
+        return row.c.rid.in_(_token_quantity(compiler.hasher, criterion, part))
     pairs = [
         compiler.hasher.pair(part.id, first, second)
         for value in values
@@ -302,17 +310,20 @@ def _both(compiler: "Compiler", row: FromClause, part: Parameter, value: Composi
     return and_(*clauses)
 
 
-def _token_quantity(hasher: Hasher, row: FromClause, part: Parameter, value: CompositeValue) -> "Clause":
+def _token_quantity(hasher: Hasher, criterion: Criterion, part: Parameter) -> Select[Any]:
     """Rows of ehr.index.leaves.measured: system holds the token, code the unit with or without its system."""
-    table = quantity_index.c
-    number = value.parts[1]
-    assert isinstance(number, NumberValue)
-    tokens = [hasher.unit(None, form) for form in _forms(hasher, value.parts[0])]
-    wanted = [table.param_id == part.id, table.system.in_(tokens), measured(table.value, number)]
-    if number.code is not None:
-        unit = hasher.unit(None, number.code)
-        wanted.append(table.code == (unit ^ hasher.unit(number.system, "") if number.system else unit))
-    return row.c.rid.in_(select(table.rid).where(*wanted))
+    table, found = quantity_index.c, []
+    for value in criterion.values:
+        assert isinstance(value, CompositeValue)
+        number = value.parts[1]
+        assert isinstance(number, NumberValue)
+        tokens = [hasher.unit(None, form) for form in _forms(hasher, value.parts[0])]
+        wanted = [table.system.in_(tokens), measured(table.value, number)]
+        if number.code is not None:
+            unit = hasher.unit(None, number.code)
+            wanted.append(table.code == (unit ^ hasher.unit(number.system, "") if number.system else unit))
+        found.append(and_(*wanted))
+    return select(table.rid).where(table.param_id == part.id, or_(*found))
 
 
 def _forms(hasher: Hasher, value: Value) -> list[str]:

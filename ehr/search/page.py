@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
-from sqlalchemy import BigInteger, FromClause, Select, func, literal_column, select
+from sqlalchemy import BigInteger, Column, FromClause, Select, func, literal_column, select
 
 from ehr.database.engine import compiled
 from ehr.database.tables import resource
 from ehr.errors import Issue
 from ehr.index.hashing import Hasher
-from ehr.search import include
+from ehr.search import include, probe
 from ehr.search.compile import Clause, Compiler
 from ehr.search.cursor import Cursor, opened, sealed, search_hash
 from ehr.search.found import Bodies, Found, found_of
-from ehr.search.order import Order, beyond, order_of, ordering
+from ehr.search.order import WITH_DATE, Key, Order, beyond, order_of, ordering
 from ehr.search.plan import SearchPlan
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ ESTIMATE_EXACT_MAX: Final = 1_000
 """_total=estimate counts up to here, then asks the planner."""
 
 COLUMNS: Final = ("type_id", "id", "version", "updated", "rid", "shard", "body")
+ROW: Final = resource.alias("r")
+BODY: Final = resource.alias("body")
+"""Made once: an alias of a wide table costs more than the rest of a statement."""
 RID_MAX: Final = literal_column("(select last_value from resource_rid)", BigInteger)
 
 
@@ -65,20 +68,18 @@ class _Search:
     cursor: Cursor | None
     rid_max: int | None = None
 
-    def selected(self, row: FromClause, order: Order, phase: int | None) -> tuple[Select[Any], bool]:
-        """Rows of one phase that match, with their keys as k0 … and rid; before any limit."""
+    def clauses(self, row: FromClause, phase: int | None = None) -> tuple[list[Clause], bool]:
+        """What a row must satisfy; and whether such rows are looked up before any order is tried."""
         clauses, narrow = self.compiler.plan(self.plan, row)
         if phase is not None:
-            clauses.append(row.c.date_lo_us.is_not(None) if phase == 0 else row.c.date_lo_us.is_(None))
+            clauses.append(row.c.date_lo_us.is_not(None) if phase == WITH_DATE else row.c.date_lo_us.is_(None))
         if self.rid_max is not None:
             clauses.append(row.c.rid <= self.rid_max)
-        keys = order.of_phase(phase)[:-1]
-        columns = [key.expression.label(f"k{number}") for number, key in enumerate(keys)]
-        return select(row.c.type_id, row.c.rid, *columns).where(*clauses), narrow
+        return clauses, narrow
 
     async def rows(self, count: int) -> list[_Placed]:
         """At most count rows beyond the cursor, in the order asked (backwards for a previous page)."""
-        row = resource.alias("r")
+        row = ROW
         order = order_of(self.plan, row)
         forward = self.cursor.forward if self.cursor else True
         phases = order.phases if forward else order.phases[::-1]
@@ -98,20 +99,45 @@ class _Search:
     def _statement(
         self, row: FromClause, order: Order, phase: int | None, started: Cursor | None, count: int, *, forward: bool
     ) -> Select[Any]:
-        inner, narrow = self.selected(row, order, phase)
-        page = _gathered(inner, narrow=narrow)
         keys = order.of_phase(phase)
-        columns = [*(page.c[f"k{number}"] for number in range(len(keys) - 1)), page.c.rid]
-        placed = select(page).order_by(*ordering(keys, columns, forward=forward)).limit(count)
+        clauses, narrow = self.clauses(row, phase)
+        if not narrow and all(isinstance(key.expression, Column) for key in keys):
+            return self._straight(row, keys, clauses, started, count, forward=forward)
+        columns = [key.expression.label(f"k{number}") for number, key in enumerate(keys[:-1])]
+        page = _gathered(select(row.c.type_id, row.c.rid, *columns).where(*clauses), narrow=narrow)
+        places = [*(page.c[f"k{number}"] for number in range(len(keys) - 1)), page.c.rid]
+        placed = select(page).order_by(*ordering(keys, places, forward=forward)).limit(count)
         if started is not None:
-            placed = placed.where(beyond(keys, columns, [*started.keys, started.rid], forward=forward))
+            placed = placed.where(beyond(keys, places, [*started.keys, started.rid], forward=forward))
         chosen = placed.subquery("chosen")
-        body = resource.alias("body")
         again = [*(chosen.c[f"k{number}"] for number in range(len(keys) - 1)), chosen.c.rid]
         return (
-            select(*(body.c[name] for name in COLUMNS), *again[:-1], RID_MAX.label("rid_max"))
-            .join_from(chosen, body, (body.c.type_id == chosen.c.type_id) & (body.c.rid == chosen.c.rid))
+            select(*(BODY.c[name] for name in COLUMNS), *again[:-1], RID_MAX.label("rid_max"))
+            .join_from(chosen, BODY, (BODY.c.type_id == chosen.c.type_id) & (BODY.c.rid == chosen.c.rid))
+            .where(self.compiler.typed(BODY, self.plan.types))
             .order_by(*ordering(keys, again, forward=forward))
+        )
+
+    def _straight(
+        self,
+        row: FromClause,
+        keys: tuple[Key, ...],
+        clauses: list[Clause],
+        started: Cursor | None,
+        count: int,
+        *,
+        forward: bool,
+    ) -> Select[Any]:
+        """Ordered by columns: one walk of one index gives the page."""
+        places = [key.expression for key in keys]
+        if started is not None:
+            clauses = [*clauses, beyond(keys, places, [*started.keys, started.rid], forward=forward)]
+        labelled = [place.label(f"k{number}") for number, place in enumerate(places[:-1])]
+        return (
+            select(*(row.c[name] for name in COLUMNS), *labelled, RID_MAX.label("rid_max"))
+            .where(*clauses)
+            .order_by(*ordering(keys, places, forward=forward))
+            .limit(count)
         )
 
     async def _fetch(self, statement: Select[Any]) -> Sequence["Row"]:
@@ -124,10 +150,8 @@ class _Search:
         asked = self.plan.request.total
         if asked == "none":
             return None
-        row = resource.alias("r")
-        clauses, _ = self.compiler.plan(self.plan, row)
-        if self.rid_max is not None:
-            clauses.append(row.c.rid <= self.rid_max)
+        row = ROW
+        clauses, _ = self.clauses(row)
         if asked == "accurate":
             made = compiled(select(func.count()).select_from(row).where(*clauses))
             return int(await self.connection.fetchval(made.sql, *made.args))
@@ -155,7 +179,7 @@ async def search(connection: "Connection", plan: SearchPlan, *, installation: "I
     request = plan.request
     own = search_hash(request, plan.access.person_id)
     cursor = opened(request.cursor, installation.cursor_key, own) if request.cursor else None
-    compiler = Compiler(Hasher(installation.hash_key), plan.access)
+    compiler = await probe.compiler_of(connection, plan, Hasher(installation.hash_key))
     running = _Search(connection, plan, compiler, cursor, cursor.rid_max if cursor else None)
     page = Page(total=await running.total())
     if request.count == 0:
@@ -208,8 +232,9 @@ async def match_ids(
     source: int | None = None,
 ) -> list[str]:
     """Ids of the first matches, for conditional interactions; source: only resources of this facility."""
-    row = resource.alias("r")
-    clauses, narrow = Compiler(Hasher(installation.hash_key), plan.access).plan(plan, row)
+    row = ROW
+    compiler = await probe.compiler_of(connection, plan, Hasher(installation.hash_key))
+    clauses, narrow = compiler.plan(plan, row)
     if source is not None:
         clauses.append(row.c.source == source)
     inner = select(row.c.rid, row.c.id).where(*clauses)

@@ -7,6 +7,7 @@ import pytest
 
 from ehr.database.engine import Database
 from ehr.index.rebuild import rebuild_type
+from ehr.search import probe
 from ehr.store.connection import Connection
 from tests.search.model import CHECKS, answer
 from tests.search.store import Plain, Records
@@ -102,8 +103,12 @@ class Maker:
         return [(name, self.value(name)) for name in self.random.sample(names, self.random.choice((1, 1, 2, 3)))]
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_search_equals_the_naive_answer(database: Database, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "narrow_max"), [(1, probe.NARROW_MAX), (2, 0), (3, 5)])
+async def test_search_equals_the_naive_answer(
+    database: Database, seed: int, narrow_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """narrow_max decides whether chains are looked up or walked: the answer must not depend on it."""
+    monkeypatch.setattr(probe, "NARROW_MAX", narrow_max)
     maker = Maker(seed)
     trees = [maker.patient(number) for number in range(16)] + [maker.observation(number) for number in range(120)]
     world = {f"{tree['resourceType']}/{tree['id']}": tree for tree in trees}

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from ehr.database.engine import Database
+from ehr.errors import TooMuch
+from ehr.search import probe
 from tests.search.store import Records
 
 LOINC = "http://loinc.org"
@@ -264,6 +266,21 @@ QUERIES: tuple[tuple[str, str, str, str], ...] = (
 @pytest.mark.parametrize(("type_name", "name", "value", "expected"), QUERIES)
 async def test_a_query_finds_exactly(records: Records, type_name: str, name: str, value: str, expected: str) -> None:
     assert await records.ids(type_name, (name, value)) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("type_name", "name", "value", "expected"), [query for query in QUERIES if "." in query[1] or "_has" in query[1]]
+)
+async def test_chains_find_the_same_when_many_stand_behind_them(
+    records: Records, monkeypatch: pytest.MonkeyPatch, type_name: str, name: str, value: str, expected: str
+) -> None:
+    monkeypatch.setattr(probe, "NARROW_MAX", 0)
+    assert await records.ids(type_name, (name, value)) == expected.split()
+    monkeypatch.setattr(probe, "BROAD_MAX", 0)
+    try:
+        assert await records.ids(type_name, (name, value)) == expected.split()
+    except TooMuch as error:
+        assert error.issues[0].at  # noqa: PT017 - patients are joined by shard and never too many
 
 
 async def test_conditions_are_an_and(records: Records) -> None:
