@@ -18,7 +18,7 @@ from adapters.hl7v2.observation import Context, observations
 from adapters.hl7v2.parse import Message, Segment
 from adapters.hl7v2.patient import identifier, of_segment, patient, related_persons
 from adapters.hl7v2.reading import Reading
-from adapters.hl7v2.visit import stated
+from adapters.hl7v2.visit import mentioned, stated
 from adapters.port import Mapped, Origin
 from ehr.fhir import vietnam
 
@@ -62,6 +62,8 @@ def merge(message: Message, origin: Origin) -> Mapped:
             surviving = of_segment(reading, segment)
         elif segment.name == "MRG" and surviving is not None:
             _replaced(reading, segment, surviving)
+    if surviving is not None:
+        mentioned(reading, surviving)
     if message.find("PID") is None:
         reading.fault("required", "the message has no PID segment", "PID")
     if message.find("MRG") is None:

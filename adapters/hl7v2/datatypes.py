@@ -120,7 +120,7 @@ def concept(element: Element, facility_code: str) -> Tree | None:
         for code, text, system in ((1, 2, 3), (4, 5, 6), (10, 11, 12))
         if (found := coding(element, facility_code, code, text, system))
     ]
-    text = element.text(9) or (element.text(2) or element.text(5))
+    text = element.component(9) or element.component(2) or element.component(5)
     if not codings and not text:
         text = element.whole().strip()
     result: Tree = {}
@@ -132,7 +132,7 @@ def concept(element: Element, facility_code: str) -> Tree | None:
 
 
 def coding(element: Element, facility_code: str, code: int = 1, text: int = 2, system: int = 3) -> Tree | None:
-    value = " ".join(element.text(code).split())
+    value = " ".join(element.component(code).split())
     if not value:
         return None
     result: Tree = {}
@@ -140,8 +140,8 @@ def coding(element: Element, facility_code: str, code: int = 1, text: int = 2, s
     if uri:
         result["system"] = uri
     result["code"] = value
-    if element.text(text):
-        result["display"] = element.text(text)
+    if element.component(text):
+        result["display"] = element.component(text)
     return result
 
 

@@ -1,6 +1,6 @@
 """Turn ORM^O01, OML^O21, OMG^O19, OMP^O09, RDE^O11 and RDE^O01 into a transaction Bundle of requests.
 
-Out:     Patient stated, Encounter mentioned; per order a ServiceRequest (OBR, ODS) or a MedicationRequest (RXO, RXE),
+Out:     Patient and Encounter mentioned; per order a ServiceRequest (OBR, ODS) or a MedicationRequest (RXO, RXE),
          with its DG1 as Conditions and its OBX as supporting Observations
 Errors:  required where a message has no order, or a medicine order no medicine
 Source:  HL7 v2-to-FHIR guide, messages ORM_O01 and OML_O21; ORC, OBR[ServiceRequest], RXO, RXE, RXR, TQ1 maps
@@ -30,7 +30,7 @@ MEDICINES: Final = ("RXE", "RXO")
 
 def orm(message: Message, origin: Origin) -> Mapped:
     reading = Reading(message, origin)
-    patient_url = patient(reading)
+    patient_url = patient(reading, mention=True)
     if patient_url is None:
         return reading.issues
     related_persons(reading, patient_url)

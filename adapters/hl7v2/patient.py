@@ -75,18 +75,20 @@ def of_segment(reading: Reading, pid: Segment, *, mention: bool = False) -> str 
 
 
 def _identifiers(reading: Reading, pid: Segment) -> list[Tree]:
-    """The identifiers, the one that makes the patient itself within the facility first."""
+    """The identifiers, the one that makes the patient itself within the facility first; PID-2 and PID-4 too, which
+    older messages use, unless they only repeat a number of PID-3.
+    """
     found: list[Tree] = []
     own = False
     for field in (3, 2, 4):
-        if field != 3 and any(item["system"] == vietnam.PATIENT_NUMBER for item in found):
-            break
         for element in pid.repetitions(field):
             item = identifier(reading, element, own_taken=own)
             if item is None:
                 continue
             own = own or item["system"] == vietnam.PATIENT_NUMBER
-            if all((item["system"], item["value"]) != (other["system"], other["value"]) for other in found):
+            if all(
+                item["value"] != other["value"] for other in found if field != 3 or item["system"] == other["system"]
+            ):
                 found.append(item)
     return sorted(found, key=lambda item: item["system"] != vietnam.PATIENT_NUMBER)
 

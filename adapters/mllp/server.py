@@ -99,6 +99,9 @@ class MllpServer:
             await self._converse(reader, writer, stopping)
         except (ConnectionError, TimeoutError) as error:
             log.info("mllp.closed", why=type(error).__name__)
+        except asyncio.CancelledError:
+            # The listener stops. The task ends here and now; passed on, asyncio would report it as a failed callback.
+            log.info("mllp.closed", why="stopped")
         finally:
             del self._open[task]
             writer.close()

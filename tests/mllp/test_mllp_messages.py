@@ -1,0 +1,244 @@
+"""Messages through real sockets into a real database: answered when durable, once, and findable."""
+
+import asyncio
+import random
+import unicodedata
+
+import pytest
+
+from adapters.mllp.client import MllpClient
+from adapters.mllp.server import MllpServer
+from adapters.pipeline import Pipeline
+from ehr.errors import Unavailable
+from ehr.fhir import codec
+from ehr.intake import Intake, Source
+from ehr.store.record import Record
+from tests.mllp.mothers import (
+    CCCD,
+    LINK,
+    MRN,
+    admission,
+    code_of,
+    discharge,
+    errors_of,
+    header,
+    ledger,
+    message,
+    pid,
+    pv1,
+    result,
+    search,
+    update,
+)
+
+PATIENT_NUMBER = "http://fhir.ehealth.gov.vn/core/sid/patient-internal-id"
+NATIONAL_ID = "http://fhir.ehealth.gov.vn/core/sid/national_id"
+EPISODE = "http://fhir.hl7.org.vn/core/sid/ma-lk"
+
+
+async def test_an_acknowledged_visit_is_found(record: Record, client: MllpClient) -> None:
+    for sent in (admission(), result(), discharge()):
+        assert code_of(await client.send(sent)) == "AA"
+    (patient,) = await search(record, "Patient", identifier=f"{NATIONAL_ID}|{CCCD}")
+    assert patient["name"][0]["text"] == "Nguyễn Văn An"
+    (visit,) = await search(record, "Encounter", identifier=f"{EPISODE}|{LINK}")
+    assert visit["status"] == "finished"
+    assert visit["period"] == {"start": "2026-11-23T08:00:00+07:00", "end": "2026-11-23T09:55:00+07:00"}
+    (condition,) = await search(record, "Condition", code="http://hl7.org/fhir/sid/icd-10|I10")
+    assert visit["diagnosis"][0]["condition"]["reference"] == f"Condition/{condition['id']}"
+    (observation,) = await search(record, "Observation", code="http://loinc.org|718-7")
+    assert str(observation["valueQuantity"]["value"]) == "13.50"
+    assert observation["subject"]["reference"] == f"Patient/{patient['id']}"
+    (person,) = await search(record, "Person", identifier=f"{NATIONAL_ID}|{CCCD}")
+    assert person["link"][0]["target"]["reference"] == f"Patient/{patient['id']}"
+    provenance = await search(record, "Provenance", target=f"Observation/{observation['id']}")
+    assert provenance[0]["entity"][0]["what"]["identifier"]["value"] == "R1"
+
+
+async def test_a_repeat_gets_the_same_bytes_and_changes_nothing(record: Record, client: MllpClient) -> None:
+    first = await client.send(admission())
+    answers = {await client.send(admission()) for _ in range(10)}
+    assert answers == {first}
+    (patient,) = await search(record, "Patient", identifier=f"{PATIENT_NUMBER}|{MRN}")
+    assert patient["meta"]["versionId"] == "1"
+    assert [state for state, _, _ in await ledger(record)] == ["applied"]
+
+
+async def test_parallel_repeats_are_one_message(record: Record, server: MllpServer) -> None:
+    clients = [MllpClient("127.0.0.1", server.port) for _ in range(8)]
+    answers = await asyncio.gather(*(client.send(admission()) for client in clients))
+    for client in clients:
+        await client.close()
+    assert len(set(answers)) == 1
+    assert len(await search(record, "Encounter", identifier=f"{EPISODE}|{LINK}")) == 1
+
+
+async def test_a_reused_control_id_with_other_content_is_kept_and_flagged(record: Record, client: MllpClient) -> None:
+    await client.send(admission("SAME"))
+    assert code_of(await client.send(update("SAME", at="20261123083000+0700", phone="0987654321"))) == "AA"
+    assert [state for state, _, _ in await ledger(record)] == ["applied", "applied"]
+    async with record.database.acquire() as connection:
+        flagged = await connection.fetchval("SELECT issues::text FROM intake_message ORDER BY id DESC LIMIT 1")
+    assert "control id reused" in flagged
+    (patient,) = await search(record, "Patient", identifier=f"{PATIENT_NUMBER}|{MRN}")
+    assert patient["telecom"][0]["value"] == "0987654321"
+
+
+async def test_names_keep_their_unicode_form(record: Record, client: MllpClient) -> None:
+    for form, mrn in (("NFC", "1"), ("NFD", "2")):
+        name = unicodedata.normalize(form, "Đỗ^Hường^Thị")
+        sent = message(
+            header("ADT^A04", form), "EVN|A04|20261123080000", f"PID|1||{mrn}||{name}||1980|F", pv1(link=form)
+        )
+        assert code_of(await client.send(sent)) == "AA"
+        (patient,) = await search(record, "Patient", identifier=f"{PATIENT_NUMBER}|{mrn}")
+        assert patient["name"][0]["text"] == unicodedata.normalize(form, "Đỗ Thị Hường")
+    assert len(await search(record, "Patient", family="do")) == 2
+
+
+@pytest.mark.parametrize(
+    "digits", ["13.50", "0.10", "0.000001", "1234567890123456789012345", "0.1234567890123456789012345", "-0.0"]
+)
+async def test_digits_stay_as_sent(record: Record, client: MllpClient, digits: str) -> None:
+    assert code_of(await client.send(result(value=digits))) == "AA"
+    (observation,) = await search(record, "Observation", code="http://loinc.org|718-7")
+    assert f'"value":{digits}'.encode() in codec.dumps(observation["valueQuantity"])
+
+
+async def test_every_order_ends_in_the_same_state(record: Record, client: MllpClient) -> None:
+    """Promise C32: admission, update, result, corrected result and discharge, shuffled."""
+    in_order = [
+        admission("1", phone="0900000001"),
+        update("2", at="20261123083000+0700", phone="0900000002"),
+        result("3", value="13.50", at="20261123090000+0700"),
+        result("4", value="14.10", status="C", at="20261123093000+0700"),
+        discharge("5", at="20261123100000+0700"),
+    ]
+    shuffler = random.Random(7)
+    for _ in range(3):
+        shuffled = in_order[:]
+        shuffler.shuffle(shuffled)
+        for sent in shuffled:
+            assert code_of(await client.send(sent)) == "AA"
+    (visit,) = await search(record, "Encounter", identifier=f"{EPISODE}|{LINK}")
+    assert (visit["status"], visit["period"]["end"]) == ("finished", "2026-11-23T09:55:00+07:00")
+    assert visit["serviceType"]["coding"][0]["code"] == "K01"
+    (observation,) = await search(record, "Observation", code="http://loinc.org|718-7")
+    assert (observation["status"], str(observation["valueQuantity"]["value"])) == ("corrected", "14.10")
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_a_late_message_does_not_undo_a_newer_one(
+    record: Record, client: MllpClient, order: tuple[int, int]
+) -> None:
+    sent = [admission("1", phone="0900000001"), update("2", at="20261123083000+0700", phone="0900000002")]
+    for place in order:
+        assert code_of(await client.send(sent[place])) == "AA"
+    (patient,) = await search(record, "Patient", identifier=f"{PATIENT_NUMBER}|{MRN}")
+    assert patient["telecom"][0]["value"] == "0900000002"
+
+
+async def test_discharge_before_admission_stays_finished(record: Record, client: MllpClient) -> None:
+    for sent in (discharge(), admission()):
+        assert code_of(await client.send(sent)) == "AA"
+    (visit,) = await search(record, "Encounter", identifier=f"{EPISODE}|{LINK}")
+    assert visit["status"] == "finished"
+    assert visit["period"]["start"] == "2026-11-23T08:00:00+07:00"
+
+
+async def test_silence_changes_nothing_and_the_null_value_erases(record: Record, client: MllpClient) -> None:
+    await client.send(admission())
+    at = "20261123083000+0700"
+    sparse = message(header("ADT^A08", "2", at=at), f"EVN|A08|{at}", f"PID|1||{MRN}", pv1())
+    assert code_of(await client.send(sparse)) == "AA"
+    (patient,) = await search(record, "Patient", identifier=f"{PATIENT_NUMBER}|{MRN}")
+    assert patient["name"][0]["family"] == "Nguyễn"
+    assert patient["telecom"][0]["value"] == "0912345678"
+    assert len(patient["identifier"]) == 3
+    at = "20261123084000+0700"
+    erasing = message(header("ADT^A08", "3", at=at), f"EVN|A08|{at}", f'PID|1||{MRN}||||||||""||""|""', pv1())
+    assert code_of(await client.send(erasing)) == "AA"
+    (patient,) = await search(record, "Patient", identifier=f"{PATIENT_NUMBER}|{MRN}")
+    assert "telecom" not in patient
+    assert "address" not in patient
+    assert patient["name"][0]["family"] == "Nguyễn"
+
+
+async def test_a_merge_links_and_moves_nothing(record: Record, client: MllpClient) -> None:
+    old = message(header("ADT^A04", "1"), "EVN|A04|20261123080000", "PID|1||OLD||Lê^Ba", pv1(link="OLD-1"))
+    merging = message(
+        header("ADT^A40", "2", at="20261123090000+0700"), "EVN|A40|20261123090000", pid(), "MRG|OLD^^^01Z01^PI"
+    )
+    assert code_of(await client.send(old)) == "AA"
+    assert code_of(await client.send(merging)) == "AA"
+    (replaced,) = await search(record, "Patient", identifier=f"{PATIENT_NUMBER}|OLD")
+    (survivor,) = await search(record, "Patient", identifier=f"{PATIENT_NUMBER}|{MRN}")
+    assert replaced["active"] is False
+    assert replaced["name"][0]["family"] == "Lê"
+    assert replaced["link"] == [{"other": {"reference": f"Patient/{survivor['id']}"}, "type": "replaced-by"}]
+    assert survivor["link"] == [{"other": {"reference": f"Patient/{replaced['id']}"}, "type": "replaces"}]
+    (visit,) = await search(record, "Encounter", identifier=f"{EPISODE}|OLD-1")
+    assert visit["subject"]["reference"] == f"Patient/{replaced['id']}"
+
+
+async def test_refusals_name_the_place_and_are_kept(record: Record, client: MllpClient) -> None:
+    unknown = message(header("ADT^A04", "1", facility="XXXXX"), pid(), pv1())
+    assert errors_of(await client.send(unknown)) == [("MSH^1^4", "204")]
+    assert code_of(await client.send(unknown)) == "AR"
+    strange = message(header("CUSTOM^PAT", "2"), pid())
+    assert errors_of(await client.send(strange)) == [("MSH^1^9^1^1", "200")]
+    event = message(header("ADT^A99", "3"), pid())
+    assert errors_of(await client.send(event)) == [("MSH^1^9^1^2", "201")]
+    nobody = message(header("ADT^A04", "4"), "PID|1||||Nguyễn^An", pv1())
+    answer = await client.send(nobody)
+    assert (code_of(answer), errors_of(answer)) == ("AE", [("PID^1^3", "101")])
+    lying = message(header("ADT^A04", "5").replace("UNICODE UTF-8", "ASCII"), pid(), pv1())
+    answer = await client.send(lying)
+    assert (code_of(answer), errors_of(answer)) == ("AE", [("PID^1^5", "102")])
+    junk = await client.send(b"this is no HL7")
+    assert code_of(junk) == "AR"
+    assert [state for state, _, _ in await ledger(record)] == ["refused"] * 6
+    assert await search(record, "Patient", family="nguyen") == []
+
+
+async def test_a_bound_listener_speaks_for_its_facility(record: Record, pipeline: Pipeline) -> None:
+    listener = MllpServer(pipeline, default_facility="01Z01")
+    await listener.start()
+    client = MllpClient("127.0.0.1", listener.port)
+    sent = message(header("ADT^A04", "1", facility=""), "EVN|A04|20261123080000", pid(), pv1())
+    assert code_of(await client.send(sent)) == "AA"
+    await client.close()
+    await listener.stop()
+
+
+async def test_without_the_record_nothing_is_answered(pipeline: Pipeline) -> None:
+    class Gone:
+        async def receive_hl7(self, block: bytes, peer: str, *, facility_code: str | None = None) -> bytes:
+            raise Unavailable("the database cannot be reached")
+
+        async def broke(self, block: bytes, error: Exception, *, facility_code: str | None = None) -> bytes | None:
+            raise AssertionError("a database that is away is no fault of ours")
+
+    listener = MllpServer(Gone())
+    await listener.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
+    writer.write(b"\x0b" + admission() + b"\x1c\x0d")
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+    await listener.stop()
+
+
+async def test_recovery_finishes_what_a_crash_left(record: Record, pipeline: Pipeline) -> None:
+    intake = Intake(record)
+    facility = await intake.facility("01Z01")
+    assert facility is not None
+    for number in range(5):
+        sent = result(f"LOST{number}", value=f"1{number}.50", at=f"2026112309000{number}+0700")
+        await intake.keep(sent, Source(facility.id, facility.code, "mllp", "ORU^R01", f"LOST{number}"))
+    bad = message(header("CUSTOM^PAT", "LOST5"), pid())
+    await intake.keep(bad, Source(facility.id, facility.code, "mllp", "CUSTOM^PAT", "LOST5"))
+    assert await pipeline.recover(older_than_s=0) == 6
+    assert [state for state, _, _ in await ledger(record)] == ["applied"] * 5 + ["refused"]
+    (observation,) = await search(record, "Observation", code="http://loinc.org|718-7")
+    assert str(observation["valueQuantity"]["value"]) == "14.50"
+    assert await pipeline.recover(older_than_s=0) == 0
