@@ -36,11 +36,24 @@ HOURS: Final[dict[Kind, tuple[int, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Referred:
+    """Somebody another facility sent on: who, with what (ICD-10), by whom (facility code), on which paper."""
+
+    citizen: int
+    diagnosis: str
+    by: str
+    paper: str
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
+    """referred None: whoever comes is drawn from the people around."""
+
     facility: Facility
     care: Care
     at: datetime
     number: int
+    referred: Referred | None = None
 
 
 def size_factor(seed: int, facility: Facility) -> float:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from random import Random
 from typing import Final
 
+from adapters.facilities.arrivals import Arrival
 from adapters.facilities.episode import Attendance, Medicine, Order, Service
 from adapters.facilities.money import SMALL_BILL, bill
 from adapters.facilities.population import Citizen
@@ -38,12 +39,15 @@ class Priced:
 
 
 def attendance_of(
-    facility: Facility, citizen: Citizen, emergency: bool, estimate: Decimal, random: Random
+    arrival: Arrival, citizen: Citizen, random: Random, *, emergency: bool, estimate: Decimal
 ) -> Attendance:
     card = citizen.card
     if card is None:
         return Attendance(UNINSURED, 0, "", "")
-    category, came_from, paper = _category(facility, citizen, emergency, random)
+    facility, sent = arrival.facility, arrival.referred
+    category, came_from, paper = (
+        _category(facility, citizen, emergency, random) if sent is None else ("1.3", sent.by, sent.paper)
+    )
     benefit = card.benefit_percent
     if facility.kind == "station" or (estimate < SMALL_BILL and category != "3.3"):
         benefit = 100

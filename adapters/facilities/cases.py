@@ -8,13 +8,12 @@ Shape:   a station draws from its commune, a centre from its district, hospitals
 
 from bisect import bisect
 from dataclasses import dataclass
-from datetime import date
 from functools import cache
 from itertools import accumulate
 from random import Random
 from typing import Final
 
-from adapters.facilities.arrivals import Care
+from adapters.facilities.arrivals import Arrival, Care
 from adapters.facilities.communes import COMMUNES
 from adapters.facilities.names import Sex
 from adapters.facilities.population import Citizen, Population
@@ -38,8 +37,12 @@ class Case:
     secondary: tuple[Diagnosis, ...]
 
 
-def draw_case(population: Population, facility: Facility, care: Care, day: date, random: Random) -> Case:
-    """Somebody who may come there, and why."""
+def draw_case(population: Population, arrival: Arrival, random: Random) -> Case:
+    """Who comes, and why: a referred patient with the disease they were referred for, or somebody of the place."""
+    if arrival.referred is not None:
+        citizen, code = population.citizen(arrival.referred.citizen), arrival.referred.diagnosis
+        return Case(citizen, DIAGNOSIS_BY_CODE[code], _others(citizen, code))
+    facility, care, day = arrival.facility, arrival.care, arrival.at.date()
     citizen = population.citizen(_visitor(population, facility, random))
     while citizen.birth_date > day:  # nobody comes before birth
         citizen = population.citizen(_visitor(population, facility, random))
@@ -50,8 +53,12 @@ def draw_case(population: Population, facility: Facility, care: Care, day: date,
         main = due[random.randrange(len(due))]
     else:
         main = _disease(LEVEL[facility.kind], citizen.sex, age, care, random)
-    others = [diagnosis for diagnosis in known if diagnosis.code != main.code and diagnosis.code[0] != "Z"]
-    return Case(citizen, main, tuple(others[:12]) if main.code != _VACCINATION else ())
+    return Case(citizen, main, _others(citizen, main.code) if main.code != _VACCINATION else ())
+
+
+def _others(citizen: Citizen, main: str) -> tuple[Diagnosis, ...]:
+    """What else the patient is known to have, twelve at most (MA_BENH_KT)."""
+    return tuple(DIAGNOSIS_BY_CODE[code] for code in citizen.chronic if code != main)[:12]
 
 
 def _visitor(population: Population, facility: Facility, random: Random) -> int:

@@ -48,7 +48,7 @@ _STAY_DAYS_MAX: Final = 30
 def episode(seed: int, population: Population, arrival: Arrival) -> Episode:
     facility = arrival.facility
     random = dice(seed, "episode", facility.code, arrival.at.isoformat(), arrival.number)
-    case = draw_case(population, facility, arrival.care, arrival.at.date(), random)
+    case = draw_case(population, arrival, random)
     plan = plan_of(case.main.code)
     times = _times(arrival, case, plan, random)
     head = clinician(seed, facility, 0)
@@ -66,9 +66,13 @@ def episode(seed: int, population: Population, arrival: Arrival) -> Episode:
         age=case.citizen.age_at(times.arrival.date()),
         stay_days=times.days if stay else None,
     )
-    emergency = facility.kind in ("hospital", "centre") and random.random() < (0.35 if stay else 0.04)
+    emergency = (
+        arrival.referred is None
+        and facility.kind in ("hospital", "centre")
+        and random.random() < (0.35 if stay else 0.04)
+    )
     estimate = work.insured_estimate + sum(line.quantity * line.medicine.price_vnd for line in ordered)
-    attendance = attendance_of(facility, case.citizen, emergency, estimate, random)
+    attendance = attendance_of(arrival, case.citizen, random, emergency=emergency, estimate=estimate)
     priced = Priced(case.citizen.card is not None, attendance.benefit)
     services, orders = price_services(work, priced)
     medicines = price_medicines(ordered, times, priced)

@@ -18,7 +18,8 @@ from typing import Final
 
 import httpx
 
-from adapters.facilities.arrivals import Arrival, arrivals
+from adapters.facilities.arrivals import Arrival, Care, Referred, arrivals
+from adapters.facilities.dice import dice
 from adapters.facilities.doors import ANSWER_S, Door, HttpDoor, MllpDoor, NoTokens, Tokens
 from adapters.facilities.episode import Episode
 from adapters.facilities.episodes import episode
@@ -35,7 +36,8 @@ TICK_S: Final = 0.05
 BURST_MAX: Final = 40
 """Episodes made in one go before the sockets get their turn again; about 40 ms of work."""
 
-MORNING: Final = time(6, 30)
+MORNING: Final = time(7, 30)
+"""The doors are open and the first patients are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast and how long. start: the simulated moment the run begins at; None is the last morning at 06:30."""
+    """How fast and how long. start: the simulated moment the run begins at; None is the last morning at 07:30."""
 
     speed: float = 60.0
     duration_s: float | None = None
@@ -115,7 +117,7 @@ def _door(facility: Facility, addresses: Addresses, http: httpx.AsyncClient, tok
 
 
 def _last_morning(clock: Clock) -> datetime:
-    """06:30 today, or of yesterday before that: a run never begins in the future."""
+    """07:30 today, or of yesterday before that: a run never begins in the future."""
     now = clock.now().astimezone(ICT)
     today = datetime.combine(now.date(), MORNING, ICT)
     return today if today <= now else today - timedelta(days=1)
@@ -154,6 +156,7 @@ class _City:
         self.episodes = 0
         self._population = population
         self._facilities = facilities
+        self._by_code = {facility.code: facility for facility in facilities}
         self._faults = faults
         self._start = start
         self._hour = start.replace(minute=0, second=0, microsecond=0)
@@ -202,6 +205,21 @@ class _City:
                 due += timedelta(seconds=self._faults.random(message.control_id).uniform(120, 5_400))
             self._count += 1
             heapq.heappush(self._written, (due, self._count, arrival.facility, message, fault))
+        self._refer(story)
+
+    def _refer(self, story: Episode) -> None:
+        """A referred patient comes to the other facility, where that is part of this city, some hours later."""
+        target = self._by_code.get(story.outcome.referred_to)
+        if target is None:
+            return
+        random = dice(self._population.seed, "referral", story.link)
+        at = story.end + timedelta(minutes=random.randrange(60, 300))
+        sent = Referred(story.citizen.number, story.main.code, story.facility.code, f"{story.chart_number}/GCT")
+        care: Care = "stay" if story.main.code[0] in "IJKS" and random.random() < 0.4 else "visit"
+        # Numbers from 5,000 on are those of referred patients: arrivals of an hour never come that far.
+        arrival = Arrival(target, care, at, 5_000 + story.citizen.number % 5_000, sent)
+        self._count += 1
+        heapq.heappush(self._coming, (at, self._count, arrival))
 
     def _spoil_of(self, story: Episode) -> Spoil | None:
         """A claim file hides its tables in base64, so what changes their text is done before."""

@@ -3,7 +3,7 @@
 import base64
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -15,7 +15,7 @@ from lxml import etree
 from adapters.claim_xml import bundle_of as claim_bundle
 from adapters.facilities import bundle, claim_xml
 from adapters.facilities import hl7 as hl7v2
-from adapters.facilities.arrivals import HOURS, Arrival, arrivals, mean_of
+from adapters.facilities.arrivals import HOURS, Arrival, Referred, arrivals, mean_of
 from adapters.facilities.episode import Episode
 from adapters.facilities.episodes import episode
 from adapters.facilities.languages import messages
@@ -24,6 +24,7 @@ from adapters.facilities.registry import FACILITIES
 from adapters.hl7v2.parse import parse
 from adapters.hl7v2.route import bundle_of
 from adapters.port import Origin
+from ehr.clock import ICT
 from ehr.fhir import codec
 from ehr.fhir.validate import validate
 from terminology.claim_tables import check_row, tables
@@ -223,3 +224,16 @@ def test_the_weekend_is_quieter_and_the_night_is_silent_at_stations() -> None:
     station = next(facility for facility in FACILITIES if facility.kind == "station")
     assert mean_of(SEED, station, "visit", date(2026, 11, 28), 9) < mean_of(SEED, station, "visit", DAY, 9)
     assert arrivals(SEED, station, DAY, 2) == []
+
+
+def test_a_referred_patient_comes_with_the_disease_and_the_paper() -> None:
+    station = next(facility for facility in FACILITIES if facility.kind == "station")
+    hospital = FACILITIES[0]
+    came = Arrival(
+        hospital, "visit", datetime(2026, 11, 24, 10, tzinfo=ICT), 5_001, Referred(17, "J18.9", station.code, "7")
+    )
+    one = episode(SEED, PEOPLE, came)
+    assert one.citizen == PEOPLE.citizen(17)
+    assert one.main.code == "J18.9"
+    if one.insured:
+        assert (one.attendance.category, one.attendance.came_from) == ("1.3", station.code)
