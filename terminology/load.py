@@ -2,8 +2,8 @@
 
 In:      FHIR JSON (CodeSystem, ValueSet, ConceptMap, Bundle) or a CSV list of terminology.read_csv; .gz too
 Out:     Loaded per code system, value set and concept map; unchanged where the same content was loaded before
-Order:   one transaction a file: a reader sees all of it or nothing. Another content under the same url and version
-         replaces what was there.
+Order:   inside the caller's transaction, one file each: a reader sees all of it or nothing. Another content under
+         the same url and version replaces what was there.
 Errors:  Unreadable  nothing of the file is stored
 Source:  FHIR R4 4.8 to 4.10; the lists named in terminology.read_csv
 """
@@ -65,9 +65,9 @@ async def load(
         if progress is not None:
             progress(done, max(total, done))
 
-    async with connection.transaction():
-        await connection.execute("select pg_advisory_xact_lock(hashtext('terminology.load'))")
-        return [await _store(connection, thing, file.name, told) for thing in things]
+    assert connection.is_in_transaction(), "half a list would be worse than none: the caller begins a transaction"
+    await connection.execute("select pg_advisory_xact_lock(hashtext('terminology.load'))")
+    return [await _store(connection, thing, file.name, told) for thing in things]
 
 
 def read(

@@ -16,7 +16,8 @@ from terminology.codesystem import known_display
 from terminology.connection import Connection
 from terminology.errors import Unreadable
 from terminology.lists import ICD_10, LOINC, SERVICE
-from terminology.load import Loaded, load
+from terminology.load import Loaded, Progress
+from terminology.load import load as load_file
 from terminology.read_csv import ICD_9_CM
 from terminology.valueset import Membership, validate_code
 
@@ -88,6 +89,18 @@ def written(folder: Path, name: str, content: object) -> Path:
     body = content.encode() if isinstance(content, str) else orjson.dumps(content)
     file.write_bytes(gzip.compress(body) if name.endswith(".gz") else body)
     return file
+
+
+async def load(
+    connection: Connection,
+    file: Path,
+    *,
+    system: str | None = None,
+    version: str | None = None,
+    progress: Progress | None = None,
+) -> list[Loaded]:
+    async with connection.transaction():
+        return await load_file(connection, file, system=system, version=version, progress=progress)
 
 
 async def load_all(connection: Connection, folder: Path, *trees: object) -> list[Loaded]:
