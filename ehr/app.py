@@ -2,13 +2,13 @@
 
 In:      the Record, Settings, and the rooms above or beside: a facility's Bundle door, further routes, checks
 Out:     a FastAPI application; ehr.api.server.run_http runs it
-Order:   FHIR routes first, because they are asked most; then the JSON APIs, the pages, and what the root adds
+Order:   FHIR requests go to their own routes at the edge; then the JSON APIs, the pages, and what the root adds
 """
 
 from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, Router
 
 from ehr.access.authenticate import Authenticator, issuer
 from ehr.api import errors, fhir, identity, smart
@@ -38,16 +38,28 @@ def create_app(
     authenticator = Authenticator(record, settings)
     door = Door(record, authenticator, settings.base_url)
     metrics = metrics or Metrics()
-    app = FastAPI(title="City health record", version="1", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = FastAPI(
+        title="City health record",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # they would carry addresses, and so ids
+    )
     app.router.redirect_slashes = False
     app.state.record = record
     app.state.authenticator = authenticator
     app.state.metrics = metrics
     tls = (settings.base_url or "").startswith("https:")
-    app.add_middleware(Edge, metrics=metrics, clock=record.clock, tls=tls)
+    fhir_routes = fhir.routes(door, facility_bundle, smart.configuration_of(settings))
+    app.add_middleware(
+        Edge,
+        fhir=Router(fhir_routes, redirect_slashes=False),
+        metrics=metrics,
+        clock=record.clock,
+        tls=tls,
+    )
     errors.install(app)
 
-    app.router.routes[:0] = fhir.routes(door, facility_bundle, smart.configuration_of(settings))
     ops = OpsDoor(record, metrics, checks or {})
     tokens = smart.TokenEndpoint(record, authenticator, settings, door)
     app.router.routes.extend(

@@ -8,12 +8,13 @@ Source:  RFC 6750, SMART App Launch 2.2
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, Literal, Protocol
 
 from ehr import limits
 from ehr.access.keys import load_keys
-from ehr.access.policy import Caller
+from ehr.access.policy import Caller, Grants
 from ehr.access.scopes import grants, parse
 from ehr.access.token import LINK, Claims, NotAccepted, Tokens
 from ehr.clock import Clock
@@ -21,6 +22,12 @@ from ehr.settings import Settings
 
 CITIZEN_SCOPE: Final = "patient/*.rs"
 _CONTEXT: Final[dict[str, Literal["system", "patient"]]] = {"client": "system", "citizen": "patient"}
+
+
+@lru_cache(maxsize=4_096)
+def _rights(scope: str, kind: str) -> Grants:
+    """The grants of a token's scopes, read once: tokens of one client say the same for an hour."""
+    return grants(parse(scope), _CONTEXT[kind])
 
 
 class Timed(Protocol):
@@ -54,8 +61,9 @@ class Authenticator:
     def of_token(self, token: str) -> Caller:
         """The caller a token stands for: the Authorization header's, or that of the citizen page's cookie."""
         claims = self.tokens.verify(token)
-        rights = grants(parse(claims.scope), _CONTEXT[claims.kind])
-        return Caller(claims.kind, claims.subject, rights, claims.facility_id, claims.person_id)
+        return Caller(
+            claims.kind, claims.subject, _rights(claims.scope, claims.kind), claims.facility_id, claims.person_id
+        )
 
 
 def issuer(settings: Settings) -> str:

@@ -7,8 +7,7 @@ Source:  FHIR R4 http.html#general (Location, ETag, Last-Modified), RFC 9110 15.
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from email.utils import format_datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from starlette.types import Send
@@ -19,6 +18,8 @@ from ehr.store.version import Version
 
 Header = tuple[bytes, bytes]
 
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _JSON: Final[Header] = (b"content-type", b"application/fhir+json; charset=utf-8")
 
 
@@ -73,5 +74,9 @@ def validators(version: Version) -> list[Header]:
 
 
 def http_date(moment: datetime) -> str:
-    """IMF-fixdate of RFC 9110 5.6.7."""
-    return format_datetime(moment, usegmt=True)
+    """IMF-fixdate of RFC 9110 5.6.7; by hand, because every read says it and email.utils takes ten times as long."""
+    utc = moment.astimezone(UTC)
+    return (
+        f"{_DAYS[utc.weekday()]}, {utc.day:02} {_MONTHS[utc.month - 1]} {utc.year:04} "
+        f"{utc.hour:02}:{utc.minute:02}:{utc.second:02} GMT"
+    )

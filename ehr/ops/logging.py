@@ -12,6 +12,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
+from contextvars import ContextVar
 from typing import Any, Final
 
 import structlog
@@ -54,6 +55,9 @@ ALLOWED: Final = frozenset(
 )
 """Keys a log line may have: numbers, words of our own, ids of messages, jobs and facilities, never of a person."""
 
+REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+"""The request a task works for; the edge sets it once, which costs less than binding it to a logger."""
+
 _VALUE_CHARS_MAX: Final = 128
 _FRAMES_MAX: Final = 24
 _LIBRARIES_WITH_PLAIN_TEMPLATES: Final = ("uvicorn", "celery", "kombu", "alembic")
@@ -69,6 +73,7 @@ def configure(level: str, log_format: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            with_request_id,
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             error_without_text,
@@ -93,6 +98,14 @@ def configure(level: str, log_format: str) -> None:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = name != "uvicorn.access"  # an access line holds the query, and so names and numbers
+
+
+def with_request_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Name the request on every line that is written for it."""
+    request_id = REQUEST_ID.get()
+    if request_id is not None:
+        event.setdefault("request_id", request_id)
+    return event
 
 
 def only_allowed(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
