@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, ColumnElement, FromClause, Select, and_, false, func, literal, or_, select, union_all
-from sqlalchemy.dialects.postgresql import ARRAY, array
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.selectable import NamedFromClause
 
 from ehr.access.policy import AccessPredicate
@@ -221,8 +221,12 @@ class Compiler:
         to.others.append(row.c.tokens.overlap(_array(selects)))
 
     def _names(self, row: FromClause, self_token: ColumnElement[int], part: Parameter) -> Clause:
-        """The row refers by this parameter to the resource with this self token."""
-        return row.c.tokens.contains(array([self._token_of(self_token, part)]))
+        """The row refers by this parameter to the resource with this self token, which is in the same shard.
+
+        Nearly always true there; written so that the planner takes it for that (tokens @> it takes for 1 in 200).
+        """
+        found: ColumnElement[int | None] = func.array_position(row.c.tokens, self._token_of(self_token, part))
+        return found.is_not(None)
 
     def _names_one_of(self, row: FromClause, part: Parameter, targets: Select[Any]) -> Clause:
         """The same of many: they are hashed once, and the row's tokens looked up among them.
