@@ -11,10 +11,9 @@ import asyncio
 import logging
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +34,7 @@ from ehr.access.authenticate import is_loopback
 from ehr.api.server import run_http
 from ehr.app import create_app
 from ehr.database import migrate
+from ehr.database.child import Child, ourselves
 from ehr.database.embedded import EmbeddedPostgres
 from ehr.errors import Forbidden, Invalid, TooMuch
 from ehr.intake import Intake
@@ -47,6 +47,8 @@ from ehr.store.record import Record
 RUNNING: Final = "running.json"
 WORKER_HANDS: Final = 1
 """Processes of the worker that `serve` brings along; a loaded city runs `ehr worker` beside it."""
+
+WORKER_END_S: Final = 10
 
 log = structlog.get_logger(__name__)
 
@@ -159,32 +161,24 @@ def quiet_libraries() -> None:
 
 @asynccontextmanager
 async def worker_of(settings: Settings, *, hands: int = WORKER_HANDS, beat: bool = True) -> AsyncIterator[int]:
-    """A worker process with these settings, its pid; asked to end when the block ends."""
+    """A worker process with these settings, its pid; it ends with the block, and with us even by kill -9.
+
+    Warm first, then hard, with its whole session: every chunk and row it held is taken again.
+    """
     command = [sys.executable, "-m", "ehr.worker", "--hands", str(hands), *(["--beat"] if beat else [])]
-    process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own constant command; starting takes a millisecond
+    worker = Child.start(
         command,
-        env=environment_of(settings),
-        stdin=subprocess.DEVNULL,
-        stdout=sys.stderr.fileno(),
-        start_new_session=True,
+        ourselves(),
+        log_file=None,
+        ending=signal.SIGTERM,
+        killing_after_s=WORKER_END_S,
+        cwd=Path.cwd(),
+        environment=environment_of(settings),
     )
     try:
-        yield process.pid
+        yield worker.pid
     finally:
-        await _end(process)
-
-
-async def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Warm first; then hard, with the whole session: every chunk and row it held is taken again."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    for _ in range(100):
-        if process.poll() is not None:
-            return
-        await asyncio.sleep(0.1)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await asyncio.to_thread(process.wait)
+        await worker.stop(signal.SIGTERM, patience_s=WORKER_END_S)
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -15,10 +15,11 @@ import pwd
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from ehr.errors import Unavailable
 
@@ -60,7 +61,13 @@ class Account:
         return done.returncode == 0
 
 
+def ourselves() -> Account:
+    """No change of user."""
+    return Account(None, None, "")
+
+
 def account() -> Account:
+    """Whom a server of ours runs as."""
     if os.geteuid() != 0:
         try:
             return Account(None, None, pwd.getpwuid(os.geteuid()).pw_name)
@@ -119,9 +126,9 @@ def readable_tree(root: Path, runner: Account, *, needed: Sequence[str]) -> Path
 
 
 class Child:
-    """One supervised process with its guard."""
+    """One supervised process with its guard. Its output goes to the log file, or where our errors go."""
 
-    def __init__(self, process: subprocess.Popen[bytes], guard: subprocess.Popen[bytes], log_file: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], guard: subprocess.Popen[bytes], log_file: Path | None) -> None:
         self._process, self._guard, self._log_file = process, guard, log_file
 
     @classmethod
@@ -130,21 +137,25 @@ class Child:
         command: Sequence[str],
         runner: Account,
         *,
-        log_file: Path,
+        log_file: Path | None,
         ending: signal.Signals,
+        killing_after_s: int | None = None,
         cwd: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> "Child":
-        """Start it in a session of its own: Ctrl-C at a terminal reaches us first. ending: what asks it to end."""
-        if log_file.exists() and log_file.stat().st_size > LOG_BYTES_MAX:
-            log_file.replace(log_file.with_suffix(".old.log"))
+        """Start it in a session of its own: Ctrl-C at a terminal reaches us first.
+
+        ending           what asks it to end, by stop() and by the guard
+        killing_after_s  when the guard kills the whole session; None: never, as a database must end by itself
+        """
         settings = {**runner.popen_arguments(), "start_new_session": True, "cwd": cwd or "/"}
-        with log_file.open("ab") as log:
+        with _output(log_file) as output:
             process = subprocess.Popen(  # noqa: S603 - the callers' own constant commands
-                list(command), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, **settings
+                list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, **settings
             )
+        hard = "" if killing_after_s is None else f'; sleep {killing_after_s}; kill -KILL -- "-$1"'
         guard = subprocess.Popen(  # noqa: S603 - our own constant command
-            ["/bin/sh", "-c", f'read -r _ || kill -{ending.value} "$1"', "sh", str(process.pid)],
+            ["/bin/sh", "-c", f'read -r _ || {{ kill -{ending.value} "$1"{hard}; }}', "sh", str(process.pid)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -161,22 +172,33 @@ class Child:
 
     def last_words(self) -> str:
         """The last line of its log, for an error text."""
-        lines = self._log_file.read_text(errors="replace").splitlines()
+        lines = self._log_file.read_text(errors="replace").splitlines() if self._log_file else []
         return lines[-1] if lines else "no log"
 
     async def stop(self, asking: signal.Signals, *, patience_s: float = 60.0) -> None:
-        """Ask it to end and wait; after patience_s kill it (PostgreSQL then recovers at its next start)."""
+        """Ask it to end and wait; after patience_s kill its session (PostgreSQL then recovers at its next start)."""
         if self.running():
             self._process.send_signal(asking)
         if not await until(lambda: not self.running(), patience_s):
-            self._process.kill()
-            await until(lambda: not self.running(), patience_s)
+            os.killpg(self._process.pid, signal.SIGKILL)
+            await until(lambda: not self.running(), None)
         assert self._guard.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._guard.stdin.write(b"farewell\n")
             self._guard.stdin.flush()
         self._guard.stdin.close()
-        await until(lambda: self._guard.poll() is not None, patience_s)
+        await until(lambda: self._guard.poll() is not None, None)
+
+
+@contextlib.contextmanager
+def _output(log_file: Path | None) -> Iterator[IO[bytes] | int]:
+    if log_file is None:
+        yield sys.stderr.fileno()
+        return
+    if log_file.exists() and log_file.stat().st_size > LOG_BYTES_MAX:
+        log_file.replace(log_file.with_suffix(".old.log"))
+    with log_file.open("ab") as log:
+        yield log
 
 
 async def until(condition: Callable[[], bool], patience_s: float | None) -> bool:
