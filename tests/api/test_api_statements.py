@@ -11,45 +11,50 @@ import pytest
 from tests.api.conftest import City, statements
 from tests.api.mothers import MRN, bundle, entry, observation, patient
 
-Ask = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
+Ask = Callable[[httpx.AsyncClient, int], Awaitable[httpx.Response]]
 
 COUNTS: dict[str, tuple[int, Ask]] = {
-    "read": (1, lambda c: c.get("/Patient/p1")),
-    "vread": (1, lambda c: c.get("/Patient/p1/_history/1")),
-    "not modified": (1, lambda c: c.get("/Patient/p1", headers={"If-None-Match": 'W/"1"'})),
-    "not found": (2, lambda c: c.get("/Patient/absent")),
-    "search": (4, lambda c: c.get("/Observation?patient=p1")),
-    "search with an include": (5, lambda c: c.get("/Observation?patient=p1&_include=Observation:patient")),
-    "search of a compartment": (4, lambda c: c.get("/Patient/p1/Observation")),
-    "history of one": (4, lambda c: c.get("/Patient/p1/_history")),
-    "create": (5, lambda c: c.post("/Observation", json=observation("Patient/p1"))),
-    "update": (6, lambda c: c.put("/Observation/o1", json=observation("Patient/p1", 7, id="o1"))),
-    "update that changes nothing": (4, lambda c: c.put("/Observation/o1", json=observation("Patient/p1", id="o1"))),
-    "delete": (6, lambda c: c.delete("/Observation/o1")),
+    "read": (1, lambda c, n: c.get(f"/Patient/p{n}")),
+    "vread": (1, lambda c, n: c.get(f"/Patient/p{n}/_history/1")),
+    "not modified": (1, lambda c, n: c.get(f"/Patient/p{n}", headers={"If-None-Match": 'W/"1"'})),
+    "not found": (2, lambda c, n: c.get(f"/Patient/absent{n}")),
+    "search": (4, lambda c, n: c.get(f"/Observation?patient=p{n}")),
+    "search with an include": (5, lambda c, n: c.get(f"/Observation?patient=p{n}&_include=Observation:patient")),
+    "search of a compartment": (4, lambda c, n: c.get(f"/Patient/p{n}/Observation")),
+    "history of one": (4, lambda c, n: c.get(f"/Patient/p{n}/_history")),
+    "create": (5, lambda c, n: c.post("/Observation", json=observation(f"Patient/p{n}"))),
+    "update": (6, lambda c, n: c.put(f"/Observation/o{n}", json=observation(f"Patient/p{n}", 7, id=f"o{n}"))),
+    "update that changes nothing": (
+        4,
+        lambda c, n: c.put(f"/Observation/o{n}", json=observation(f"Patient/p{n}", id=f"o{n}")),
+    ),
+    "delete": (6, lambda c, n: c.delete(f"/Observation/o{n}")),
     "conditional create, found": (
         7,
-        lambda c: c.post("/Patient", json=patient((MRN, "1")), headers={"If-None-Exist": f"identifier={MRN}|1"}),
+        lambda c, n: c.post(
+            "/Patient", json=patient((MRN, str(n))), headers={"If-None-Exist": f"identifier={MRN}|{n}"}
+        ),
     ),
     "transaction of ten": (
         5,
-        lambda c: c.post(
-            "/", json=bundle("transaction", *[entry("POST", "Observation", observation("Patient/p1"))] * 10)
+        lambda c, n: c.post(
+            "/", json=bundle("transaction", *[entry("POST", "Observation", observation(f"Patient/p{n}"))] * 10)
         ),
     ),
-    "$everything": (5, lambda c: c.get("/Patient/p1/$everything")),
-    "$validate": (0, lambda c: c.post("/Patient/$validate", json=patient())),
-    "metadata": (0, lambda c: c.get("/metadata")),
+    "$everything": (5, lambda c, n: c.get(f"/Patient/p{n}/$everything")),
+    "$validate": (0, lambda c, _: c.post("/Patient/$validate", json=patient())),
+    "metadata": (0, lambda c, _: c.get("/metadata")),
 }
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("name", COUNTS)
-async def test_an_interaction_issues_its_statements_and_no_more(
-    city: City, client: httpx.AsyncClient, name: str
-) -> None:
-    await client.put("/Patient/p1", json=patient((MRN, "1"), id="p1"))
-    await client.put("/Observation/o1", json=observation("Patient/p1", id="o1"))
+async def test_an_interaction_issues_its_statements_and_no_more(shared_city: City, name: str) -> None:
+    client, number = shared_city.system(), list(COUNTS).index(name)
+    await client.put(f"/Patient/p{number}", json=patient((MRN, str(number)), id=f"p{number}"))
+    await client.put(f"/Observation/o{number}", json=observation(f"Patient/p{number}", id=f"o{number}"))
     expected, ask = COUNTS[name]
-    with statements(city) as seen:
-        answer = await ask(client)
+    with statements(shared_city) as seen:
+        answer = await ask(client, number)
     assert answer.status_code in (200, 201, 204, 304, 404), answer.text
     assert len(seen()) == expected, "\n---\n".join(" ".join(one.split())[:160] for one in seen())

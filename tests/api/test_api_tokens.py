@@ -16,6 +16,8 @@ from ehr.ids import new_id
 from tests.api.conftest import City
 from tests.api.mothers import patient
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 GRANT = {"grant_type": "client_credentials", "scope": "system/Patient.rs system/Observation.cruds openid"}
 
@@ -29,11 +31,11 @@ def basic(name: str, secret: str) -> str:
     return "Basic " + b64encode(f"{quote(name, safe='')}:{quote(secret, safe='')}".encode()).decode()
 
 
-async def test_a_client_gets_what_it_asked_for_and_is_registered_for(city: City) -> None:
-    secret = await register_client(city.record, "app-1", "An app", "system/*.rs")
+async def test_a_client_gets_what_it_asked_for_and_is_registered_for(shared_city: City) -> None:
+    secret = await register_client(shared_city.record, "app-1", "An app", "system/*.rs")
     answers = [
-        await ask(city, {**GRANT, "client_id": "app-1", "client_secret": secret}),
-        await ask(city, GRANT, authorization=basic("app-1", secret)),
+        await ask(shared_city, {**GRANT, "client_id": "app-1", "client_secret": secret}),
+        await ask(shared_city, GRANT, authorization=basic("app-1", secret)),
     ]
     for answer in answers:
         body = answer.json()
@@ -41,25 +43,25 @@ async def test_a_client_gets_what_it_asked_for_and_is_registered_for(city: City)
         assert answer.headers["cache-control"] == "no-store"
         assert (body["token_type"], body["expires_in"]) == ("bearer", 3600)
         assert body["scope"] == "system/Patient.rs system/Observation.rs"
-        client = city.client(body["access_token"])
+        client = shared_city.client(body["access_token"])
         assert (await client.get("/Patient")).status_code == 200
         assert (await client.post("/Patient", json=patient())).status_code == 403
         assert (await client.get("/Encounter")).status_code == 403
-    async with city.record.database.acquire() as connection:
+    async with shared_city.record.database.acquire() as connection:
         kept = await connection.fetchval("SELECT secret_sha256 FROM client WHERE id = 'app-1'")
     assert kept == hashlib.sha256(secret.encode()).digest()
 
 
-async def test_unknown_wrong_and_inactive_look_the_same(city: City) -> None:
-    secret = await register_client(city.record, "app-1", "An app", "system/*.rs")
-    gone = await register_client(city.record, "app-2", "Another", "system/*.rs")
-    async with city.record.database.acquire() as connection:
+async def test_unknown_wrong_and_inactive_look_the_same(shared_city: City) -> None:
+    secret = await register_client(shared_city.record, "app-1", "An app", "system/*.rs")
+    gone = await register_client(shared_city.record, "app-2", "Another", "system/*.rs")
+    async with shared_city.record.database.acquire() as connection:
         await connection.execute("UPDATE client SET active = false WHERE id = 'app-2'")
     tried = [("app-1", "wrong"), ("app-1", ""), ("app-2", gone), ("nobody", secret), ("", ""), ("a b", secret)]
-    answers = [await ask(city, {**GRANT, "client_id": name, "client_secret": word}) for name, word in tried]
+    answers = [await ask(shared_city, {**GRANT, "client_id": name, "client_secret": word}) for name, word in tried]
     assert {answer.status_code for answer in answers} == {401}
     assert len({answer.content for answer in answers}) == 1
-    refused = await ask(city, GRANT, authorization=basic("app-1", "wrong"))
+    refused = await ask(shared_city, GRANT, authorization=basic("app-1", "wrong"))
     assert refused.headers["www-authenticate"].startswith("Basic")
 
 
@@ -72,22 +74,22 @@ async def test_unknown_wrong_and_inactive_look_the_same(city: City) -> None:
         ({**GRANT, "client_assertion": "a.b.c", "client_assertion_type": "other"}, "invalid_request"),
     ],
 )
-async def test_other_requests_are_refused_by_their_name(city: City, form: dict[str, str], error: str) -> None:
-    answer = await ask(city, form)
+async def test_other_requests_are_refused_by_their_name(shared_city: City, form: dict[str, str], error: str) -> None:
+    answer = await ask(shared_city, form)
     assert (answer.status_code, answer.json()["error"]) == (400, error)
 
 
-async def test_a_scope_that_is_not_registered_is_no_scope(city: City) -> None:
-    secret = await register_client(city.record, "app-1", "An app", "system/Patient.rs")
+async def test_a_scope_that_is_not_registered_is_no_scope(shared_city: City) -> None:
+    secret = await register_client(shared_city.record, "app-1", "An app", "system/Patient.rs")
     for scope in ("system/Observation.rs", "patient/Patient.rs", "nonsense", ""):
-        answer = await ask(city, {**GRANT, "scope": scope, "client_id": "app-1", "client_secret": secret})
+        answer = await ask(shared_city, {**GRANT, "scope": scope, "client_id": "app-1", "client_secret": secret})
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope")
 
 
-async def test_registration_refuses_what_it_does_not_understand(city: City) -> None:
+async def test_registration_refuses_what_it_does_not_understand(shared_city: City) -> None:
     for name, scope in (("app 1", "system/*.rs"), ("app-1", "system/*.sr"), ("app-1", "all")):
         with pytest.raises(Invalid):
-            await register_client(city.record, name, "x", scope)
+            await register_client(shared_city.record, name, "x", scope)
 
 
 KEY = ECKey.generate_key("P-256", {"kid": "k1"}, private=True)
@@ -120,14 +122,14 @@ async def registered(city: City) -> None:
     assert await register_client(city.record, "app-k", "With keys", "system/*.rs", jwks=jwks) == ""
 
 
-async def test_a_signed_assertion_is_accepted_once(city: City) -> None:
-    await registered(city)
-    token = await assertion(city)
-    assert (await present(city, token)).status_code == 200
-    replay = await present(city, token)
+async def test_a_signed_assertion_is_accepted_once(shared_city: City) -> None:
+    await registered(shared_city)
+    token = await assertion(shared_city)
+    assert (await present(shared_city, token)).status_code == 200
+    replay = await present(shared_city, token)
     assert (replay.status_code, replay.json()["error"]) == (401, "invalid_client")
-    assert (await present(city, await assertion(city, RSA, alg="RS256"))).status_code == 200
-    async with city.record.database.acquire() as connection:
+    assert (await present(shared_city, await assertion(shared_city, RSA, alg="RS256"))).status_code == 200
+    async with shared_city.record.database.acquire() as connection:
         assert '"d"' not in await connection.fetchval("SELECT jwks::text FROM client WHERE id = 'app-k'")
 
 
@@ -150,28 +152,30 @@ async def test_a_signed_assertion_is_accepted_once(city: City) -> None:
     ],
     ids=str,
 )
-async def test_a_forged_assertion_is_refused(city: City, changes: dict[str, Any]) -> None:
-    await registered(city)
-    answer = await present(city, await assertion(city, **changes))
+async def test_a_forged_assertion_is_refused(shared_city: City, changes: dict[str, Any]) -> None:
+    await registered(shared_city)
+    answer = await present(shared_city, await assertion(shared_city, **changes))
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
-async def test_the_well_known_documents_lead_to_each_other(city: City) -> None:
-    document = (await city.client().get("/.well-known/smart-configuration")).json()
-    assert document["token_endpoint"] == city.base.removesuffix("/fhir") + "/oauth/token"
-    keys = (await city.client().get(document["jwks_uri"])).json()["keys"]
+async def test_the_well_known_documents_lead_to_each_other(shared_city: City) -> None:
+    document = (await shared_city.client().get("/.well-known/smart-configuration")).json()
+    assert document["token_endpoint"] == shared_city.base.removesuffix("/fhir") + "/oauth/token"
+    keys = (await shared_city.client().get(document["jwks_uri"])).json()["keys"]
     assert [(key["kty"], key["alg"], "d" in key) for key in keys] == [("EC", "ES256", False)]
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer x", "Basic eDp5", "Bearer a.b.c, Bearer d.e.f"])
-async def test_without_an_accepted_token_nothing_is_told(city: City, header: str | None) -> None:
+async def test_without_an_accepted_token_nothing_is_told(shared_city: City, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header}
-    answers = [await city.client().get(url, headers=headers) for url in ("/Patient", "/Patient/absent", "/_history")]
+    answers = [
+        await shared_city.client().get(url, headers=headers) for url in ("/Patient", "/Patient/absent", "/_history")
+    ]
     assert {answer.status_code for answer in answers} == {401}
     assert len({answer.content for answer in answers}) == 1
     assert answers[0].headers["www-authenticate"].startswith("Bearer")
 
 
-async def test_a_token_in_the_address_is_not_read(city: City) -> None:
-    token = city.system().headers["authorization"].removeprefix("Bearer ")
-    assert (await city.client().get("/Patient", params={"access_token": token})).status_code == 401
+async def test_a_token_in_the_address_is_not_read(shared_city: City) -> None:
+    token = shared_city.system().headers["authorization"].removeprefix("Bearer ")
+    assert (await shared_city.client().get("/Patient", params={"access_token": token})).status_code == 401
