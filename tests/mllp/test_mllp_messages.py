@@ -3,6 +3,7 @@
 import asyncio
 import random
 import unicodedata
+from typing import Literal
 
 import pytest
 
@@ -85,7 +86,8 @@ async def test_a_reused_control_id_with_other_content_is_kept_and_flagged(record
 
 
 async def test_names_keep_their_unicode_form(record: Record, client: MllpClient) -> None:
-    for form, mrn in (("NFC", "1"), ("NFD", "2")):
+    forms: list[tuple[Literal["NFC", "NFD"], str]] = [("NFC", "1"), ("NFD", "2")]
+    for form, mrn in forms:
         name = unicodedata.normalize(form, "Đỗ^Hường^Thị")
         sent = message(
             header("ADT^A04", form), "EVN|A04|20261123080000", f"PID|1||{mrn}||{name}||1980|F", pv1(link=form)
