@@ -6,6 +6,7 @@ Why:     a real interface engine waits for its acknowledgment before it sends th
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class Road:
         self.tell = tell
         self.began_s = clock.monotonic_s()
         self.waiting = 0
+        self.closing = False
         self._places = asyncio.Semaphore(in_flight_max)
         self._gap_s = 0.0 if messages_per_s_max is None else 1.0 / messages_per_s_max
         self._next_s = self.began_s
@@ -54,6 +56,10 @@ class Road:
         self._next_s = turn_s + self._gap_s
         if turn_s > now_s:
             await asyncio.sleep(turn_s - now_s)
+
+
+class _NotBegun(Exception):
+    """The road closed while the message waited for its place: the facility still has it."""
 
 
 @dataclass(slots=True)
@@ -82,10 +88,12 @@ class Lane:
         self._queue.append((message, fault))
         self._road.waiting += 1
         if self._task is None or self._task.done():
+            if self._task is not None:
+                self._task.result()  # a fault of ours ends the run, not one lane in silence
             self._task = asyncio.create_task(self._drain(), name=f"lane {self.facility.code}")
 
     async def finish(self, deadline_s: float) -> None:
-        """Let the queue run empty until the deadline, then give up what is left and close the door."""
+        """Wait until the deadline for what the road still allows, then give up what is under way; close the door."""
         if self._task is not None:
             left_s = max(0.0, deadline_s - self._road.clock.monotonic_s())
             await asyncio.wait({self._task}, timeout=left_s)
@@ -97,16 +105,21 @@ class Lane:
         await self._door.close()
 
     async def _drain(self) -> None:
-        while self._queue:
+        while self._queue and not self._road.closing:
             message, fault = self._queue[0]
             try:
                 await self._deliver(message, fault)
+            except _NotBegun:
+                return
             except asyncio.CancelledError:
                 self._tell(message, fault, None)
+                self._done()
                 raise
-            finally:
-                self._queue.popleft()
-                self._road.waiting -= 1
+            self._done()
+
+    def _done(self) -> None:
+        self._queue.popleft()
+        self._road.waiting -= 1
 
     async def _deliver(self, message: Outgoing, fault: Fault | None) -> None:
         payload = message.payload
@@ -118,16 +131,21 @@ class Lane:
         sent = await self._until_answered(message, payload)
         self._tell(message, fault, sent)
         if fault is Fault.DUPLICATE:
-            again = await self._until_answered(message, payload)
-            self._tell(message, fault, again, repeats=sent)
+            with contextlib.suppress(_NotBegun):
+                again = await self._until_answered(message, payload)
+                self._tell(message, fault, again, repeats=sent)
 
     async def _until_answered(self, message: Outgoing, payload: bytes) -> _Sent:
-        began_s = self._road.clock.monotonic_s()
+        """latency_s runs from the first byte of the first try; waiting for a place on the road is not the server's."""
+        began_s: float | None = None
         resent, pause_s = 0, PAUSE_FIRST_S
         while True:
             await self._road.pace()
             try:
                 async with self._road.places:
+                    if self._road.closing and began_s is None:
+                        raise _NotBegun
+                    began_s = self._road.clock.monotonic_s() if began_s is None else began_s
                     answer = await self._door.send(message, payload)
                 return _Sent(answer, resent, self._road.clock.monotonic_s() - began_s)
             except NoAnswer:

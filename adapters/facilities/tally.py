@@ -16,7 +16,7 @@ from adapters.facilities.registry import Facility
 LATENCIES_MAX: Final = 20_000
 
 Outcome = Literal["accepted", "refused", "lost"]
-"""lost: the run ended before an answer came."""
+"""lost: it was sent and the run ended before the answer came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Report:
-    """Of a run. unsent: messages still waiting at its end; stalled_s: time the clock of the city stood still."""
+    """Of a run. unsent: messages still with their facilities at its end; stalled_s: how long the city's clock stood."""
 
     facilities: dict[str, Tally]
     episodes: int = 0

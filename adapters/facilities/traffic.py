@@ -58,7 +58,7 @@ class Pace:
     messages_max: int | None = None
     start: datetime | None = None
     in_flight_max: int = 48
-    backlog_max: int = 2_000
+    backlog_max: int = 300
     messages_per_s_max: float | None = None
     drain_s: float = 15.0
 
@@ -75,7 +75,10 @@ async def run(
     on_event: Callable[[Event], None] | None = None,
     stop: asyncio.Event | None = None,
 ) -> Report:
-    """Run until duration_s, messages_max or stop; then answer what is under way, at most drain_s more."""
+    """Run until duration_s, messages_max or stop; then wait for the answers under way, at most drain_s more.
+
+    A run that ends by messages_max delivers them all; one that ends by time leaves what has not begun in its facility.
+    """
     clock = clock or SystemClock()
     report = Report.of(facilities)
 
@@ -96,13 +99,14 @@ async def run(
                 lanes[facility.code] = Lane(facility, door, road, faults)
         day = _City(population, [lane.facility for lane in lanes.values()], pace.start or _last_morning(clock), faults)
         try:
-            await _play(day, lanes, road, pace, report=report, stop=stop or asyncio.Event())
+            road.closing = not await _play(day, lanes, road, pace, report=report, stop=stop or asyncio.Event())
         finally:
             deadline_s = clock.monotonic_s() + pace.drain_s
-            report.unsent = day.later
             await asyncio.gather(*(lane.finish(deadline_s) for lane in lanes.values()))
+            report.unsent = day.later + road.waiting
             report.seconds = clock.monotonic_s() - road.began_s
             report.simulated = day.now
+            report.episodes = day.episodes
     return report
 
 
@@ -125,15 +129,15 @@ def _last_morning(clock: Clock) -> datetime:
 
 async def _play(
     day: "_City", lanes: dict[str, Lane], road: Road, pace: Pace, *, report: Report, stop: asyncio.Event
-) -> None:
-    """Advance the city's clock and hand out what is due."""
+) -> bool:
+    """Advance the city's clock and hand out what is due; True when every message asked for was handed out."""
     last_s = road.clock.monotonic_s()
     handed = 0
     while not stop.is_set():
         await asyncio.sleep(TICK_S)
         now_s = road.clock.monotonic_s()
         if pace.duration_s is not None and now_s - road.began_s >= pace.duration_s:
-            return
+            return False
         passed_s, last_s = now_s - last_s, now_s
         if road.waiting >= pace.backlog_max:
             report.stalled_s += passed_s
@@ -143,8 +147,9 @@ async def _play(
             lanes[facility.code].put(message, fault)
             handed += 1
             if handed == pace.messages_max:
-                return
+                return True
         report.episodes = day.episodes
+    return False
 
 
 class _City:
