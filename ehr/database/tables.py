@@ -94,6 +94,7 @@ resource = Table(
     UniqueConstraint("type_id", "id"),
     Index("resource_shard_date_ix", "type_id", "shard", text("date_lo_us DESC"), "rid"),
     Index("resource_date_ix", "type_id", "date_lo_us", "rid", postgresql_where=text("date_lo_us IS NOT NULL")),
+    Index("resource_date_hi_ix", "type_id", "date_hi_us", "rid", postgresql_where=text("date_hi_us IS NOT NULL")),
     Index("resource_updated_ix", "type_id", "updated", "rid"),
     Index("resource_tokens_ix", "tokens", postgresql_using="gin", postgresql_with={"fastupdate": "on"}),
     postgresql_partition_by="LIST (type_id)",
