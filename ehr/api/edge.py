@@ -101,8 +101,8 @@ def _route(scope: Scope) -> str:
     pattern = scope.get("route_pattern")
     if isinstance(pattern, str):
         return pattern
-    route = scope.get("route")
-    return str(getattr(route, "path", None) or "none")
+    path = getattr(scope.get("route"), "path", None)
+    return str(path or getattr(scope.get("endpoint"), "__qualname__", "none"))
 
 
 def _method(scope: Scope) -> str:

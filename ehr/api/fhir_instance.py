@@ -16,6 +16,7 @@ from ehr.ids import FHIR_ID
 from ehr.interactions.delete import delete as delete_one
 from ehr.interactions.history import history as history_of
 from ehr.interactions.read import read as read_one
+from ehr.interactions.subset import subset_of
 from ehr.interactions.update import accepted
 from ehr.interactions.update import update as update_one
 from ehr.interactions.vread import vread as vread_one
@@ -24,14 +25,26 @@ from ehr.store.unit_of_work import UnitOfWork
 
 async def read(exchange: Exchange) -> Answer:
     """GET [type]/[id], conditional with If-None-Match and If-Modified-Since."""
+    part = None
     if exchange.query:
-        exchange.only()
+        exchange.only("_summary", "_elements")
+        elements = filter(None, (exchange.parameter("_elements") or "").split(","))
+        part = subset_of(exchange.type_name, summary_of(exchange), elements)
     version = await read_one(exchange.record, exchange.caller, exchange.type_name, exchange.path["id"])
     assert version.body is not None, "a read finds a resource that is not deleted"
     headers = exchange.headers
     if not_modified(headers.get("if-none-match"), headers.get("if-modified-since"), version.version, version.updated):
         return Answer(304, b"", validators(version))
-    return json_answer(200, version.body, *validators(version))
+    body = version.body if part is None else part.of(version.type_name, version.body)
+    return json_answer(200, body, *validators(version))
+
+
+def summary_of(exchange: Exchange) -> str | None:
+    """_summary of a read: count is for searches."""
+    summary = exchange.parameter("_summary")
+    if summary not in (None, "true", "false", "text", "data"):
+        raise Malformed("_summary of a read is text, data or false", at="_summary")
+    return summary
 
 
 async def vread(exchange: Exchange) -> Answer:

@@ -7,12 +7,13 @@ Source:  FHIR R4 search.html, http.html#search
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ehr.access.policy import Caller
 from ehr.errors import Issue
 from ehr.fhir.compartments import PATIENT_TYPES
+from ehr.interactions.subset import subset_of
 from ehr.search.page import Page
 from ehr.search.page import search as search_page
 from ehr.search.parse import SearchRequest, parse
@@ -47,15 +48,19 @@ async def search(
 ) -> Searched:
     """One page; parsed before a connection is taken, and audited in the transaction that read it."""
     request = parse(type_name, query, strict=strict, compartment=compartment)
+    subset_of(request.type_name, request.summary, request.elements)  # refused before a connection is taken
     async with record.unit_of_work(caller) as uow:
         return await search_within(uow, request)
 
 
 async def search_within(uow: UnitOfWork, request: SearchRequest) -> Searched:
     """The same inside a transaction, as a GET entry of a Bundle asks for it."""
+    part = subset_of(request.type_name, request.summary, request.elements)
     planned = plan(request, uow.access)
     page = await search_page(uow.connection, planned, installation=uow.record.installation, bodies=uow.record.bodies)
     shards = {found.shard for found in (*page.matches, *page.included) if found.type_name in PATIENT_TYPES}
+    if part is not None:
+        page.matches = [replace(found, body=part.of(found.type_name, found.body)) for found in page.matches]
     detail: dict[str, Any] = {"parameters": sorted({name for name, _ in request.served})}
     await uow.audit.search(request.type_name, shards, detail=detail)
     return Searched(request, page)
