@@ -18,7 +18,7 @@ def header(kind: str, control_id: str, *, at: str = "20261123080000+0700", facil
 
 def pid(*, name: str = "Nguyễn^An^Văn", phone: str = "0912345678", mrn: str = MRN) -> str:
     numbers = f"{mrn}^^^{FACILITY}^PI~{CCCD}^^^BCA^NI~DN4010123456789^^^BHXH^SB"
-    return f"PID|1||{numbers}||{name}||19800101|M|||12 Phố Huế^^^Hà Nội||{phone}"
+    return f"PID|1||{numbers}||{name}||19800101|M|||12 Phố Huế^^^Hà Nội||{phone}^PRS^CP"
 
 
 def pv1(*, link: str = LINK, ended: str = "", disposition: str = "") -> str:
