@@ -100,3 +100,9 @@ http_query_bytes_max: Final = 16 * 1024
 
 token_request_bytes_max: Final = 32 * 1024
 """The form of one token request: a client assertion with an RSA signature is 2 KiB."""
+
+http_headers_read_s: Final = 10.0
+"""From the first byte of a request to the end of its headers: a peer that drips them holds a connection no longer."""
+
+http_headers_bytes_max: Final = 64 * 1024
+"""Address and headers of one request: the query, a token of 4 KiB, and what proxies add."""

@@ -15,6 +15,8 @@ from typing import Final
 import uvicorn
 from starlette.types import ASGIApp
 
+from ehr.api.deadline import DeadlineProtocol
+
 _GRACE_S: Final = 30
 _KEEP_ALIVE_S: Final = 30
 _BACKLOG: Final = 2_048
@@ -68,7 +70,7 @@ async def run_http(app: ASGIApp, host: str, port: int) -> HttpServer:
     )
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=DeadlineProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

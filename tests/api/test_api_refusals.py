@@ -197,3 +197,33 @@ async def test_a_chunked_body_over_the_limit_is_cut_off(
 
     answer = await client.post("/Patient", content=endless())
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /fhir/metadata HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+async def test_headers_that_do_not_end_are_not_waited_for(
+    city: City, monkeypatch: pytest.MonkeyPatch, first: bytes
+) -> None:
+    monkeypatch.setattr("ehr.limits.http_headers_read_s", 0.2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", city.server.port)
+    writer.write(first)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_headers_without_bound_are_refused(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ehr.limits.http_headers_bytes_max", 10_000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", city.server.port)
+    writer.write(b"GET /fhir/metadata HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * 20_000)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_one_connection_serves_many_requests(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ehr.limits.http_headers_read_s", 0.3)
+    for _ in range(4):
+        assert (await client.get("/metadata")).status_code == 200
+        await asyncio.sleep(0.2)

@@ -1,0 +1,64 @@
+"""uvicorn's HTTP protocol with bounds on a request's headers: their time, and their size.
+
+Why:     uvicorn waits for ever for a header that does not end, and the application, which could measure, is not yet
+         called. A connection on which nothing begins is ended too (keep-alive is uvicorn's own).
+Source:  measured: after 20 s of one header byte a second the connection was still open
+"""
+
+import asyncio
+from typing import Any, Final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ehr import limits
+
+_REQUEST_TIMEOUT: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class DeadlineProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    _waiting: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._waiting is not None:
+            self._header_bytes += len(data)
+            if self._header_bytes > limits.http_headers_bytes_max:
+                self._end(_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        self._wait()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._arrived()
+        super().on_headers_complete()
+
+    def _wait(self) -> None:
+        self._arrived()
+        self._header_bytes = 0
+        self._waiting = self.loop.call_later(limits.http_headers_read_s, self._end, _REQUEST_TIMEOUT)
+
+    def _arrived(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _end(self, answer: bytes) -> None:
+        self._arrived()
+        transport: Any = self.transport
+        if transport is not None and not transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:
+                transport.write(answer)
+            transport.close()
