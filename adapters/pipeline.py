@@ -13,8 +13,8 @@ Why:     an HL7 message that meets a fault of ours is marked failed and answered
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Concatenate, Final, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -33,6 +33,9 @@ from ehr.store.criteria import parse as parse_criteria
 from ehr.store.record import Record
 
 log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 UNKNOWN_SENDER: Final = "the sending facility is not registered; ask the city to register its code"
 WEAVES_MAX: Final = 5
@@ -79,7 +82,7 @@ class Pipeline:
         receipt = await self._intake.keep(body, Source(facility.id, facility.code, "fhir", "transaction", control_id))
         if receipt.answer is not None:
             return fhir_push.unpacked(receipt.answer)
-        return await self._answer_http(receipt, lambda: fhir_push.bundle_of(body))
+        return await self._answer_http(receipt, lambda: _pushed(body))
 
     async def receive_claim_xml(self, body: bytes, caller: Caller) -> tuple[int, bytes]:
         """A GIAMDINHHS envelope: ledger first, then every dossier of it in one transaction."""
@@ -90,8 +93,7 @@ class Pipeline:
         )
         if receipt.answer is not None:
             return fhir_push.unpacked(receipt.answer)
-        origin = _origin(facility, control_id)
-        return await self._answer_http(receipt, lambda: _settled(claim_xml.bundle_of(body, origin)))
+        return await self._answer_http(receipt, lambda: self._dossiers(body, facility, control_id))
 
     async def recover(self, older_than_s: float = 60.0) -> int:
         """Finish what was kept and never finished; how many messages were brought to an end."""
@@ -117,10 +119,10 @@ class Pipeline:
             case "mllp":
                 await self._answer_hl7(raw, receipt, facility)
             case "fhir":
-                await self._answer_http(receipt, lambda: fhir_push.bundle_of(raw))
+                await self._answer_http(receipt, lambda: _pushed(raw))
             case "claim_xml":
-                origin = _origin(facility, source.control_id)
-                await self._answer_http(receipt, lambda: _settled(claim_xml.bundle_of(raw, origin)))
+                known = await self._intake.facility_of(source.facility_id)
+                await self._answer_http(receipt, lambda: self._dossiers(raw, known, source.control_id))
             case _:
                 raise AssertionError(f"no door writes the channel {source.channel}")
 
@@ -134,7 +136,7 @@ class Pipeline:
     async def _answer_hl7(self, block: bytes, receipt: Receipt, facility: FacilityRow | None) -> bytes:
         message: Message | None = None
         try:
-            message = await _parsed(block)
+            message = await _aside(parse, block)
             if facility is None or not facility.active:
                 raise Forbidden(UNKNOWN_SENDER, at="MSH-4")
             bundle = _settled(route.bundle_of(message, _origin(facility, receipt.source.control_id)))
@@ -193,9 +195,16 @@ class Pipeline:
                     held[url] = Earlier(version.id, version.version, codec.loads(version.body))
         return held
 
-    async def _answer_http(self, receipt: Receipt, read: Callable[[], Bundle]) -> tuple[int, bytes]:
+    async def _dossiers(self, body: bytes, facility: FacilityRow, control_id: str) -> Bundle:
+        """The Bundle of an envelope, with the removal of what its earlier file had and it has not."""
+        bundle = _settled(await _aside(claim_xml.bundle_of, body, _origin(facility, control_id)))
+        caller = Caller.of_facility(facility.id, facility.code)
+        bundle["entry"] += await claim_xml.replaced(self._record, caller, bundle)
+        return bundle
+
+    async def _answer_http(self, receipt: Receipt, read: Callable[[], Awaitable[Bundle]]) -> tuple[int, bytes]:
         try:
-            bundle = read()
+            bundle = await read()
             await self._intake.submit(bundle, receipt, answer=lambda response: fhir_push.packed(200, response))
         except Unavailable:
             raise
@@ -213,11 +222,18 @@ class Pipeline:
 
 
 THREAD_BYTES: Final = 128 * 1024
-"""Messages above this are parsed in a thread: a report of megabytes must not hold up the other connections."""
+"""Bodies above this are read in a thread: a report of megabytes must not hold up the other connections."""
 
 
-async def _parsed(block: bytes) -> Message:
-    return await asyncio.to_thread(parse, block) if len(block) > THREAD_BYTES else parse(block)
+async def _aside(work: Callable[Concatenate[bytes, P], T], body: bytes, *rest: P.args, **named: P.kwargs) -> T:
+    """Pure work on a body, in a thread where the body is large."""
+    if len(body) > THREAD_BYTES:
+        return await asyncio.to_thread(work, body, *rest, **named)
+    return work(body, *rest, **named)
+
+
+async def _pushed(body: bytes) -> Bundle:
+    return await _aside(fhir_push.bundle_of, body)
 
 
 def _hl7_source(block: bytes, envelope: Envelope, facility: FacilityRow | None) -> Source:

@@ -2,5 +2,6 @@
 
 from adapters.claim_xml.bundle import bundle_of
 from adapters.claim_xml.envelope import control_id
+from adapters.claim_xml.replace import replaced
 
-__all__ = ["bundle_of", "control_id"]
+__all__ = ["bundle_of", "control_id", "replaced"]

@@ -10,7 +10,7 @@ from adapters import systems
 from adapters.claim_xml.envelope import Row
 from adapters.claim_xml.moments import minute
 from adapters.claim_xml.person import CARD_COLUMNS, PERSON_COLUMNS
-from adapters.draft import Draft, Tree, digest, reference
+from adapters.draft import Draft, Tree, reference
 from ehr.fhir import vietnam
 
 INPATIENT: Final = frozenset({"03", "04", "06", "09"})
@@ -70,7 +70,7 @@ def _diagnoses(draft: Draft, summary: Row, patient_url: str, visit_url: str) -> 
     codes += [code.strip() for code in summary.get("MA_BENH_KT", "").split(";") if code.strip()]
     result = []
     for rank, code in enumerate(dict.fromkeys(codes), start=1):
-        system, value = systems.local("diagnosis"), digest(summary["MA_LK"], code)
+        system, value = systems.local("diagnosis"), f"{summary['MA_LK']}/XML1/{code}"
         concept: Tree = {"coding": [{"system": vietnam.ICD_10, "code": code}]}
         if rank == 1 and summary.get("CHAN_DOAN_RV"):
             concept["text"] = summary["CHAN_DOAN_RV"]
