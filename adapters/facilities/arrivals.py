@@ -10,6 +10,7 @@ Source:  vietnam.md section 8: 579 stations x 15, 30 centres x 350, 42 hospitals
 
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Final, Literal
 
 from adapters.facilities.dice import dice, poisson
@@ -56,21 +57,29 @@ class Arrival:
     referred: Referred | None = None
 
 
+@lru_cache(maxsize=2_048)
 def size_factor(seed: int, facility: Facility) -> float:
     """How large this facility is beside the mean of its kind; the mean of all factors is 1."""
     spread = _SPREAD[facility.kind]
     return dice(seed, "size", facility.code).lognormvariate(-spread * spread / 2, spread)
 
 
-def mean_of(seed: int, facility: Facility, care: Care, day: date, hour: int) -> float:
-    """Expected arrivals in one hour of one day."""
+def mean_of(
+    seed: int, facility: Facility, care: Care, day: date, hour: int, *, visits_a_day_max: float | None = None
+) -> float:
+    """Expected arrivals in one hour of one day. visits_a_day_max thins the large facilities, visits and stays alike."""
     table = VISITS_A_DAY if care == "visit" else STAYS_A_DAY
     shares = HOURS[facility.kind]
     quiet = _WEEKEND[facility.kind] if day.weekday() >= 5 else 1.0
-    return table[facility.kind] * size_factor(seed, facility) * quiet * shares[hour] / sum(shares)
+    size = size_factor(seed, facility)
+    usual = VISITS_A_DAY[facility.kind] * size
+    thin = 1.0 if visits_a_day_max is None else min(1.0, visits_a_day_max / usual)
+    return table[facility.kind] * size * thin * quiet * shares[hour] / sum(shares)
 
 
-def arrivals(seed: int, facility: Facility, day: date, hour: int) -> list[Arrival]:
+def arrivals(
+    seed: int, facility: Facility, day: date, hour: int, *, visits_a_day_max: float | None = None
+) -> list[Arrival]:
     """Everybody who comes in that hour, in order of time."""
     random = dice(seed, "arrivals", facility.code, day.isoformat(), hour)
     start = datetime.combine(day, time(hour), ICT)
@@ -78,6 +87,6 @@ def arrivals(seed: int, facility: Facility, day: date, hour: int) -> list[Arriva
     moments = sorted(
         (start + timedelta(seconds=random.randrange(3600)), care)
         for care in cares
-        for _ in range(poisson(random, mean_of(seed, facility, care, day, hour)))
+        for _ in range(poisson(random, mean_of(seed, facility, care, day, hour, visits_a_day_max=visits_a_day_max)))
     )
     return [Arrival(facility, care, at, number) for number, (at, care) in enumerate(moments, start=1)]

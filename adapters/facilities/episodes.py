@@ -3,8 +3,8 @@
 In:      seed, Population, Arrival
 Out:     Episode; the same inputs always give the same episode
 Order:   case → times → services and orders → medicines → money → outcome
-Shape:   visits last one to four hours; stays are drawn so that half begin at the arrival's moment and half end there,
-         so that a short run of the city sees admissions and discharges alike
+Shape:   half of the visits and stays begin at the arrival's moment and half end there, as in a city that was running
+         before we looked: a short run sees arrivals and departures alike
 """
 
 from datetime import datetime, time, timedelta
@@ -19,7 +19,7 @@ from adapters.facilities.episode import Allergy, Clinician, Diagnosis, Episode, 
 from adapters.facilities.measure import vitals
 from adapters.facilities.money import totals
 from adapters.facilities.plans import Plan, plan_of
-from adapters.facilities.population import Population
+from adapters.facilities.population import Citizen, Population
 from adapters.facilities.prescribe import prescribe
 from adapters.facilities.registry import FACILITIES, Facility, centre_of
 from adapters.facilities.staff import clinician, doctors, nurses
@@ -116,18 +116,24 @@ def episode(seed: int, population: Population, arrival: Arrival) -> Episode:
 
 def _times(arrival: Arrival, case: Case, plan: Plan, random: Random) -> Times:
     if arrival.care == "visit":
-        end = arrival.at + timedelta(minutes=random.randrange(35, 190))
-        return Times(arrival.at, None, end, 1)
+        length = timedelta(minutes=random.randrange(35, 190))
+        start = arrival.at - length if arrival.referred is None and random.random() < 0.5 else arrival.at
+        start = max(start, _born(case.citizen, start))
+        return Times(start, None, start + length, 1)
     days = min(_STAY_DAYS_MAX, max(1, round(random.lognormvariate(0, 0.35) * plan.days)))
     start = arrival.at
     if random.random() < 0.5:
         start -= timedelta(days=days, minutes=random.randrange(60, 300))
-    born = datetime.combine(case.citizen.birth_date, time(0), start.tzinfo)
-    start = max(start, born + timedelta(hours=1))
+    start = max(start, _born(case.citizen, start))
     admitted = start + timedelta(minutes=random.randrange(30, 120))
     # Discharges are written in the morning round, the bill after it.
     end = admitted.replace(hour=9, minute=random.randrange(60)) + timedelta(days=days)
     return Times(start, admitted, end, days)
+
+
+def _born(citizen: Citizen, like: datetime) -> datetime:
+    """An hour after the birth: nothing is done before."""
+    return datetime.combine(citizen.birth_date, time(1), like.tzinfo)
 
 
 def _form(case: Case, *, stay: bool) -> str:

@@ -51,12 +51,16 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast and how long. start: the simulated moment the run begins at; None is the last morning at 07:30."""
+    """How fast and how long. start: the simulated moment the run begins at; None is the last morning at 07:30.
+
+    visits_a_day_max thins large facilities to that many visits a day, so that a small machine sees the whole city
+    """
 
     speed: float = 60.0
     duration_s: float | None = None
     messages_max: int | None = None
     start: datetime | None = None
+    visits_a_day_max: float | None = None
     in_flight_max: int = 48
     backlog_max: int = 300
     messages_per_s_max: float | None = None
@@ -97,7 +101,7 @@ async def run(
             door = _door(facility, addresses, http, tokens or NoTokens())
             if door is not None:
                 lanes[facility.code] = Lane(facility, door, road, faults)
-        day = _City(population, [lane.facility for lane in lanes.values()], pace.start or _last_morning(clock), faults)
+        day = _City(population, [lane.facility for lane in lanes.values()], pace, clock, faults)
         try:
             road.closing = not await _play(day, lanes, road, pace, report=report, stop=stop or asyncio.Event())
         finally:
@@ -155,7 +159,10 @@ async def _play(
 class _City:
     """The simulated clock, and everything that will happen, in order of time."""
 
-    def __init__(self, population: Population, facilities: Sequence[Facility], start: datetime, faults: Faults) -> None:
+    def __init__(
+        self, population: Population, facilities: Sequence[Facility], pace: Pace, clock: Clock, faults: Faults
+    ) -> None:
+        start = pace.start or _last_morning(clock)
         assert start.tzinfo is not None, "the simulated clock has a zone"
         self.now = start
         self.episodes = 0
@@ -163,6 +170,7 @@ class _City:
         self._facilities = facilities
         self._by_code = {facility.code: facility for facility in facilities}
         self._faults = faults
+        self._visits_a_day_max = pace.visits_a_day_max
         self._start = start
         self._hour = start.replace(minute=0, second=0, microsecond=0)
         self._coming: list[tuple[datetime, int, Arrival]] = []
@@ -192,11 +200,15 @@ class _City:
     def _plan_hour(self) -> None:
         local = self._hour.astimezone(ICT)
         for facility in self._facilities:
-            for arrival in arrivals(self._population.seed, facility, local.date(), local.hour):
+            for arrival in self._arrivals(facility, local):
                 if arrival.at >= self._start:
                     self._count += 1
                     heapq.heappush(self._coming, (arrival.at, self._count, arrival))
         self._hour += timedelta(hours=1)
+
+    def _arrivals(self, facility: Facility, hour: datetime) -> list[Arrival]:
+        seed, most = self._population.seed, self._visits_a_day_max
+        return arrivals(seed, facility, hour.date(), hour.hour, visits_a_day_max=most)
 
     def _live(self, arrival: Arrival) -> None:
         """Write an episode's messages. What lies before the arrival (a stay that ends today) is due at once."""

@@ -237,3 +237,11 @@ def test_a_referred_patient_comes_with_the_disease_and_the_paper() -> None:
     assert one.main.code == "J18.9"
     if one.insured:
         assert (one.attendance.category, one.attendance.came_from) == ("1.3", station.code)
+
+
+def test_large_facilities_can_be_thinned() -> None:
+    hospital, station = FACILITIES[0], FACILITIES[-1]
+    whole = sum(mean_of(SEED, hospital, "visit", DAY, hour) for hour in range(24))
+    thin = sum(mean_of(SEED, hospital, "visit", DAY, hour, visits_a_day_max=40) for hour in range(24))
+    assert whole > 100 > 41 > thin > 39
+    assert mean_of(SEED, station, "visit", DAY, 9) == mean_of(SEED, station, "visit", DAY, 9, visits_a_day_max=200)
