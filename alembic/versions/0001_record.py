@@ -212,8 +212,9 @@ CREATE TABLE resource (
 )
  PARTITION BY LIST (type_id);
 
-CREATE INDEX resource_date_ix ON resource (type_id, date_lo_us, rid) WHERE date_lo_us IS NOT NULL;
 CREATE INDEX resource_date_hi_ix ON resource (type_id, date_hi_us, rid) WHERE date_hi_us IS NOT NULL;
+
+CREATE INDEX resource_date_ix ON resource (type_id, date_lo_us, rid) WHERE date_lo_us IS NOT NULL;
 
 CREATE INDEX resource_shard_date_ix ON resource (type_id, shard, date_lo_us DESC, rid);
 

@@ -25,7 +25,8 @@ from ehr.ids import FHIR_ID
 from ehr.index.extract import Extractor, IndexRows
 
 _SPACE_BEFORE_COLON: Final = re.compile(rb'"[ \t\r]+:')
-_SPACED: Final = (b'": ', b', "', b'" ,', b'{ "', b"} ,", b"] ,", b"} }")
+_NEAR_DEPTH: Final = b"\n" + b"  " * limits.json_depth_max
+"""Where orjson indents by two, this comes before members at the depth limit; a string holds no bare newline."""
 
 
 @dataclass(slots=True)
@@ -36,6 +37,7 @@ class Ready:
     type_name: str
     id: str
     content: bytes
+    compact: bool
     meta: bool
     rows: IndexRows
     tree: dict[str, Any] | None
@@ -55,31 +57,45 @@ def prepare(line: Line, extractor: Extractor, *, name: str, job_id: str, followe
     try:
         if line.content is None:
             raise TooMuch(f"the line has more than {limits.ndjson_line_bytes_max} bytes")
-        tree = read(line.content)
+        tree, compact = _read(line.content)
         type_name = _checked(tree)
         id = tree.get("id") or str(uuid5(UUID(job_id), f"{name}:{line.number}"))
         rows = extractor.extract(tree, type_name, id)
     except EhrError as error:
         return Refusal(line.number, line.content, tuple(error.issues))
     kept = tree if type_name in followed else None
-    return Ready(line.number, type_name, id, line.content, "meta" in tree, rows, kept)
+    return Ready(line.number, type_name, id, line.content, compact, "meta" in tree, rows, kept)
 
 
 def read(content: bytes) -> dict[str, Any]:
     """The tree of one resource, by the rules of ehr.fhir.codec."""
+    return _read(content)[0]
+
+
+def _read(content: bytes) -> tuple[dict[str, Any], bool]:
+    """The tree, and whether the text is compact: as long as the tree written again without spaces."""
     try:
         tree = orjson.loads(content)
     except orjson.JSONDecodeError:
-        return codec.loads(content, bytes_max=limits.ndjson_line_bytes_max)
-    if (
-        tree.__class__ is not dict
-        or content.count(b"{") + content.count(b"[") > limits.json_depth_max
-        or b"\\u0000" in content
-        or orjson.dumps(tree).count(b'":') != content.count(b'":')
-        or _SPACE_BEFORE_COLON.search(content)
-    ):
-        return codec.loads(content, bytes_max=limits.ndjson_line_bytes_max)
-    return tree
+        return codec.loads(content, bytes_max=limits.ndjson_line_bytes_max), False
+    written = orjson.dumps(tree)
+    if tree.__class__ is not dict or b"\\u0000" in content or _doubtful(content, tree, written):
+        return codec.loads(content, bytes_max=limits.ndjson_line_bytes_max), False
+    return tree, len(written) == len(content)
+
+
+def _doubtful(content: bytes, tree: dict[str, Any], written: bytes) -> bool:
+    """Whether a key may have come twice, or the nesting may be too deep.
+
+    A key that came twice is in the text and not in the tree: written again, the tree has one `":` less.
+    """
+    if written.count(b'":') != content.count(b'":'):
+        return True
+    if len(written) != len(content) and _SPACE_BEFORE_COLON.search(content):
+        return True
+    if content.count(b"{") + content.count(b"[") <= limits.json_depth_max:
+        return False
+    return _NEAR_DEPTH in orjson.dumps(tree, option=orjson.OPT_INDENT_2)
 
 
 def body_of(ready: Ready, *, updated_text: bytes) -> bytes | None:
@@ -88,10 +104,10 @@ def body_of(ready: Ready, *, updated_text: bytes) -> bytes | None:
     A compact line that begins with type and id and has no meta, as bulk exports write it, needs one insertion.
     """
     content = ready.content
-    if ready.meta:
+    if ready.meta or not ready.compact:
         return None
     head = b'{"resourceType":"%b","id":"%b",' % (ready.type_name.encode(), ready.id.encode())
-    if not content.startswith(head) or not content.endswith(b"}") or any(mark in content for mark in _SPACED):
+    if not content.startswith(head) or not content.endswith(b"}"):
         return None
     return b'%b"meta":{"versionId":"1","lastUpdated":"%b"},%b' % (head, updated_text, content[len(head) :])
 

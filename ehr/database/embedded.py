@@ -56,6 +56,7 @@ class EmbeddedPostgres:
         self._durable = durable
         self._lock: IO[bytes] | None = None
         self._child: Child | None = None
+        self._short: Path | None = None
 
     async def start(self) -> str:
         """Start the server, or find the one that another process of ours runs; returns its URL when it answers."""
@@ -79,7 +80,7 @@ class EmbeddedPostgres:
         _refuse_other_major(cluster, bin_dir)
         await _end_orphans(cluster)
         _write_authentication(cluster, runner)
-        socket_dir = _socket_folder(home, runner)
+        socket_dir, self._short = _socket_folder(home, runner)
         settings = [part for line in _settings(socket_dir, durable=self._durable) for part in ("-c", line)]
         self._child = Child.start(
             [str(bin_dir / "postgres"), "-D", str(cluster), *settings],
@@ -100,6 +101,9 @@ class EmbeddedPostgres:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+        if self._short is not None:
+            shutil.rmtree(self._short, ignore_errors=True)
+            self._short = None
 
     @property
     def owned(self) -> bool:
@@ -245,13 +249,14 @@ def _write_authentication(cluster: Path, runner: Account) -> None:
         runner.own(cluster / name)
 
 
-def _socket_folder(home: Path, runner: Account) -> Path:
+def _socket_folder(home: Path, runner: Account) -> tuple[Path, Path | None]:
+    """Where the socket goes, and the folder to remove afterwards."""
     wanted = home / "socket"
     if len(os.fsencode(wanted / ".s.PGSQL.5432.lock")) > SOCKET_PATH_BYTES_MAX:
         short = Path(tempfile.mkdtemp(prefix="ehr-pg-"))
         runner.own(short)
-        return short
-    return private_folder(wanted, runner)
+        return short, short
+    return private_folder(wanted, runner), None
 
 
 def _settings(socket_dir: Path, *, durable: bool) -> list[str]:
