@@ -319,9 +319,7 @@ def upgrade() -> None:
     for statement in partitions.statements(TYPE_IDS):
         op.execute(statement)
     keys = {"hash_key": secrets.randbits(63), "cursor_key": secrets.token_bytes(32)}
-    op.get_bind().execute(
-        text("insert into installation (hash_key, cursor_key) values (:hash_key, :cursor_key)"), keys
-    )
+    op.get_bind().execute(text("insert into installation (hash_key, cursor_key) values (:hash_key, :cursor_key)"), keys)
 
 
 def downgrade() -> None:
