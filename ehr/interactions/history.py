@@ -21,6 +21,6 @@ async def history(
     count: int | None = None,
     cursor: str | None = None,
 ) -> HistoryPage:
-    """One page, newest first; its audit rows are committed with it."""
-    async with record.unit_of_work(caller) as uow:
+    """One page, newest first; its audit rows are committed before anything is answered."""
+    async with record.reading(caller) as uow:
         return await uow.resources.history(type_name, id, since=since, at=at, count=count, cursor=cursor)

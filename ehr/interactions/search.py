@@ -46,10 +46,10 @@ async def search(
     compartment: Compartment | None = None,
     strict: bool = True,
 ) -> Searched:
-    """One page; parsed before a connection is taken, and audited in the transaction that read it."""
+    """One page; parsed before a connection is taken; its audit rows are committed before anything is answered."""
     request = parse(type_name, query, strict=strict, compartment=compartment)
     subset_of(request.type_name, request.summary, request.elements)  # refused before a connection is taken
-    async with record.unit_of_work(caller) as uow:
+    async with record.reading(caller) as uow:
         return await search_within(uow, request)
 
 
