@@ -102,6 +102,9 @@ async def _inside(connection: "asyncpg.Connection[asyncpg.Record]", url: str, cl
     text = f"this machine and the database are {apart_s:.1f} s apart"
     yield Finding("clock", "ok" if well else "warning", text, "" if well else "run NTP on both machines")
     found, needed = await migrate.current(url), migrate.newest()
+    if found is None:
+        yield Finding("migrations", "warning", "the database is empty", "ehr serve or ehr db upgrade will fill it")
+        return
     if found != needed:
         yield Finding("migrations", "failed", f"the database is at {found}, not {needed}", "ehr db upgrade")
         return
