@@ -24,6 +24,7 @@ Speed = Annotated[float, typer.Option(min=0.1, help="Simulated seconds in one se
 Duration = Annotated[float | None, typer.Option(help="Seconds to run; until stopped if not given.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same city.")]
 Citizens = Annotated[int, typer.Option(min=1_000, help="People who live in it; few make return visits frequent.")]
+Visits = Annotated[int, typer.Option(min=0, help="Visits a day of one facility at most; 0 for as many as it has.")]
 Faults = Annotated[float, typer.Option(min=0, max=1, help="Share of messages that are spoilt on purpose.")]
 
 _PLAN = Plan()
@@ -47,6 +48,7 @@ def demo_command(  # noqa: PLR0917 - options of a command
     seed: Seed = _PLAN.seed,
     citizens: Citizens = _PLAN.citizens,
     faults: Faults = _PLAN.faults,
+    visits: Visits = _PLAN.visits or 0,
     host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
     port: Annotated[int | None, typer.Option(help="HTTP port; 0 takes a free one.")] = None,
     mllp_port: Annotated[int | None, typer.Option(help="MLLP port; 0 takes a free one.")] = None,
@@ -60,7 +62,7 @@ def demo_command(  # noqa: PLR0917 - options of a command
         settings = settings.model_copy(update={"log_level": "WARNING"})
     logging.configure(settings.log_level, settings.log_format)
     quiet_libraries()
-    plan = Plan(facilities, speed, duration, None, seed, citizens, faults)
+    plan = Plan(facilities, speed, duration, None, seed, citizens, faults, visits or None)
     if not asyncio.run(demo(settings, plan, say=_say)):
         raise typer.Exit(1)
 
@@ -72,6 +74,7 @@ def simulate_command(  # noqa: PLR0917 - options of a command
     seed: Seed = _PLAN.seed,
     citizens: Citizens = _PLAN.citizens,
     faults: Faults = _PLAN.faults,
+    visits: Visits = _PLAN.visits or 0,
     messages: Annotated[int | None, typer.Option(min=1, help="Stop after this many messages.")] = None,
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON line about every second.")] = False,
@@ -91,7 +94,7 @@ def simulate_command(  # noqa: PLR0917 - options of a command
         stop = asyncio.Event()
         for asked in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(asked, stop.set)
-        plan = Plan(facilities, speed, duration, messages, seed, citizens, faults)
+        plan = Plan(facilities, speed, duration, messages, seed, citizens, faults, visits or None)
         await simulate(settings, plan, told=told, stop=stop)
 
     asyncio.run(run())

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -31,6 +31,7 @@ from ehr.simulate import Plan
 from ehr.store.ledger import FacilityStatus, facility_status
 from ehr.web.ops import OPERATOR_SCOPE
 from ehr.web.ops import city as headline
+from sync.gateway_sim.faults import Faults
 from sync.gateway_sim.serve import gateway_sim
 from sync.reconcile import balance
 from sync.schedule import run_sync
@@ -41,6 +42,9 @@ PLAIN_EVERY: Final = 3
 
 LINKS: Final = 3
 SHOWN: Final = 12
+INSURER: Final = Faults(rejections=0.03, unavailable=0.01, answer_after_s=1.0)
+"""An insurer as it is: some dossiers are refused, some calls fail, answers take a moment."""
+
 ROUNDS_MAX: Final = 20
 """Insurance rounds at the end, until nothing is pending."""
 
@@ -93,6 +97,7 @@ async def _traffic(settings: Settings, plan: Plan, seen: Seen) -> AsyncIterator[
         "--seed": plan.seed,
         "--citizens": plan.citizens,
         "--faults": plan.faults,
+        "--visits": plan.visits or 0,
         "--duration": plan.duration_s,
     }
     given = [str(word) for name, value in options.items() if value is not None for word in (name, value)]
@@ -267,5 +272,6 @@ async def _close_books(running: City, say: Callable[[str], None]) -> bool:
         made = await balance(running.record)
         if made.closed and made.city.pending == 0:
             break
-    say(made.as_text())
+        await asyncio.sleep(1.0)
+    say(replace(made, facilities=()).as_text())  # a line a facility: `ehr sync report`
     return made.closed

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -20,26 +21,35 @@ from adapters.facilities.population import Population
 from adapters.facilities.register import Registration, register
 from adapters.facilities.registry import DEFAULT_SPLIT
 from adapters.facilities.tally import Event, Report, Tally
-from adapters.facilities.traffic import Addresses, Pace, run
-from ehr.clock import Clock, SystemClock
+from adapters.facilities.traffic import MORNING, Addresses, Pace, run
+from ehr.clock import ICT, Clock, SystemClock
 from ehr.errors import Unavailable
+from ehr.fhir.r4 import TYPE_IDS
 from ehr.serve import record_of, running
 from ehr.settings import Settings
+from ehr.store.record import Record
 
 TOLD_EVERY_S: Final = 1.0
+FIRST_DAY_AGO: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to simulate. facilities: how many; speed: simulated seconds a second; faults: share of odd messages."""
+    """What to simulate.
+
+    facilities  how many take part            speed   simulated seconds in one second
+    citizens    who live in the city          faults  share of messages that are spoilt on purpose
+    visits      visits a day of one facility at most: real hospitals would fill a small machine; None: as they are
+    """
 
     facilities: int = 661
     speed: float = 60.0
     duration_s: float | None = None
     messages_max: int | None = None
     seed: int = 2026
-    citizens: int = 20_000
+    citizens: int = 4_000
     faults: float = 0.01
+    visits: int | None = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +87,16 @@ async def simulate(
     told(Standing("registering", plan.facilities))
     async with record_of(settings) as record:
         registered = await register(record, DEFAULT_SPLIT, plan.facilities)
+        start = await _start(record, clock)
     told(Standing("starting", plan.facilities))
     watched = _Watched(plan, clock, told)
-    pace = Pace(speed=plan.speed, duration_s=plan.duration_s, messages_max=plan.messages_max)
+    pace = Pace(
+        speed=plan.speed,
+        duration_s=plan.duration_s,
+        messages_max=plan.messages_max,
+        start=start,
+        visits_a_day_max=plan.visits,
+    )
     async with _feeds(settings, registered, clock) as (addresses, tokens):
         report = await run(
             registered.facilities,
@@ -112,6 +129,20 @@ async def _feeds(
     addresses = Addresses((host, mllp_port), base_url, f"{root}/intake/claim-xml")
     async with httpx.AsyncClient(trust_env=False) as http:
         yield addresses, ClientCredentials(http, f"{root}/oauth/token", registered.secrets, clock)
+
+
+async def _start(record: Record, clock: Clock) -> datetime:
+    """The morning after the newest visit of the record, so that a second run goes on; at first, a month ago."""
+    async with record.database.acquire() as connection:
+        newest_us = await connection.fetchval(_NEWEST, TYPE_IDS["Encounter"])
+    if newest_us is None:
+        day = clock.now().astimezone(ICT).date() - timedelta(days=FIRST_DAY_AGO)
+    else:
+        day = (datetime.fromtimestamp(newest_us / 1e6, ICT) + timedelta(days=1)).date()
+    return datetime.combine(day, MORNING, ICT)
+
+
+_NEWEST: Final = "SELECT max(date_lo_us) FROM resource WHERE type_id = $1"
 
 
 class _Watched:
