@@ -2,9 +2,9 @@
 
 import secrets
 
-from alembic import op
 from sqlalchemy import text
 
+from alembic import op
 from ehr.database import partitions
 from ehr.fhir.r4 import TYPE_IDS
 

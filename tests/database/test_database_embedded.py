@@ -82,7 +82,7 @@ async def test_what_was_committed_survives_kill_9_of_the_whole_server(data_dir: 
 
 
 async def test_the_server_ends_with_its_owner_and_starts_again(data_dir: Path) -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(data_dir)], stdout=subprocess.PIPE)  # noqa: ASYNC220
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(data_dir)], stdout=subprocess.PIPE)
     assert owner.stdout is not None
     url = (await asyncio.to_thread(owner.stdout.readline)).decode().strip()
     await write(url, "create table kept as select 1 as n")

@@ -47,7 +47,7 @@ async def test_all_work_finishes_without_the_broker_s_memory(
     command = [sys.executable, "-m", "tests.jobs.root_for_tests", broker_url]
     root = Path(__file__).parents[2]
     environment = {**os.environ, "TEST_DATABASE_URL": database_url}
-    worker = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True)  # noqa: ASYNC220
+    worker = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True)
     try:
         await wake(make_celery(broker_url), CHUNKS)
         before = await _until_done(queue, job_id, 3)
