@@ -42,7 +42,7 @@ PLAIN_EVERY: Final = 3
 
 LINKS: Final = 3
 SHOWN: Final = 12
-INSURER: Final = Faults(rejections=0.03, unavailable=0.01, answer_after_s=1.0)
+INSURER: Final = Faults(rejections=0.05, unavailable=0.01, answer_after_s=1.0)
 """An insurer as it is: some dossiers are refused, some calls fail, answers take a moment."""
 
 ROUNDS_MAX: Final = 20

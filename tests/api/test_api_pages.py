@@ -14,6 +14,7 @@ from ehr.web.ops import OPERATOR_SCOPE
 from tests.api.conftest import City
 
 CCCD = "001180012345"
+HL7 = "http://terminology.hl7.org/CodeSystem"
 GLUCOSE = """{"resourceType": "Observation", "status": "final",
  "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category",
                            "code": "laboratory"}]}],
@@ -78,6 +79,58 @@ async def test_page_book_and_summary_show_the_record_of_all_facilities(city: Cit
     assert book["hanhChinh"]["hoTen"] == "Nguyễn Thị Hà"
     whole = (await citizen.get(f"/Person/{person_id}/$summary")).json()
     assert {e["resource"]["resourceType"] for e in whole["entry"]} == {"Composition", "Patient", "Observation"}
+
+
+async def test_every_section_of_the_page_is_filled_from_the_record(city: City) -> None:
+    person_id = await person(city, CCCD, "Nguyễn Thị Hà")
+    client = city.system()
+    document = (await client.get(f"/Person/{person_id}/$summary")).json()
+    subject = {"reference": f"Patient/{document['entry'][1]['resource']['id']}"}
+    visit = {
+        "resourceType": "Encounter",
+        "status": "finished",
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"},
+        "subject": subject,
+        "period": {"start": "2026-11-01T08:00:00+07:00", "end": "2026-11-01T09:00:00+07:00"},
+        "hospitalization": {"dischargeDisposition": {"text": "Ra viện"}},
+    }
+    of_visit = {"encounter": {"reference": f"Encounter/{(await _made(client, visit))['id']}"}, "subject": subject}
+    active = {"coding": [{"system": f"{HL7}/condition-clinical", "code": "active"}]}
+    for resource in (
+        {"resourceType": "Condition", "clinicalStatus": active, "code": {"text": "Tăng huyết áp"}, **of_visit},
+        {"resourceType": "AllergyIntolerance", "code": {"text": "Penicillin"}, "patient": subject},
+        {
+            "resourceType": "MedicationRequest",
+            "status": "active",
+            "intent": "order",
+            "medicationCodeableConcept": {"text": "Amlodipin 5 mg"},
+            "dosageInstruction": [{"text": "Ngày uống 1 viên"}],
+            **of_visit,
+        },
+        {"resourceType": "Procedure", "status": "completed", "code": {"text": "Siêu âm tim"}, **of_visit},
+        {
+            "resourceType": "Immunization",
+            "status": "completed",
+            "vaccineCode": {"text": "Vắc xin cúm"},
+            "patient": subject,
+            "occurrenceDateTime": "2025-10",
+        },
+    ):
+        await _made(client, resource)
+    made = await browser(city, citizen_link(city.authenticator.tokens, person_id))
+    page = await made.get("/citizen")
+    assert page.status_code == 200
+    for words in ("Tăng huyết áp", "Penicillin", "Amlodipin 5 mg", "Ngày uống 1 viên", "Siêu âm tim", "Vắc xin cúm"):
+        assert words in page.text
+    assert "01/11/2026" in page.text
+    assert "10/2025" in page.text
+    assert "Ra viện" in page.text
+
+
+async def _made(client: httpx.AsyncClient, resource: dict[str, Any]) -> dict[str, Any]:
+    answer = await client.post(f"/{resource['resourceType']}", content=orjson.dumps(resource))
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
 
 
 async def test_a_summary_is_as_fresh_as_the_last_write(city: City) -> None:
