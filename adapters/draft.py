@@ -53,6 +53,7 @@ class Draft:
     origin: Origin
     message_time: str | None = None
     _entries: dict[tuple[str, str, str], Tree] = field(default_factory=dict)
+    _by_url: dict[str, Tree] = field(default_factory=dict)
 
     def state(self, resource: Tree, system: str, value: str) -> str:
         """Write this version of a resource (conditional update); answers its reference."""
@@ -72,7 +73,7 @@ class Draft:
                 known["request"] = self._request(method, type_name, system, value)
             return str(known["fullUrl"])
         url = "urn:uuid:" + str(uuid5(NAMESPACE, "\x1f".join((self.origin.facility_code, *key))))
-        self._entries[key] = {
+        self._entries[key] = self._by_url[url] = {
             "fullUrl": url,
             "resource": self._stamped(resource),
             "request": self._request(method, type_name, system, value),
@@ -101,16 +102,13 @@ class Draft:
 
     def _note(self, url: str, kind: str, names: list[str]) -> None:
         if names:
-            entry = next(entry for entry in self._entries.values() if entry["fullUrl"] == url)
+            entry = self._by_url[url]
             entry.setdefault("extension", []).extend({"url": kind, "valueString": name} for name in names)
 
     def get(self, url: str) -> Tree:
         """The resource behind one of our references, to be completed."""
-        for entry in self._entries.values():
-            if entry["fullUrl"] == url:
-                resource: Tree = entry["resource"]
-                return resource
-        raise AssertionError("a reference of this draft")
+        resource: Tree = self._by_url[url]["resource"]
+        return resource
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -139,7 +139,9 @@ class Pipeline:
             message = await _aside(parse, block)
             if facility is None or not facility.active:
                 raise Forbidden(UNKNOWN_SENDER, at="MSH-4")
-            bundle = _settled(route.bundle_of(message, _origin(facility, receipt.source.control_id)))
+            origin = _origin(facility, receipt.source.control_id)
+            mapper = route.mapper(message)
+            bundle = _settled(await _aside(lambda _: mapper(message, origin), block))
             answer = ack.accept(message, number=receipt.message_id, now=self._record.clock.now())
             await self._submit_woven(bundle, receipt, facility, answer)
         except Unavailable:

@@ -100,8 +100,7 @@ def _contents(reading: Reading, segment: Segment) -> list[Tree]:
     title = segment.text(25) or segment.text(16)
     lines: list[str] = []
     embedded: list[Tree] = []
-    place = next(n for n, other in enumerate(reading.message.segments) if other is segment)
-    for other in reading.message.segments[place + 1 :]:
+    for other in reading.message.segments[segment.position + 1 :]:
         if other.name != "OBX":
             continue
         for element in other.repetitions(5):

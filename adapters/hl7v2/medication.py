@@ -54,7 +54,7 @@ def medication_request(reading: Reading, group: Group, segment: Segment, patient
     )
     if requesters:
         resource["requester"] = requesters[0]
-    notes = notes_after(group.segments, segment)
+    notes = notes_after(segment)
     if notes:
         resource["note"] = [{"text": text} for text in notes]
     dosage = _dosage(reading, group, segment)

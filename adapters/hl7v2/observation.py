@@ -79,20 +79,16 @@ def observations(reading: Reading, segments: Sequence[Segment], context: Context
         elif segment.name == "OBX":
             lines.append([segment])
     for group in lines:
-        url = _observation(reading, group, context, notes_after(segments, group[-1]))
+        url = _observation(reading, group, context, notes_after(group[-1]))
         if url and url not in found:
             found.append(url)
     return found
 
 
-def notes_after(segments: Sequence[Segment], segment: Segment) -> list[str]:
+def notes_after(segment: Segment) -> list[str]:
     """The text of the NTE segments that directly follow one."""
-    place = next(position for position, other in enumerate(segments) if other is segment)
-    texts = []
-    for other in segments[place + 1 :]:
-        if other.name != "NTE":
-            break
-        texts.append("\n".join(element.whole() for element in other.repetitions(3)).strip())
+    found = segment.message.after(segment, "NTE")
+    texts = ["\n".join(element.whole() for element in note.repetitions(3)).strip() for note in found]
     return [text for text in texts if text]
 
 

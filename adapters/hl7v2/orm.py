@@ -88,7 +88,7 @@ def _service_request(reading: Reading, group: Group, patient_url: str, visit: Vi
     found = specimens(reading, group, patient_url, key)
     if found:
         resource["specimen"] = [reference(url) for url in found]
-    notes = notes_after(group.segments, request) if request else []
+    notes = notes_after(request) if request else []
     if notes:
         resource["note"] = [{"text": text} for text in notes]
     return reading.draft.state(resource, system, key)

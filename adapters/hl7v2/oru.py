@@ -111,7 +111,7 @@ def report(reading: Reading, group: Group, patient_url: str, visit: Visit | None
         resource["result"] = [reference(url) for url in found]
     _readers(request, resource)
     _documents(group, resource)
-    notes = notes_after(group.segments, request)
+    notes = notes_after(request)
     if notes:
         resource["conclusion"] = "\n".join(notes)
     return reading.draft.state(resource, system, key)

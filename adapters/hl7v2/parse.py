@@ -6,7 +6,7 @@ Charset: MSH-18, else UTF-8; bytes that are not in the declared set are refused 
 Errors:  Malformed     no MSH, two MSH, a line that is no segment        (AR)
          Invalid       undecodable bytes                                 (AE)
          NotSupported  a character set we do not know                    (AR)
-         TooMuch       more segments than a message can need             (AR)
+         TooMuch       more segments or values than a message can need   (AR)
 Why:     the hl7 library reads a message with LF separators as one segment, without error, and PID is gone; it raises
          IndexError or AssertionError on short headers. Both end here.
 Source:  HL7 v2.5.1 2.5 (message structure), 2.7 (escape sequences), 2.15.9.18 and table 0211 (character sets)
@@ -24,6 +24,9 @@ from ehr.errors import Invalid, Malformed, NotSupported, TooMuch
 BOM: Final = b"\xef\xbb\xbf"
 SEGMENTS_MAX: Final = 20_000
 """Of one message: a week of monitor readings; a block of 5 MiB of empty segments would have over a million."""
+VALUES_MAX: Final = 200_000
+"""Fields, repetitions, components and sub-components of one message: 10 000 lines of results. Each becomes an object,
+so that a block of separators only would otherwise take a gigabyte."""
 
 CHARSETS: Final[Mapping[str, str]] = {
     "": "utf-8",
@@ -85,10 +88,11 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One segment; fields from 1."""
+    """One segment; fields from 1. occurrence: the how manieth of its name; position: its place in the message."""
 
     name: str
     occurrence: int
+    position: int
     fields: Any
     message: "Message"
 
@@ -136,16 +140,23 @@ class Message:
         message = Message((), str(parsed.separators), charset)
         seen: dict[str, int] = {}
         found = []
-        for line in parsed:
+        for position, line in enumerate(parsed):
             name = str(line[0])
             seen[name] = seen.get(name, 0) + 1
-            found.append(Segment(name, seen[name], line, message))
+            found.append(Segment(name, seen[name], position, line, message))
         object.__setattr__(message, "segments", tuple(found))
         return message
 
     @property
     def header(self) -> Segment:
         return self.segments[0]
+
+    def after(self, segment: Segment, name: str) -> Iterator[Segment]:
+        """The segments of one name that directly follow another segment."""
+        place = segment.position + 1
+        while place < len(self.segments) and self.segments[place].name == name:
+            yield self.segments[place]
+            place += 1
 
     def all(self, name: str) -> list[Segment]:
         return [segment for segment in self.segments if segment.name == name]
@@ -193,6 +204,9 @@ def parse(payload: bytes) -> Message:
     lines = [line.rstrip(" \t") for line in text.split("\r") if line.strip()]
     _check_lines(lines)
     lines[0] = _with_sane_separators(lines[0])
+    values = sum(text.count(separator) for separator in set(lines[0][3:8]))
+    if values > VALUES_MAX:
+        raise TooMuch(f"the message has {values} separators, the limit is {VALUES_MAX}", at="MSH")
     try:
         parsed = hl7.parse("\r".join(lines))
         return Message.of(parsed, charset)
@@ -290,17 +304,3 @@ def peek(payload: bytes) -> Envelope:
 
 def _parts(node: Any) -> list[Any]:
     return [node] if isinstance(node, str) else list(node)
-
-
-def groups(message: Message, *starts: str) -> Iterator[list[Segment]]:
-    """The segments from each start segment up to the next one; what comes before the first is left out."""
-    group: list[Segment] = []
-    for segment in message.segments:
-        if segment.name in starts:
-            if group:
-                yield group
-            group = [segment]
-        elif group:
-            group.append(segment)
-    if group:
-        yield group

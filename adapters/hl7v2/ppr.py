@@ -26,7 +26,7 @@ def ppr(message: Message, origin: Origin) -> Mapped:
     allergies(reading, patient_url)
     problems(reading, patient_url, visit)
     groups = order.groups(message)
-    first = next((n for n, s in enumerate(message.segments) if groups and s is groups[0].segments[0]), None)
+    first = groups[0].segments[0].position if groups else None
     details = [segment for segment in message.segments[:first] if segment.name in ("OBX", "NTE")]
     context = Context(
         patient_url, digest(patient_url, origin.control_id, "ppr"), visit_url=visit.url if visit else None

@@ -76,10 +76,7 @@ class Reading:
     def claim_columns(self, after: Segment) -> Tree | None:
         """The extension made of the ZCC segments that follow a segment directly."""
         columns: dict[str, str] = {}
-        place = next(n for n, other in enumerate(self.message.segments) if other is after)
-        for segment in self.message.segments[place + 1 :]:
-            if segment.name != CLAIM_SEGMENT:
-                break
+        for segment in self.message.after(after, CLAIM_SEGMENT):
             for pair in segment.repetitions(1):
                 name = pair.text(1)
                 if not name.replace("_", "").isalnum() or not name.isupper():

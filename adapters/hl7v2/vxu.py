@@ -88,7 +88,7 @@ def immunization(reading: Reading, group: Group, segment: Segment, patient_url: 
     _source(reading, segment, resource)
     _product(reading, group, segment, resource)
     _performers(reading, group, segment, resource)
-    notes = notes_after(group.segments, segment)
+    notes = notes_after(segment)
     if notes:
         resource["note"] = [{"text": text} for text in notes]
     url = reading.draft.state(resource, system, key)

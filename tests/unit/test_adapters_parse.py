@@ -72,6 +72,7 @@ def test_a_doubled_escape_character_in_the_header_is_one() -> None:
         (message(HEADER.replace("UNICODE UTF-8", "ASCII"), PID), Invalid, "PID-5"),
         (message(HEADER, "PID|1||42||Nguyen") + b"OBX|1|ST|||\xff\r", Invalid, "OBX-5"),
         (message(HEADER, *["NTE|1"] * 20_001), TooMuch, "MSH"),
+        (message(HEADER, "NTE" + "|" * 200_001), TooMuch, "MSH"),
     ],
 )
 def test_faults_are_refused_with_their_place(payload: bytes, error: type[EhrError], at: str) -> None:
@@ -86,6 +87,11 @@ def test_declared_character_sets_are_read() -> None:
     assert parse(sent).all("PID")[0].text(5) == "Müller N"
     latin = message(HEADER.replace("UNICODE UTF-8", "8859/1"), "PID|1||42||Müller", charset="iso8859-1")
     assert parse(latin).all("PID")[0].text(5) == "Müller"
+
+
+def test_ten_thousand_results_are_read() -> None:
+    lines = [f"OBX|{number}|NM|718-7^Hemoglobin^LN||13.50|g/dL^^UCUM|||||F" for number in range(10_000)]
+    assert len(parse(message(HEADER, PID, *lines)).all("OBX")) == 10_000
 
 
 @settings(max_examples=300)
