@@ -98,7 +98,12 @@ async def test_every_section_of_the_page_is_filled_from_the_record(city: City) -
     active = {"coding": [{"system": f"{HL7}/condition-clinical", "code": "active"}]}
     for resource in (
         {"resourceType": "Condition", "clinicalStatus": active, "code": {"text": "Tăng huyết áp"}, **of_visit},
-        {"resourceType": "AllergyIntolerance", "code": {"text": "Penicillin"}, "patient": subject},
+        {
+            "resourceType": "AllergyIntolerance",
+            "clinicalStatus": {"coding": [{"system": f"{HL7}/allergyintolerance-clinical", "code": "active"}]},
+            "code": {"text": "Penicillin"},
+            "patient": subject,
+        },
         {
             "resourceType": "MedicationRequest",
             "status": "active",
