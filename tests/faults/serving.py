@@ -35,14 +35,16 @@ class Serving:
     mllp_port: int
     pid: int
 
-    def __init__(self, data_dir: Path, *options: str, **environment: str) -> None:
-        """environment: EHR_* variables; without EHR_DATABASE_URL the database is the folder's own."""
+    def __init__(self, data_dir: Path, *options: str, broker: bool = False, **environment: str) -> None:
+        """broker: bring one, with a worker. environment: EHR_* variables; without EHR_DATABASE_URL the database is
+        the folder's own.
+        """
         self.data_dir = data_dir
         self.starts = 0
         self._options = options or ("--port", "0", "--mllp-port", "0", "--access", "open")
         kept = {name: value for name, value in os.environ.items() if not name.startswith("EHR_")}
-        own = {"EHR_DATA_DIR": str(data_dir), "EHR_LOG_LEVEL": "WARNING", "EHR_BROKER_URL": NO_BROKER}
-        self._environment = kept | own | environment
+        own = {"EHR_DATA_DIR": str(data_dir), "EHR_LOG_LEVEL": "WARNING"}
+        self._environment = kept | own | ({} if broker else {"EHR_BROKER_URL": NO_BROKER}) | environment
         self._process: subprocess.Popen[bytes] | None = None
 
     async def __aenter__(self) -> Self:
@@ -83,20 +85,20 @@ class Serving:
         if database:
             os.kill(self.postmaster(), signal.SIGKILL)
         self._process.send_signal(signal.SIGKILL)
-        await self._ended()
+        await self.ended()
 
     async def stop(self) -> int:
         """SIGTERM; its exit code."""
-        assert self._process is not None, "it does not run"
         self.ask_to_end()
-        return await self._ended()
+        return await self.ended()
 
     def ask_to_end(self) -> None:
         """SIGTERM, without waiting."""
         assert self._process is not None, "it does not run"
         self._process.send_signal(signal.SIGTERM)
 
-    async def _ended(self) -> int:
+    async def ended(self) -> int:
+        """Wait for its end; its exit code."""
         process, self._process = self._process, None
         assert process is not None, "it does not run"
         assert process.stdout is not None, "its output is a pipe"
@@ -109,6 +111,11 @@ class Serving:
         finally:
             process.stdout.close()
         return code
+
+    @property
+    def root(self) -> str:
+        """Where /readyz and the other pages of the process are."""
+        return self.base.removesuffix("/fhir")
 
     def postmaster(self) -> int:
         """The pid of the embedded PostgreSQL, by its pid file."""
