@@ -10,6 +10,9 @@ from typing import Any, Final
 
 from ehr.summary.sections import Section, Tree, when
 
+UNITS: Final[Mapping[str, str]] = {"Cel": "°C", "mm[Hg]": "mmHg", "10*9/L": "×10⁹/L", "10*12/L": "×10¹²/L", "1": ""}
+"""UCUM codes that people do not read as they are; whatever else a sender writes is shown as sent."""
+
 NO_INFORMATION: Final = "Chưa có thông tin / No information"
 
 
@@ -35,8 +38,8 @@ def code_text(concept: object) -> str:
 def quantity_text(quantity: object) -> str:
     if not isinstance(quantity, Mapping) or "value" not in quantity:
         return ""
-    unit = quantity.get("unit") or quantity.get("code") or ""
-    return f"{quantity.get('comparator', '')}{quantity['value']} {unit}".strip()
+    unit = str(quantity.get("unit") or quantity.get("code") or "")
+    return f"{quantity.get('comparator', '')}{quantity['value']} {UNITS.get(unit, unit)}".strip()
 
 
 def value_text(observation: Tree) -> str:

@@ -110,7 +110,7 @@ class CitizenPages:
             numbers=_numbers(book),
             results=_results(held, now),
             looks=[_look(look, language) for look in seen],
-            places=len({look.facility or look.actor for look in seen if look.actor_kind != "citizen"}),
+            places=len({look.facility or look.actor for look in seen if _opened(look)}),
         )
 
     async def summary(self, request: Request) -> Response:
@@ -160,6 +160,11 @@ def reading(observation: Tree) -> str:
             return "above"
         return "below" if low is not None and value < low else "within"
     return ""
+
+
+def _opened(look: Look) -> bool:
+    """Somebody else read it; what a facility or the city wrote is in the list, but nobody opened anything."""
+    return look.actor_kind not in ("citizen", "system") and look.action in ("R", "S", "E")
 
 
 def _look(look: Look, language: Language) -> dict[str, Any]:
