@@ -87,6 +87,11 @@ class Serving:
         self._process.send_signal(signal.SIGKILL)
         await self.ended()
 
+    async def kill_database(self) -> None:
+        """SIGKILL to the postmaster alone; returns when its last backend has noticed, which may serve until then."""
+        os.kill(self.postmaster(), signal.SIGKILL)
+        await until_empty(self.data_dir / "postgres" / "cluster")
+
     async def stop(self) -> int:
         """SIGTERM; its exit code."""
         self.ask_to_end()
@@ -127,21 +132,26 @@ class Serving:
 
     async def gone(self) -> None:
         """Wait until nothing of this installation runs any more."""
-        for _ in range(int(END_S / LOOK_S)):
-            if not living_in(self.data_dir):
-                return
-            await asyncio.sleep(LOOK_S)
-        raise AssertionError(f"still running after {END_S:g} s: {living_in(self.data_dir)}")
+        await until_empty(self.data_dir)
 
 
-def living_in(data_dir: Path) -> list[int]:
-    """Processes whose command line or working folder names this data folder."""
+async def until_empty(folder: Path) -> None:
+    """Wait until no process lives in the folder."""
+    for _ in range(int(END_S / LOOK_S)):
+        if not living_in(folder):
+            return
+        await asyncio.sleep(LOOK_S)
+    raise AssertionError(f"still running after {END_S:g} s: {living_in(folder)}")
+
+
+def living_in(folder: Path) -> list[int]:
+    """Processes whose command line or working folder names this folder."""
     found = []
     for process in psutil.process_iter():
         try:
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if str(data_dir) in " ".join(process.cmdline()) or process.cwd().startswith(str(data_dir)):
+            if str(folder) in " ".join(process.cmdline()) or process.cwd().startswith(str(folder)):
                 found.append(process.pid)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue

@@ -5,8 +5,6 @@ never with a fault of ours.
 """
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -147,7 +145,7 @@ async def test_a_lost_database_is_told_as_such_and_nothing_is_acknowledged(data_
     async with Serving(data_dir) as serving, httpx.AsyncClient(trust_env=False, timeout=30) as http:
         await registered(data_dir)
         assert await put(http, serving.base, "kept") == 201
-        os.kill(serving.postmaster(), signal.SIGKILL)
+        await serving.kill_database()
         for method in ("PUT", "GET"):
             answer = await http.request(
                 method, f"{serving.base}/Patient/late", content=orjson.dumps(patient("late")), headers=JSON
