@@ -20,7 +20,7 @@ from adapters.facilities.measure import vitals
 from adapters.facilities.money import totals
 from adapters.facilities.plans import Plan, plan_of
 from adapters.facilities.population import Citizen, Population
-from adapters.facilities.prescribe import prescribe
+from adapters.facilities.prescribe import Prescription, prescribe
 from adapters.facilities.registry import FACILITIES, Facility, centre_of
 from adapters.facilities.staff import clinician, doctors, nurses
 from adapters.facilities.vaccinate import due
@@ -58,19 +58,8 @@ def episode(seed: int, population: Population, arrival: Arrival) -> Episode:
     )
     work = work_up(facility, case, times, staff, random)
     stay = arrival.care == "stay"
-    ordered = prescribe(
-        case.citizen,
-        case.main,
-        case.secondary,
-        random,
-        age=case.citizen.age_at(times.arrival.date()),
-        stay_days=times.days if stay else None,
-    )
-    emergency = (
-        arrival.referred is None
-        and facility.kind in ("hospital", "centre")
-        and random.random() < (0.35 if stay else 0.04)
-    )
+    ordered = _prescriptions(case, times, random, stay=stay)
+    emergency = _emergency(arrival, random)
     estimate = work.insured_estimate + sum(line.quantity * line.medicine.price_vnd for line in ordered)
     attendance = attendance_of(arrival, case.citizen, random, emergency=emergency, estimate=estimate)
     priced = Priced(case.citizen.card is not None, attendance.benefit)
@@ -112,6 +101,18 @@ def episode(seed: int, population: Population, arrival: Arrival) -> Episode:
         outcome=_outcome(facility, case, plan, times, random),
         totals=totals((line.amounts for line in medicines), (line.amounts for line in services)),
     )
+
+
+def _prescriptions(case: Case, times: Times, random: Random, *, stay: bool) -> list[Prescription]:
+    age = case.citizen.age_at(times.arrival.date())
+    days = times.days if stay else None
+    return prescribe(case.citizen, case.main, case.secondary, random, age=age, stay_days=days)
+
+
+def _emergency(arrival: Arrival, random: Random) -> bool:
+    """A third of the stays of a hospital begin in its emergency room; nobody is referred into one."""
+    taken = arrival.referred is None and arrival.facility.kind in ("hospital", "centre")
+    return taken and random.random() < (0.35 if arrival.care == "stay" else 0.04)
 
 
 def _times(arrival: Arrival, case: Case, plan: Plan, random: Random) -> Times:

@@ -126,7 +126,19 @@ def _refuse_nul(tree: object) -> None:
 def _verbatim(value: object) -> orjson.Fragment:
     assert isinstance(value, Decimal), f"{type(value)} is not JSON"
     assert value.is_finite(), "NaN and infinity are not JSON"
-    return orjson.Fragment(str(value))
+    return orjson.Fragment(decimal_text(value))
+
+
+def decimal_text(value: Decimal) -> str:
+    """The digits of a Decimal; small numbers as laboratories write them (0.0000000001), never as 1E-10."""
+    written = str(value)
+    if "E-" in written and value.adjusted() >= -_SMALL_DIGITS_MAX:
+        return format(value, "f")
+    return written
+
+
+_SMALL_DIGITS_MAX: Final = 64
+"""Below this a sender used an exponent too: plain digits would be a line of zeros."""
 
 
 def _wrap_large_integers(node: Any) -> Any:

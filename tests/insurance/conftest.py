@@ -106,7 +106,6 @@ def trees(visit: Visit) -> list[Tree]:
     me = f"{visit.number}-{visit.facility}"
     patient, encounter = {"reference": f"Patient/p{me}"}, {"reference": f"Encounter/e{me}"}
     doctor = {"identifier": {"system": vietnam.PRACTISING_CERTIFICATE, "value": "001234/HNO-CCHN"}}
-    end = "2026-11-23T15:30:00+07:00" if visit.inpatient else "2026-11-20T10:15:00+07:00"
     found: list[Tree] = [
         patient_of(visit),
         {
@@ -121,28 +120,7 @@ def trees(visit: Visit) -> list[Tree]:
         },
         _condition(visit, me, "a", visit.main, "Viêm phế quản cấp"),
         _condition(visit, me, "b", "I10", "Tăng huyết áp vô căn"),
-        {
-            "resourceType": "Encounter",
-            "id": f"e{me}",
-            "extension": [vietnam.columns_extension({"MA_DOITUONG_KCB": "1.1", "KET_QUA_DTRI": "2"})],
-            "identifier": [
-                {"system": vietnam.EPISODE_LINK, "value": visit.ma_lk},
-                {"system": vietnam.RECORD_NUMBER, "value": f"HS{visit.number:06d}"},
-            ],
-            "status": visit.status,
-            "class": {"system": vietnam.ENCOUNTER_CLASS, "code": "IMP" if visit.inpatient else "AMB"},
-            "type": [{"coding": [{"system": vietnam.MA_LOAI_KCB, "code": "03" if visit.inpatient else "01"}]}],
-            "serviceType": {"coding": [{"system": vietnam.MA_KHOA, "code": "K03" if visit.inpatient else "K01"}]},
-            "subject": patient,
-            "participant": [{"individual": doctor}],
-            "period": {"start": "2026-11-20T08:05:00+07:00", "end": end},
-            "reasonCode": [{"text": "Ho, sốt 3 ngày"}],
-            "diagnosis": [
-                {"condition": {"reference": f"Condition/da{me}"}, "rank": 1},
-                {"condition": {"reference": f"Condition/db{me}"}, "rank": 2},
-            ],
-            "hospitalization": {"dischargeDisposition": {"coding": [{"system": vietnam.MA_LOAI_RV, "code": "1"}]}},
-        },
+        _encounter(visit, me, patient, doctor),
         {
             "resourceType": "Observation",
             "id": f"o{me}",
@@ -166,6 +144,32 @@ def trees(visit: Visit) -> list[Tree]:
         ]
     found += [_charge(visit, me, number, item, doctor) for number, item in enumerate(visit.items)]
     return found
+
+
+def _encounter(visit: Visit, me: str, patient: Tree, doctor: Tree) -> Tree:
+    end = "2026-11-23T15:30:00+07:00" if visit.inpatient else "2026-11-20T10:15:00+07:00"
+    return {
+        "resourceType": "Encounter",
+        "id": f"e{me}",
+        "extension": [vietnam.columns_extension({"MA_DOITUONG_KCB": "1.1", "KET_QUA_DTRI": "2"})],
+        "identifier": [
+            {"system": vietnam.EPISODE_LINK, "value": visit.ma_lk},
+            {"system": vietnam.RECORD_NUMBER, "value": f"HS{visit.number:06d}"},
+        ],
+        "status": visit.status,
+        "class": {"system": vietnam.ENCOUNTER_CLASS, "code": "IMP" if visit.inpatient else "AMB"},
+        "type": [{"coding": [{"system": vietnam.MA_LOAI_KCB, "code": "03" if visit.inpatient else "01"}]}],
+        "serviceType": {"coding": [{"system": vietnam.MA_KHOA, "code": "K03" if visit.inpatient else "K01"}]},
+        "subject": patient,
+        "participant": [{"individual": doctor}],
+        "period": {"start": "2026-11-20T08:05:00+07:00", "end": end},
+        "reasonCode": [{"text": "Ho, sốt 3 ngày"}],
+        "diagnosis": [
+            {"condition": {"reference": f"Condition/da{me}"}, "rank": 1},
+            {"condition": {"reference": f"Condition/db{me}"}, "rank": 2},
+        ],
+        "hospitalization": {"dischargeDisposition": {"coding": [{"system": vietnam.MA_LOAI_RV, "code": "1"}]}},
+    }
 
 
 def _condition(visit: Visit, me: str, letter: str, code: str, text: str) -> Tree:
