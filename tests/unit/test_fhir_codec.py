@@ -132,4 +132,4 @@ def test_meta_is_added_after_the_type_and_text_stays_as_sent() -> None:
 
 
 def test_decimals_of_any_scale_are_written_as_json() -> None:
-    assert codec.dumps({"a": [Decimal("1E-7"), Decimal("-0"), 2**70]}) == b'{"a":[1E-7,-0,1180591620717411303424]}'
+    assert codec.dumps({"a": [Decimal("1E-7"), Decimal("-0"), 2**70]}) == b'{"a":[0.0000001,-0,1180591620717411303424]}'
