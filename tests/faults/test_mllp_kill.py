@@ -5,13 +5,8 @@ message until it is acknowledged. Then every acknowledged control id is applied 
 """
 
 import asyncio
-import os
 import random
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,13 +17,11 @@ from adapters.mllp.client import MllpClient
 from ehr.record import open_record
 from ehr.settings import Settings
 from ehr.store.record import Record
+from tests.faults.serving import Serving
 from tests.mllp.conftest import FACILITY, register
 from tests.mllp.mothers import code_of, header, ledger, message, pid, pv1, search
 
-ROOT = Path(__file__).resolve().parents[2]
 KILLS = 5
-READY_S = 60.0
-SERVE = "from ehr.cli import main; main()"
 
 
 def free_port() -> int:
@@ -50,45 +43,6 @@ def result(number: int) -> bytes:
     )
 
 
-class Server:
-    """The process under test, and its violent end."""
-
-    def __init__(self, database_url: str, data_dir: str) -> None:
-        self.port = free_port()
-        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("EHR_")} | {
-            "EHR_DATABASE_URL": database_url,
-            "EHR_BROKER_URL": f"redis+socket://{data_dir}/absent.sock",  # an outside broker, so no worker is started
-            "EHR_DATA_DIR": data_dir,
-            "EHR_POOL_CONNECTIONS_MAX": "4",
-            "PYTHONPATH": str(ROOT),
-        }
-        self._process: subprocess.Popen[bytes] | None = None
-
-    async def start(self) -> None:
-        command = [sys.executable, "-c", SERVE, "serve", "--port", "0", "--mllp-port", str(self.port)]
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        assert self._process.stdout is not None
-        async with asyncio.timeout(READY_S):
-            line = await asyncio.to_thread(self._process.stdout.readline)
-        assert line.startswith(b"ready "), line
-
-    async def kill(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGKILL)
-        await asyncio.to_thread(self._process.wait)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-    async def stop(self) -> None:
-        assert self._process is not None
-        self._process.terminate()
-        await asyncio.to_thread(self._process.wait)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
-
-
 @asynccontextmanager
 async def opened(database_url: str) -> AsyncIterator[Record]:
     record = await open_record(Settings(pool_connections_max=4), database_url)
@@ -99,15 +53,15 @@ async def opened(database_url: str) -> AsyncIterator[Record]:
 
 
 @pytest.mark.timeout(300)
-async def test_nothing_acknowledged_is_lost_or_doubled(database_url: str) -> None:
+async def test_nothing_acknowledged_is_lost_or_doubled(database_url: str, data_dir: Path) -> None:
     chance = random.Random(20261123)
     async with opened(database_url) as record:
         await register(record, FACILITY)
     acknowledged: list[int] = []
-    with tempfile.TemporaryDirectory() as data_dir:
-        server = Server(database_url, data_dir)
-        await server.start()
-        client = MllpClient("127.0.0.1", server.port)
+    port = free_port()  # the same after each start: the facility knows one address
+    options = ("--port", "0", "--mllp-port", str(port))
+    async with Serving(data_dir, *options, EHR_DATABASE_URL=database_url, EHR_POOL_CONNECTIONS_MAX="4") as serving:
+        client = MllpClient("127.0.0.1", port)
         finished, moved = asyncio.Event(), asyncio.Event()
 
         async def send() -> None:
@@ -124,12 +78,11 @@ async def test_nothing_acknowledged_is_lost_or_doubled(database_url: str) -> Non
             moved.clear()
             await moved.wait()
             await asyncio.sleep(chance.uniform(0, 0.12))  # one message takes 20 to 60 ms: all its moments are met
-            await server.kill()
-            await server.start()
+            await serving.kill()
+            await serving.start()
         finished.set()
         await sending
         await client.close()
-        await server.stop()
     assert client.resent >= KILLS, "the kills met messages under way"
     async with opened(database_url) as record:
         rows = await ledger(record)
