@@ -9,6 +9,7 @@ Routes   GET /ops, /ops/facilities.fragment        all facilities, those with th
 Access   callers who may read and search every type (operators), or the system under open access
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -162,37 +163,44 @@ class OperatorPages:
         if await self._operator(request) is None:
             return page(request, "signed_out.html", status=401)
         async with self._record.database.acquire() as connection:
-            balance = await connection.fetch(_BALANCE)
+            standing = await connection.fetch(_DOSSIERS)
+            refused = await connection.fetch(_REFUSED_DOSSIERS)
             batches = await connection.fetch(_BATCHES)
+            quarantined = await connection.fetchval("select count(*) from sync_quarantine")
         tiles = [
-            (row["state"], f"{row['dossiers']} · {row['t_bhtt']:,.0f} đ", row["state"] != "rejected") for row in balance
+            (row["state"], f"{row['dossiers']} · {row['t_bhtt']:,.0f} đ", row["state"] in _WELL) for row in standing
         ]
-        return page(
-            request,
-            "ops_table.html",
-            heading="Insurance batches",
-            tiles=tiles,
-            columns=["Batch", "Facility", "State", "Dossiers", "Claimed (đồng)", "maGiaoDich", "Created", "Sent"],
-            rows=[[*row.values()] for row in batches],
-        )
+        tables = [
+            ("Rejected by the insurer, or withheld by our own check", _REFUSED_COLUMNS, refused),
+            ("Batches", _BATCH_COLUMNS, batches),
+        ]
+        tiles.append(("answers in quarantine", str(quarantined), quarantined == 0))
+        return page(request, "ops_tables.html", heading="Insurance", tiles=tiles, tables=_shown_rows(tables))
 
     async def jobs(self, request: Request) -> Response:
         if await self._operator(request) is None:
             return page(request, "signed_out.html", status=401)
         async with self._record.database.acquire() as connection:
             rows = await connection.fetch(_JOBS)
-        return page(
-            request,
-            "ops_table.html",
-            heading="Jobs",
-            tiles=[],
-            columns=["Job", "Kind", "State", "Owner", "Created", "Finished", "Chunks done", "Chunks"],
-            rows=[[*row.values()] for row in rows],
-        )
+        tables = _shown_rows([("", _JOB_COLUMNS, rows)])
+        return page(request, "ops_tables.html", heading="Jobs", tiles=[], tables=tables)
 
 
-_BALANCE: Final = """
+def _shown_rows(tables: Sequence[tuple[str, Sequence[str], Sequence[Any]]]) -> list[tuple[str, Sequence[str], Any]]:
+    return [(title, columns, [[*row.values()] for row in rows]) for title, columns, rows in tables]
+
+
+_WELL: Final = frozenset({"pending", "batched", "accepted"})
+_REFUSED_COLUMNS: Final = ("Facility", "Episode (MA_LK)", "Attempt", "State", "Code", "What is wrong")
+_BATCH_COLUMNS: Final = ("Batch", "Facility", "State", "Dossiers", "Claimed (đồng)", "maGiaoDich", "Created", "Sent")
+_JOB_COLUMNS: Final = ("Job", "Kind", "State", "Owner", "Created", "Finished", "Chunks done", "Chunks")
+_DOSSIERS: Final = """
 select state, count(*) as dossiers, sum(t_bhtt) as t_bhtt from sync_dossier group by state order by state
+"""
+_REFUSED_DOSSIERS: Final = """
+select f.code, d.ma_lk, d.attempt, d.state, coalesce(d.error_code, ''), coalesce(d.error_text, '')
+from sync_dossier d join facility f on f.id = d.facility_id
+where d.state in ('rejected', 'withheld') order by d.id desc limit 100
 """
 _BATCHES: Final = """
 select b.id, f.code, b.state, b.dossier_count, b.t_bhtt, coalesce(b.ma_giao_dich, ''),
