@@ -3,25 +3,28 @@
 keep      the message as received, durable by its own commit, before anything else is done with it
 submit    its resources, a Provenance to facility and message, the ledger's state and the answer: one transaction
 refuse    the sender must change it; fail: ours to try again. Both keep every issue for the operators
+held      what the record has of a facility's own, for a message that restates or replaces it
 Once:     the same facility, control id and content is the same message: nothing changes, the same answer is given.
           The same control id with other content is a message of its own, flagged, never dropped as a duplicate
 Source:   `promises` P1, P2, C33; HL7 v2.5.1 2.9.2 (enhanced mode: accept means kept)
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import zstandard
 
-from ehr.access.policy import Caller
-from ehr.clock import instant
-from ehr.errors import Forbidden, Issue
+from ehr import limits
+from ehr.access.policy import Caller, predicate
+from ehr.clock import Clock, instant
+from ehr.errors import Forbidden, Issue, TooMuch
+from ehr.fhir import codec
 from ehr.fhir.vietnam import FACILITY_CODE
 from ehr.ids import new_id
-from ehr.store import bundles
+from ehr.store import bundles, criteria
 from ehr.store.connection import Row
 
 if TYPE_CHECKING:
@@ -53,6 +56,16 @@ class Receipt:
     duplicate: bool
     state: str
     answer: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The current version of a resource that a facility sent."""
+
+    type_name: str
+    id: str
+    version: int
+    tree: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +185,39 @@ class Intake:
         assert row is not None, "a receipt names a row of the ledger"
         return row["state"], row["answer"]
 
+    async def held(self, facility: FacilityRow, asked: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Held]:
+        """Each (type, search criteria) that means exactly one of the facility's own resources, with that one."""
+        caller = Caller.of_facility(facility.id, facility.code)
+        meant = {one: criteria.parse(*one) for one in asked}
+        async with self._record.reading(caller) as uow:
+            found = await criteria.matches_many(uow, caller, predicate(caller), list(meant.values()))
+            return {
+                one: await _current(uow, one[0], found[its][0]) for one, its in meant.items() if len(found[its]) == 1
+            }
+
+    async def held_with(self, facility: FacilityRow, type_name: str, parameter: str, value: str) -> list[Held]:
+        """Every one of the facility's own resources of a type that a search parameter finds."""
+        caller = Caller.of_facility(facility.id, facility.code)
+        count_max = limits.episode_resources_max
+        matcher = self._record.matcher
+        assert matcher is not None, "an opened record has its search"
+        async with self._record.reading(caller) as uow:
+            ids = await matcher(
+                uow.connection,
+                type_name,
+                [(parameter, value)],
+                predicate(caller),
+                source=facility.id,
+                limit=count_max + 1,
+            )
+            if len(ids) > count_max:
+                raise TooMuch(f"more than {count_max} resources of one type belong together", at=type_name)
+            return [await _current(uow, type_name, id) for id in ids]
+
+    @property
+    def clock(self) -> Clock:
+        return self._record.clock
+
     async def facility(self, code: str) -> FacilityRow | None:
         """The facility of a code; None when it is not registered. Found ones are remembered for a minute."""
         return await self._facility(code, _FACILITY)
@@ -228,6 +274,12 @@ class Intake:
             ],
         }
         await uow.resources.create("Provenance", None, tree)
+
+
+async def _current(uow: "UnitOfWork", type_name: str, id: str) -> Held:
+    version = await uow.resources.read(type_name, id)
+    assert version.body is not None, "a current version has a body"
+    return Held(type_name, id, version.version, codec.loads(version.body))
 
 
 def _receipt(row: Row) -> Receipt:

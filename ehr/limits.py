@@ -53,6 +53,10 @@ mllp_connections_max: Final = 2_000
 claim_xml_bytes_max: Final = 50 * 1024 * 1024
 """One GIAMDINHHS envelope; live systems see 400 kB for an inpatient stay."""
 
+episode_resources_max: Final = 10_000
+"""Resources of one type in one episode, looked through when a later file replaces an earlier one; a stay of months has
+some thousands."""
+
 ndjson_line_bytes_max: Final = 5 * 1024 * 1024
 """One line of a bulk file: the same bound as one resource over HTTP."""
 
