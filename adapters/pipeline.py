@@ -23,14 +23,10 @@ from adapters import claim_xml, fhir_push
 from adapters.hl7v2 import ack, route
 from adapters.hl7v2.parse import Envelope, Message, parse, peek
 from adapters.port import Bundle, Origin
-from adapters.weave import Earlier, conditional_updates, weave
-from ehr.access.policy import Caller, predicate
+from adapters.weave import restated, weave
+from ehr.access.policy import Caller
 from ehr.errors import EhrError, Forbidden, Invalid, Issue, PreconditionFailed, Unavailable
-from ehr.fhir import codec
 from ehr.intake import FacilityRow, Intake, Receipt, Source
-from ehr.store.criteria import matches_many
-from ehr.store.criteria import parse as parse_criteria
-from ehr.store.record import Record
 
 log = structlog.get_logger(__name__)
 
@@ -40,15 +36,16 @@ T = TypeVar("T")
 UNKNOWN_SENDER: Final = "the sending facility is not registered; ask the city to register its code"
 WEAVES_MAX: Final = 5
 """Tries of a message whose earlier version changes while it is woven: another connection of the same facility."""
+THREAD_BYTES: Final = 128 * 1024
+"""Bodies above this are read in a thread: a report of megabytes must not hold up the other connections."""
 UNREADABLE: Final = "?"
 
 
 class Pipeline:
     """One for a process; the doors (MLLP listener, HTTP routes, recovery sweep) share it."""
 
-    def __init__(self, intake: Intake, record: Record) -> None:
+    def __init__(self, intake: Intake) -> None:
         self._intake = intake
-        self._record = record
         self._turns: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
     async def receive_hl7(self, block: bytes, peer: str, *, facility_code: str | None = None) -> bytes:
@@ -59,7 +56,7 @@ class Pipeline:
         receipt = await self._intake.keep(block, source)
         if receipt.answer is not None:
             return receipt.answer
-        log.info("hl7.kept", message=receipt.message_id, kind=source.kind, facility=source.facility_code, peer=peer)
+        log.info("hl7.kept", message_id=receipt.message_id, kind=source.kind, facility=source.facility_code, host=peer)
         return await self._answer_hl7(block, receipt, facility)
 
     async def broke(self, block: bytes, error: Exception, *, facility_code: str | None = None) -> bytes | None:
@@ -72,7 +69,7 @@ class Pipeline:
         issue = Issue("exception", f"a fault of this system ({type(error).__name__}); the message is kept")
         await self._intake.fail(receipt, [issue])
         return ack.refuse(
-            None, "AE", [issue], number=receipt.message_id, now=self._record.clock.now(), control_id=envelope.control_id
+            None, "AE", [issue], number=receipt.message_id, now=self._intake.clock.now(), control_id=envelope.control_id
         )
 
     async def receive_bundle(self, body: bytes, caller: Caller, headers: Mapping[str, str]) -> tuple[int, bytes]:
@@ -106,7 +103,7 @@ class Pipeline:
                 raise
             except Exception as error:
                 # The edge of a task: one message that meets a fault of ours must not hold up the others.
-                log.exception("intake.recovery_failed", message=receipt.message_id)
+                log.exception("intake.recovery_failed", message_id=receipt.message_id)
                 await self._intake.fail(
                     receipt, [Issue("exception", f"a fault of this system ({type(error).__name__})")]
                 )
@@ -142,7 +139,7 @@ class Pipeline:
             origin = _origin(facility, receipt.source.control_id)
             mapper = route.mapper(message)
             bundle = _settled(await _aside(lambda _: mapper(message, origin), block))
-            answer = ack.accept(message, number=receipt.message_id, now=self._record.clock.now())
+            answer = ack.accept(message, number=receipt.message_id, now=self._intake.clock.now())
             await self._submit_woven(bundle, receipt, facility, answer)
         except Unavailable:
             raise
@@ -152,7 +149,7 @@ class Pipeline:
                 "AE" if error.ack == "AA" else error.ack,
                 error.issues,
                 number=receipt.message_id,
-                now=self._record.clock.now(),
+                now=self._intake.clock.now(),
                 control_id="" if receipt.source.control_id.startswith("sha256:") else receipt.source.control_id,
             )
             await self._intake.refuse(receipt, error.issues, answer)
@@ -160,12 +157,13 @@ class Pipeline:
 
     async def _submit_woven(self, bundle: Bundle, receipt: Receipt, facility: FacilityRow, answer: bytes) -> None:
         """Weave with what the record holds, and write only onto what was woven with."""
-        caller = Caller.of_facility(facility.id, facility.code)
+        asked = restated(bundle)
         async with self._turn(facility.id, bundle):
             for attempt in range(1, WEAVES_MAX + 1):
-                woven, late = weave(bundle, await self._held(caller, bundle))
+                held = await self._intake.held(facility, asked.values())
+                woven, late = weave(bundle, {url: held[its] for url, its in asked.items() if its in held})
                 if late:
-                    log.info("hl7.late", message=receipt.message_id, entries=late)
+                    log.info("hl7.late", message_id=receipt.message_id, count=late)
                 try:
                     await self._intake.submit(woven, receipt, answer=answer)
                 except PreconditionFailed:
@@ -183,25 +181,10 @@ class Pipeline:
             turn = self._turns[key] = asyncio.Lock()
         return turn
 
-    async def _held(self, caller: Caller, bundle: Bundle) -> dict[str, Earlier]:
-        """What the record holds of the resources a Bundle restates."""
-        asked = {url: parse_criteria(name, query) for url, name, query in conditional_updates(bundle)}
-        held: dict[str, Earlier] = {}
-        async with self._record.reading(caller) as uow:
-            found = await matches_many(uow, caller, predicate(caller), list(asked.values())) if asked else {}
-            for url, criteria in asked.items():
-                ids = found.get(criteria, [])
-                if len(ids) == 1:
-                    version = await uow.resources.read(criteria.type_name, ids[0])
-                    assert version.body is not None, "a current version has a body"
-                    held[url] = Earlier(version.id, version.version, codec.loads(version.body))
-        return held
-
     async def _dossiers(self, body: bytes, facility: FacilityRow, control_id: str) -> Bundle:
         """The Bundle of an envelope, with the removal of what its earlier file had and it has not."""
         bundle = _settled(await _aside(claim_xml.bundle_of, body, _origin(facility, control_id)))
-        caller = Caller.of_facility(facility.id, facility.code)
-        bundle["entry"] += await claim_xml.replaced(self._record, caller, bundle)
+        bundle["entry"] += await claim_xml.replaced(self._intake, facility, bundle)
         return bundle
 
     async def _answer_http(self, receipt: Receipt, read: Callable[[], Awaitable[Bundle]]) -> tuple[int, bytes]:
@@ -221,10 +204,6 @@ class Pipeline:
         _, answer = await self._intake.answer_of(receipt)
         assert answer is not None, "a finished message has an answer"
         return answer
-
-
-THREAD_BYTES: Final = 128 * 1024
-"""Bodies above this are read in a thread: a report of megabytes must not hold up the other connections."""
 
 
 async def _aside(work: Callable[Concatenate[bytes, P], T], body: bytes, *rest: P.args, **named: P.kwargs) -> T:

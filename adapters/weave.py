@@ -18,6 +18,7 @@ from typing import Any, Final
 from adapters.draft import DEFERS, ERASES, Tree
 from adapters.hl7v2.datatypes import earlier
 from adapters.systems import MESSAGE_TIME
+from ehr.intake import Held
 
 KEPT_TYPES: Final = frozenset({"Patient", "Encounter", "RelatedPerson", "Coverage"})
 """Whose elements a later message may leave out without meaning that they are gone."""
@@ -25,26 +26,17 @@ UNITED: Final = ("identifier", "link")
 """Lists that only grow: a number once sent is not taken back by a message without it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """The version the record holds."""
-
-    id: str
-    version: int
-    tree: Mapping[str, Any]
-
-
-def conditional_updates(bundle: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(fullUrl, type, query) of the entries that restate something."""
-    found = []
+def restated(bundle: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """fullUrl → (type, criteria) of the entries that restate something: the conditional updates."""
+    found = {}
     for entry in bundle["entry"]:
         type_name, mark, query = entry["request"]["url"].partition("?")
         if entry["request"]["method"] == "PUT" and mark:
-            found.append((entry["fullUrl"], type_name, query))
+            found[entry["fullUrl"]] = (type_name, query)
     return found
 
 
-def weave(bundle: Mapping[str, Any], held: Mapping[str, Earlier]) -> tuple[Tree, int]:
+def weave(bundle: Mapping[str, Any], held: Mapping[str, Held]) -> tuple[Tree, int]:
     """The woven Bundle, and how many of its entries came late. held: fullUrl → what the record holds."""
     references = {url: f"{_type_of(bundle, url)}/{found.id}" for url, found in held.items()}
     late = 0

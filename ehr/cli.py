@@ -349,7 +349,7 @@ def message_replay(data_dir: DataDir = None) -> None:
 
     async def replay() -> int:
         async with record_of(settings_of(data_dir=data_dir)) as record:
-            return await Pipeline(Intake(record), record).recover(0.0)
+            return await Pipeline(Intake(record)).recover(0.0)
 
     _say_json({"finished": _run(replay())})
 

@@ -128,7 +128,7 @@ async def city(settings: Settings) -> AsyncIterator[City]:
         record = await open_record(settings, database_url)
         stack.push_async_callback(record.close)
         intake = Intake(record)
-        pipeline = Pipeline(intake, record)
+        pipeline = Pipeline(intake)
         app = create_app(
             record,
             settings,

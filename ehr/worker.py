@@ -67,7 +67,7 @@ class RecordHands:
         self._record = record
         self._queue = Queue(record.database)
         self._handlers = handlers_of(record)
-        self._pipeline = Pipeline(Intake(record), record)
+        self._pipeline = Pipeline(Intake(record))
 
     async def work(self) -> bool:
         return await work(self._queue, self._handlers, self._record.clock)

@@ -9,15 +9,10 @@ Source:  QĐ 4750 annex (MA_LK is the key of the episode); at the portal a re-se
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ehr.access.policy import Caller, predicate
-from ehr.fhir import codec
+from adapters.draft import criteria
 from ehr.fhir.vietnam import EPISODE_LINK, identifier_of
-from ehr.store.criteria import Criteria, matches_many
-from ehr.store.record import Record
-from ehr.store.unit_of_work import UnitOfWork
+from ehr.intake import FacilityRow, Held, Intake
 
-ROWS_MAX: Final = 10_000
-"""Rows of one episode in one type; a stay of months has some thousands."""
 BY_VISIT: Final[Mapping[str, str]] = {
     "ChargeItem": "context",
     "ClinicalImpression": "encounter",
@@ -32,7 +27,7 @@ BY_VISIT: Final[Mapping[str, str]] = {
 """Type → the search parameter that names its Encounter."""
 
 
-async def replaced(record: Record, caller: Caller, bundle: Mapping[str, Any]) -> list[dict[str, Any]]:
+async def replaced(intake: Intake, facility: FacilityRow, bundle: Mapping[str, Any]) -> list[dict[str, Any]]:
     links = [
         link
         for entry in bundle["entry"]
@@ -43,38 +38,20 @@ async def replaced(record: Record, caller: Caller, bundle: Mapping[str, Any]) ->
         for entry in bundle["entry"]
         for identifier in entry["resource"].get("identifier", ())
     }
-    asked = {link: Criteria("Encounter", (("identifier", f"{EPISODE_LINK}|{link}"),)) for link in links}
-    gone: list[dict[str, Any]] = []
-    async with record.reading(caller) as uow:
-        found = await matches_many(uow, caller, predicate(caller), list(asked.values()))
-        for link, criteria in asked.items():
-            for visit_id in found.get(criteria, ()):
-                gone += await _left(uow, caller, link, visit_id, named)
-    return gone
+    asked = {link: ("Encounter", criteria(EPISODE_LINK, link)) for link in links}
+    visits = await intake.held(facility, asked.values())
+    return [
+        {"request": {"method": "DELETE", "url": f"{held.type_name}/{held.id}"}}
+        for link, its in asked.items()
+        if its in visits
+        for type_name, parameter in BY_VISIT.items()
+        for held in await intake.held_with(facility, type_name, parameter, f"Encounter/{visits[its].id}")
+        if _left_out(held, link, named)
+    ]
 
 
-async def _left(
-    uow: UnitOfWork, caller: Caller, link: str, visit_id: str, named: set[tuple[str, str]]
-) -> list[dict[str, Any]]:
-    """What of one visit is to go."""
-    matcher = uow.record.matcher
-    assert matcher is not None, "an opened record has its search"
-    gone: list[dict[str, Any]] = []
-    for type_name, parameter in BY_VISIT.items():
-        criteria = [(parameter, f"Encounter/{visit_id}")]
-        ids = await matcher(
-            uow.connection, type_name, criteria, predicate(caller), source=caller.facility_id, limit=ROWS_MAX
-        )
-        for id in ids:
-            version = await uow.resources.read(type_name, id)
-            assert version.body is not None, "a current version has a body"
-            if _left_out(codec.loads(version.body), link, named):
-                gone.append({"request": {"method": "DELETE", "url": f"{type_name}/{id}"}})
-    return gone
-
-
-def _left_out(tree: Mapping[str, Any], link: str, named: set[tuple[str, str]]) -> bool:
+def _left_out(held: Held, link: str, named: set[tuple[str, str]]) -> bool:
     """It came from a file of this episode, and this file does not have it."""
-    values = [str(identifier.get("value", "")) for identifier in tree.get("identifier", ())]
+    values = [str(identifier.get("value", "")) for identifier in held.tree.get("identifier", ())]
     ours = any(value.startswith(f"{link}/") for value in values)
-    return ours and not any((tree["resourceType"], value) in named for value in values)
+    return ours and not any((held.type_name, value) in named for value in values)

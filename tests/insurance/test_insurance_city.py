@@ -63,7 +63,7 @@ def insured_episodes(facility: Facility, count: int) -> list[Episode]:
 
 async def send(record: Record, channel: str, facility: Facility, sent: list[Episode]) -> None:
     """Through the door the facility's feed goes through."""
-    pipeline = Pipeline(Intake(record), record)
+    pipeline = Pipeline(Intake(record))
     async with record.database.acquire() as connection:
         facility_id = await connection.fetchval("SELECT id FROM facility WHERE code = $1", facility.code)
     caller = Caller.of_facility(facility_id, facility.code)

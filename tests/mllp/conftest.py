@@ -47,7 +47,7 @@ async def record(database_url: str) -> AsyncIterator[Record]:
 @pytest.fixture
 async def pipeline(record: Record) -> Pipeline:
     await register(record, FACILITY)
-    return Pipeline(Intake(record), record)
+    return Pipeline(Intake(record))
 
 
 @pytest.fixture
