@@ -6,15 +6,17 @@ from alembic import context
 from ehr.database import migrate, sync_tables
 from ehr.database.tables import metadata
 from ehr.settings import Settings
+from terminology import tables as terminology_tables
 
 assert sync_tables.sync_batch.metadata is metadata, "the tables of sync stand on the record's metadata"
+target = [metadata, terminology_tables.metadata]
 
 if context.is_offline_mode():
     context.configure(dialect_name="postgresql", literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 elif (connection := context.config.attributes.get("connection")) is not None:
-    context.configure(connection=connection, target_metadata=metadata)
+    context.configure(connection=connection, target_metadata=target)
     with context.begin_transaction():
         context.run_migrations()
 else:

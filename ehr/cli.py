@@ -22,11 +22,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from adapters.pipeline import Pipeline
+from ehr import city_commands, terminology_commands
 from ehr.access import authenticate, clients, scopes
 from ehr.access.keys import load_keys
 from ehr.access.token import Tokens
 from ehr.bulk import job as bulk_job
-from ehr.city_commands import add_to
 from ehr.clock import SystemClock
 from ehr.doctor import examine
 from ehr.errors import EhrError, Invalid, NotFound, Unavailable
@@ -58,7 +58,8 @@ app.add_typer(db, name="db")
 app.add_typer(insurance, name="sync")
 app.add_typer(message, name="message")
 app.add_typer(client, name="client")
-add_to(app)
+city_commands.add_to(app)
+terminology_commands.add_to(app)
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the embedded services (EHR_DATA_DIR).")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON lines instead of tables and bars.")]

@@ -9,6 +9,7 @@ from ehr.database import migrate, partitions, sync_tables
 from ehr.database.engine import Database
 from ehr.database.tables import metadata
 from ehr.fhir.r4 import TYPE_IDS
+from terminology import tables as terminology_tables
 
 CATALOG = {
     "columns": """
@@ -50,6 +51,7 @@ async def create_from_metadata(url: str) -> None:
     engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda *_: asyncpg.connect(url))
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
+        await connection.run_sync(terminology_tables.metadata.create_all)
         for statement in partitions.statements(TYPE_IDS):
             await connection.exec_driver_sql(statement)
     await engine.dispose()

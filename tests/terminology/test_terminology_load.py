@@ -7,11 +7,9 @@ from pathlib import Path
 import asyncpg
 import orjson
 import pytest
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ehr.fhir.structure import codes
-from terminology import codesystem, tables
+from terminology import codesystem
 from terminology.codesystem import known_display
 from terminology.connection import Connection
 from terminology.errors import Unreadable
@@ -75,11 +73,6 @@ MAP = {
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[Connection]:
     opened = await asyncpg.connect(database_url)
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    for table in tables.metadata.sorted_tables:
-        await opened.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
-        for index in table.indexes:
-            await opened.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)))
     yield opened
     await opened.close()
 
