@@ -45,7 +45,9 @@ lock: .venv/bin/python
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --extra build --extra dev pyproject.toml -o requirements-dev.lock
 
+# In a checkout that only root may enter, data holds links to folders of the account that PostgreSQL runs as.
 clean:
+	@for link in data/*; do test ! -L $$link || rm -rf "$$(readlink -f $$link)"; done
 	rm -rf .venv data
 
 .venv/bin/python:

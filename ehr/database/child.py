@@ -83,6 +83,11 @@ def account() -> Account:
     return Account(nobody.pw_uid, nobody.pw_gid, "nobody")
 
 
+def _make_fallback() -> None:
+    FALLBACK.mkdir(parents=True, exist_ok=True)
+    FALLBACK.chmod(0o755)
+
+
 def private_folder(wanted: Path, owner: Account) -> Path:
     """Make the folder for this account alone; where it could not enter, one under FALLBACK that `wanted` links to."""
     wanted = wanted.absolute()
@@ -90,11 +95,11 @@ def private_folder(wanted: Path, owner: Account) -> Path:
     place = wanted.resolve()
     if not wanted.is_symlink() and not owner.reaches(wanted.parent):
         place = FALLBACK / f"{wanted.name}-{hashlib.sha256(os.fsencode(wanted)).hexdigest()[:12]}"
-        FALLBACK.mkdir(mode=0o755, parents=True, exist_ok=True)
         if wanted.exists():
             raise Unavailable(f"{wanted} exists, but user {owner.name} cannot enter {wanted.parent}")
+        _make_fallback()
         wanted.symlink_to(place)
-    place.mkdir(mode=0o700, exist_ok=True)
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     owner.own(place)
     place.chmod(0o700)
     if not owner.reaches(place):
@@ -107,14 +112,17 @@ def readable_tree(root: Path, runner: Account, *, needed: Sequence[str]) -> Path
     root = root.resolve()
     if runner.reaches(root / needed[0]):
         return root
-    stamp = f"{root} {(root / needed[0]).stat().st_mtime_ns}"
+    stamp = f"{root} {' '.join(needed)} {(root / needed[0]).stat().st_mtime_ns}"
     copy = FALLBACK / f"{root.name}-{hashlib.sha256(stamp.encode()).hexdigest()[:12]}"
     if not copy.exists():
-        FALLBACK.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_fallback()
         partial = copy.with_name(f"{copy.name}.{os.getpid()}")
         for name in needed:
             shutil.copytree(root / name, partial / name, symlinks=True)
-        partial.chmod(0o755)
+        for path in (partial, *partial.rglob("*")):  # installed under a strict umask, they are root's alone
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
         with contextlib.suppress(FileExistsError, OSError):
             partial.rename(copy)
         shutil.rmtree(partial, ignore_errors=True)

