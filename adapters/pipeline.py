@@ -56,7 +56,9 @@ class Pipeline:
         receipt = await self._intake.keep(block, source)
         if receipt.answer is not None:
             return receipt.answer
-        log.info("hl7.kept", message_id=receipt.message_id, kind=source.kind, facility=source.facility_code, host=peer)
+        log.info(
+            "message kept", message_id=receipt.message_id, kind=source.kind, facility=source.facility_code, host=peer
+        )
         return await self._answer_hl7(block, receipt, facility)
 
     async def broke(self, block: bytes, error: Exception, *, facility_code: str | None = None) -> bytes | None:
@@ -103,7 +105,7 @@ class Pipeline:
                 raise
             except Exception as error:
                 # The edge of a task: one message that meets a fault of ours must not hold up the others.
-                log.exception("intake.recovery_failed", message_id=receipt.message_id)
+                log.exception("recovery failed", message_id=receipt.message_id)
                 await self._intake.fail(
                     receipt, [Issue("exception", f"a fault of this system ({type(error).__name__})")]
                 )
@@ -163,7 +165,7 @@ class Pipeline:
                 held = await self._intake.held(facility, asked.values())
                 woven, late = weave(bundle, {url: held[its] for url, its in asked.items() if its in held})
                 if late:
-                    log.info("hl7.late", message_id=receipt.message_id, count=late)
+                    log.info("message came late", message_id=receipt.message_id, count=late)
                 try:
                     await self._intake.submit(woven, receipt, answer=answer)
                 except PreconditionFailed:
