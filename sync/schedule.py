@@ -100,7 +100,7 @@ async def _collect(record: Record, done: Round) -> None:
         try:
             done.sealed += await batch.seal(record, row["id"])
         except Exception as error:  # noqa: BLE001 - the edge: one bad batch must not stop the city's others
-            _log.exception("batch not sealed", batch_id=row["id"])
+            _log.exception("seal_failed", batch_id=row["id"])
             done.problems.append(f"batch {row['id']} cannot be sealed: {type(error).__name__}")
 
 
@@ -135,7 +135,7 @@ async def _send_one(record: Record, gateway: Gateway, done: Round, code: str, ba
         done.problems.append(f"{code}: batch {batch_id}: {error}")
         return False
     except Exception as error:  # noqa: BLE001 - the edge: one bad file must not stop the city's others
-        _log.exception("batch not sent", batch_id=batch_id)
+        _log.exception("send_failed", batch_id=batch_id)
         done.problems.append(f"{code}: batch {batch_id} cannot be sent: {type(error).__name__}")
         return False
     return True

@@ -89,7 +89,7 @@ class MllpServer:
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._open) >= self._connections_max:
-            log.warning("connection refused", issue="too many connections", count=len(self._open))
+            log.warning("mllp.refused", issue="too many connections", count=len(self._open))
             writer.close()
             return
         task = asyncio.current_task()
@@ -98,10 +98,10 @@ class MllpServer:
         try:
             await self._converse(reader, writer, stopping)
         except (ConnectionError, TimeoutError) as error:
-            log.info("connection closed", issue=type(error).__name__)
+            log.info("mllp.closed", issue=type(error).__name__)
         except asyncio.CancelledError:
             # The listener stops. The task ends here and now; passed on, asyncio would report it as a failed callback.
-            log.info("connection closed", issue="stopped")
+            log.info("mllp.closed", issue="stopped")
         finally:
             del self._open[task]
             writer.close()
@@ -121,7 +121,8 @@ class MllpServer:
             chunk = await self._read(reader, due, stopping)
             if not chunk:
                 if framer.mid_block:
-                    log.warning("connection fault", issue="connection ended inside a block", bytes=len(framer.held))
+                    issue = "connection ended inside a block"
+                    log.warning("mllp.fault", issue=issue, host=peer, bytes=len(framer.held))
                 return
             for event in framer.feed(chunk):
                 match event:
@@ -130,7 +131,7 @@ class MllpServer:
                         if not await self._answer(payload, peer, writer):
                             return
                     case Fault(why):
-                        log.warning("connection fault", issue=why, host=peer)
+                        log.warning("mllp.fault", issue=why, host=peer)
                         return
             began = (began or loop.time()) if framer.mid_block else None
 
@@ -144,7 +145,7 @@ class MllpServer:
             if read.done():
                 return read.result()
             if not stopping.is_set():
-                log.warning("connection fault", issue="deadline passed")
+                log.warning("mllp.fault", issue="deadline passed")
             return b""
         finally:
             for waiting in (read, stop):
@@ -156,12 +157,12 @@ class MllpServer:
         keep_open = True
         try:
             answer: bytes | None = await self._pipeline.receive_hl7(payload, peer, facility_code=self._facility_code)
-        except Unavailable as error:
-            log.warning("record not reached", issue=str(error))
+        except Unavailable:
+            log.warning("mllp.unavailable", exc_info=True)
             return False
         except Exception as error:
             # The edge: a fault of ours must not end the listener, nor the message. It is in the ledger.
-            log.exception("message failed")
+            log.exception("mllp.failed")
             answer = await self._broken(payload, error)
             keep_open = False
         if answer is None:
@@ -175,5 +176,5 @@ class MllpServer:
         try:
             return await self._pipeline.broke(payload, error, facility_code=self._facility_code)
         except Exception:
-            log.exception("message failed twice")
+            log.exception("mllp.failed_twice")
             return None
