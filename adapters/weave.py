@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.draft import DEFERS, ERASES, Tree
-from adapters.hl7v2.datatypes import earlier
+from adapters.moments import earlier
 from adapters.systems import MESSAGE_TIME
 from ehr.intake import Held
 

@@ -3,7 +3,7 @@
 Source:  QĐ 4750 annex (12 and 8 digits; unknown time, day and month are zeros)
 """
 
-from adapters.hl7v2.datatypes import Unreadable, date_time
+from adapters.moments import Unreadable, date_time
 
 __all__ = ["Unreadable", "day", "minute"]
 

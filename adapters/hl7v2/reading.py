@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from adapters.draft import Draft, Tree
 from adapters.hl7v2 import datatypes
-from adapters.hl7v2.datatypes import Unreadable
 from adapters.hl7v2.parse import Element, Message, Segment
+from adapters.moments import VIETNAM_OFFSET, Unreadable, date_time, offset_of
 from adapters.port import Mapped, Origin
 from ehr.errors import Issue
 from ehr.fhir.vietnam import columns_extension
@@ -22,13 +22,13 @@ CLAIM_SEGMENT = "ZCC"
 class Reading:
     message: Message
     origin: Origin
-    offset: str = datatypes.VIETNAM_OFFSET
+    offset: str = VIETNAM_OFFSET
     draft: Draft = field(init=False)
     issues: list[Issue] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.draft = Draft(self.origin)
-        self.offset = datatypes.offset_of(self.message.header.text(7)) or self.offset
+        self.offset = offset_of(self.message.header.text(7)) or self.offset
         event = self.message.find("EVN")
         moment = self.moment(event, 2) if event else None
         self.draft.message_time = moment or self.moment(self.message.header, 7)
@@ -46,7 +46,7 @@ class Reading:
 
     def moment_of(self, text: str, at: str) -> str | None:
         try:
-            return datatypes.date_time(text, self.offset)
+            return date_time(text, self.offset)
         except Unreadable as error:
             self.fault("value", str(error), at)
             return None

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from adapters.hl7v2.datatypes import Unreadable, date_time, decimal
+from adapters.hl7v2.datatypes import decimal
 from adapters.hl7v2.parse import parse
 from adapters.hl7v2.route import SUPPORTED, bundle_of
+from adapters.moments import Unreadable, date_time
 from adapters.port import Origin
 from ehr.errors import EhrError, Issue
 from ehr.fhir import codec
