@@ -25,7 +25,10 @@ from ehr.fhir import codec
 from ehr.fhir.vietnam import FACILITY_CODE
 from ehr.ids import new_id
 from ehr.store import bundles, criteria
+from ehr.store.bundles import Weave
 from ehr.store.connection import Row
+from ehr.store.resources import Write
+from ehr.store.version import Version
 
 if TYPE_CHECKING:
     from ehr.store.record import Record
@@ -97,7 +100,6 @@ SELECT id, state, answer, true AS duplicate FROM intake_message
 WHERE facility_id = $1 AND control_id = $2 AND sha256 = $3
 """
 _STATE: Final = "SELECT state, answer FROM intake_message WHERE id = $1"
-_LOCK: Final = "SELECT state, answer FROM intake_message WHERE id = $1 FOR UPDATE"
 _FINISH: Final = """
 UPDATE intake_message SET state = $2, finished = $3, attempts = attempts + 1, answer = coalesce($4, answer),
     issues = CASE WHEN $5::text IS NULL THEN issues ELSE coalesce(issues, '[]'::jsonb) || $5::text::jsonb END
@@ -112,10 +114,15 @@ ORDER BY m.received LIMIT $3
 _FACILITY: Final = "SELECT id, code, name, feed, active, organization_id, location_id FROM facility WHERE code = $1"
 _FACILITY_BY_ID: Final = "SELECT id, code, name, feed, active, organization_id, location_id FROM facility WHERE id = $1"
 
+_NOTHING: Final[Mapping[str, Any]] = {"resourceType": "Bundle", "type": "transaction-response", "entry": []}
 REUSED: Final = Issue("duplicate", "control id reused: another message of this facility had it", "MSH-10", "warning")
 UNFINISHED_MAX: Final = 500
 ATTEMPTS_MAX: Final = 20
 FACILITY_REMEMBERED_S: Final = 60.0
+
+
+class _AppliedAlready(Exception):
+    """Another delivery of the message was applied first: this transaction leaves nothing."""
 
 
 class Intake:
@@ -127,7 +134,7 @@ class Intake:
         """Make a message durable. Returns after the commit."""
         sha256 = hashlib.sha256(raw).digest()
         key = (source.facility_id, source.control_id, sha256)
-        async with self._record.unit_of_work(Caller.system(KEEPER)) as uow:
+        async with self._record.reading(Caller.system(KEEPER)) as uow:  # one statement is one transaction
             row = await uow.connection.fetchrow(
                 _KEEP,
                 source.facility_id,
@@ -136,33 +143,45 @@ class Intake:
                 source.control_id,
                 sha256,
                 uow.now,
-                _issues_json([REUSED]),
+                _REUSED,
                 zstandard.compress(raw, 1),
             ) or await uow.connection.fetchrow(_KNOWN, *key)
         assert row is not None, "a message that conflicts is there"
         return Receipt(row["id"], source, row["duplicate"], row["state"], row["answer"])
 
     async def submit(
-        self, bundle: Mapping[str, Any], receipt: Receipt, *, answer: Callable[[dict[str, Any]], bytes] | bytes
+        self,
+        bundle: Mapping[str, Any],
+        receipt: Receipt,
+        *,
+        answer: Callable[[dict[str, Any]], bytes] | bytes,
+        weave: Weave | None = None,
     ) -> dict[str, Any]:
-        """Apply a message's transaction Bundle. A message that is applied already changes nothing: {"entry": []}."""
-        source = receipt.source
-        facility = await self.facility_of(source.facility_id)
-        caller = Caller.of_facility(source.facility_id, source.facility_code)
-        entries = bundles.checked(bundle)
+        """Apply a message's transaction Bundle. A message that is applied already changes nothing: {"entry": []}.
+
+        weave  what conditional updates mean beside what is there (ehr.store.bundles)
+        """
+        facility = await self.facility_of(receipt.source.facility_id)
+        caller = Caller.of_facility(receipt.source.facility_id, receipt.source.facility_code)
+        if receipt.state == "applied":
+            return dict(_NOTHING)
+        entries = bundles.checked(bundle, weaves=weave is not None)
 
         async def work(uow: "UnitOfWork") -> dict[str, Any]:
-            row = await uow.connection.fetchrow(_LOCK, receipt.message_id)
-            assert row is not None, "a receipt names a row of the ledger"
-            if row["state"] == "applied":
-                return {"resourceType": "Bundle", "type": "transaction-response", "entry": []}
-            response = await bundles.transaction(uow, bundle, entries=entries)
-            await self._provenance(uow, facility, receipt, response)
+            def also(made: Sequence[Version], standing: Sequence[Version]) -> Sequence[Write]:
+                return _provenance(uow, facility, receipt, made, standing)
+
+            response = await bundles.transaction(uow, bundle, entries=entries, weave=weave, also=also)
             reply = answer if isinstance(answer, bytes) else answer(response)
-            await uow.connection.execute(_FINISH, receipt.message_id, "applied", uow.now, reply, None)
+            done = await uow.connection.execute(_FINISH, receipt.message_id, "applied", uow.now, reply, None)
+            if done != "UPDATE 1":
+                raise _AppliedAlready
             return response
 
-        return await self._record.run(caller, work)
+        try:
+            return await self._record.write(caller, work)
+        except _AppliedAlready:
+            return dict(_NOTHING)
 
     async def refuse(self, receipt: Receipt, issues: Sequence[Issue], answer: bytes) -> None:
         """The sender must change the message; this answer stands for its duplicates too."""
@@ -247,33 +266,37 @@ class Intake:
         async with self._record.unit_of_work(Caller.system(KEEPER)) as uow:
             await uow.connection.execute(_FINISH, receipt.message_id, state, uow.now, answer, _issues_json(issues))
 
-    async def _provenance(
-        self, uow: "UnitOfWork", facility: FacilityRow, receipt: Receipt, response: Mapping[str, Any]
-    ) -> None:
-        """Which message of which facility made these versions. A Patient is named even where it did not change:
-        so the Provenance lies with the patient."""
-        made = [version.location for version in uow.changed if version.source == facility.id]
-        told = [entry["response"].get("location", "") for entry in response["entry"]]
-        places = dict.fromkeys([*made, *(place for place in told if place.startswith("Patient/"))])
-        targets = [{"reference": place} for place in places]
-        if not targets:
-            return
-        source = receipt.source
-        who: dict[str, Any] = {"identifier": {"system": FACILITY_CODE, "value": facility.code}}
-        if facility.organization_id:
-            who["reference"] = f"Organization/{facility.organization_id}"
-        tree = {
-            "resourceType": "Provenance",
-            "id": new_id(),
-            "target": targets,
-            "recorded": instant(uow.now),
-            "agent": [{"who": who}],
-            "entity": [
-                {"role": "source", "what": {"identifier": {"system": CONTROL_ID_SYSTEM, "value": source.control_id}}},
-                {"role": "source", "what": {"identifier": {"system": LEDGER_SYSTEM, "value": str(receipt.message_id)}}},
-            ],
-        }
-        await uow.resources.create("Provenance", None, tree)
+
+def _provenance(
+    uow: "UnitOfWork",
+    facility: FacilityRow,
+    receipt: Receipt,
+    made: Sequence[Version],
+    standing: Sequence[Version],
+) -> Sequence[Write]:
+    """Which message of which facility made these versions. A Patient is named even where it did not change:
+    so the Provenance lies with the patient."""
+    patients = [version for version in standing if version.type_name == "Patient"]
+    targets = [{"reference": version.location} for version in (*made, *patients)]
+    if not targets:
+        return ()
+    source = receipt.source
+    who: dict[str, Any] = {"identifier": {"system": FACILITY_CODE, "value": facility.code}}
+    if facility.organization_id:
+        who["reference"] = f"Organization/{facility.organization_id}"
+    id = new_id()
+    tree = {
+        "resourceType": "Provenance",
+        "id": id,
+        "target": targets,
+        "recorded": instant(uow.now),
+        "agent": [{"who": who}],
+        "entity": [
+            {"role": "source", "what": {"identifier": {"system": CONTROL_ID_SYSTEM, "value": source.control_id}}},
+            {"role": "source", "what": {"identifier": {"system": LEDGER_SYSTEM, "value": str(receipt.message_id)}}},
+        ],
+    }
+    return (Write("C", "Provenance", id, None, tree, made_id=True),)
 
 
 async def _current(uow: "UnitOfWork", type_name: str, id: str) -> Held:
@@ -289,3 +312,6 @@ def _receipt(row: Row) -> Receipt:
 
 def _issues_json(issues: Sequence[Issue]) -> str:
     return orjson.dumps([{"code": i.code, "text": i.text, "at": i.at, "severity": i.severity} for i in issues]).decode()
+
+
+_REUSED: Final = _issues_json([REUSED])

@@ -51,7 +51,7 @@ async def once(exchange: Exchange, body: bytes, work: Callable[[UnitOfWork], Awa
     """Do the work in one transaction; under an Idempotency-Key, at most once."""
     key = exchange.headers.get("idempotency-key")
     if key is None:
-        return await exchange.record.run(exchange.caller, work)
+        return await exchange.record.write(exchange.caller, work)
     if not _KEY.fullmatch(key):
         raise Malformed("1 to 255 visible ASCII characters are wanted", at="Idempotency-Key")
     client, digest = exchange.caller.id, _digest(exchange, body)
@@ -68,7 +68,7 @@ async def once(exchange: Exchange, body: bytes, work: Callable[[UnitOfWork], Awa
         )
         return answer
 
-    return await exchange.record.run(exchange.caller, first)
+    return await exchange.record.write(exchange.caller, first)
 
 
 def _digest(exchange: Exchange, body: bytes) -> bytes:

@@ -23,7 +23,7 @@ from ehr.ids import new_id
 from ehr.settings import Settings
 from ehr.store import criteria
 from ehr.store.criteria import Criteria, identifier_key
-from ehr.store.version import Version
+from ehr.store.version import Before, Version
 
 if TYPE_CHECKING:
     from ehr.store.unit_of_work import UnitOfWork
@@ -46,24 +46,40 @@ class _Choice:
 class PersonLinker:
     """The follower that keeps persons."""
 
+    types: Final = frozenset({"Patient"})
+
     def __init__(self, settings: Settings) -> None:
         self.numbers = Numbers(systems_of(settings))
 
-    async def written(self, uow: "UnitOfWork", version: Version, tree: Mapping[str, Any] | None) -> None:
-        if version.type_name != "Patient":
+    async def written(
+        self,
+        uow: "UnitOfWork",
+        version: Version,
+        tree: Mapping[str, Any] | None,
+        before: Before | None = None,
+    ) -> None:
+        if tree is not None and before is not None and self._says_the_same(before, tree):
             return
-        linked = await uow.connection.fetchrow(_LINKED, version.shard)
-        current: str | None = linked["person_id"] if linked else None
+        current, assurance = None, None
+        if version.version > 1:
+            linked = await uow.connection.fetchrow(_LINKED, version.shard)
+            current, assurance = (linked["person_id"], linked["assurance"]) if linked else (None, None)
         if tree is None:
             await self._deleted(uow, version.id, current)
             return
         await self._claim_own_number(uow, version, tree)
         stated = self.numbers.of(tree)
         if stated:
-            await self._relate(uow, tree, stated, current, linked["assurance"] if linked else None)
+            await self._relate(uow, tree, stated, current, assurance)
         elif current is not None:
             await persons.lock(uow, [current])
             await persons.rewrite(uow, self.numbers, current)
+
+    def _says_the_same(self, before: Before, tree: Mapping[str, Any]) -> bool:
+        """Nothing that makes a person has changed, and the source is linked, or states no number to be linked by."""
+        if any(before.tree.get(name) != tree.get(name) for name in persons.SAID_BY_SOURCES):
+            return False
+        return before.person_id is not None or not self.numbers.of(tree)
 
     async def link(self, uow: "UnitOfWork", person_id: str, patient_id: str) -> None:
         """An operator says that the source is this person."""

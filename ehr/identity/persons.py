@@ -33,6 +33,8 @@ ON CONFLICT (shard) DO UPDATE SET person_id = excluded.person_id, assurance = ex
 _UNLINK: Final = "DELETE FROM person_link WHERE shard = $1"
 _HELD: Final = "SELECT key FROM claim WHERE type_id = $1 AND id = $2 AND scope = $3"
 _COMPUTED: Final = ("name", "telecom", "gender", "birthDate", "address")
+SAID_BY_SOURCES: Final = ("identifier", *_COMPUTED)
+"""What of a source Patient goes into its Person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ async def drop_link(uow: "UnitOfWork", patient_id: str) -> None:
 
 async def lock(uow: "UnitOfWork", person_ids: Sequence[str]) -> None:
     """Make other writers of these Persons wait; always in one order."""
-    await locks.current(uow.connection, (("Person", person_id) for person_id in person_ids))
+    await uow.plan("once")
+    await locks.hold(uow.connection, (("Person", person_id) for person_id in person_ids))
 
 
 async def rewrite(uow: "UnitOfWork", numbers: Numbers, person_id: str) -> None:

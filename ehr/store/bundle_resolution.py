@@ -1,15 +1,17 @@
 """Which resource every entry and every reference of a transaction means.
 
 In:      the entries; the database, inside the transaction
-Out:     Resolution: the id of each write, the ids that conditional creates found, the rewriting of references
-Order:   claims of all conditions, sorted; then the searches; then references. A condition is searched only while its
-         claim is held, so no other transaction can make its resource meanwhile
+Out:     Resolution: the id of each write, its current row locked, what conditional creates found, the rewriting of
+         references
+Order:   claims of all conditions, sorted; then everything that must be known, together (ehr.store.conditions): a
+         condition is looked up only while its claim is held, so no other transaction can make its resource meanwhile
+Cost:    two statements where there are conditions, one where there are only ids, none where everything is new
 Errors:  Invalid             two entries for one resource or one condition, a reference that cannot be resolved
          PreconditionFailed  a condition with many matches
 Source:  FHIR R4 3.1.0.11.2
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,11 @@ from ehr.ids import new_id
 from ehr.store import criteria
 from ehr.store.access_sql import require
 from ehr.store.bundle_entries import Entry
+from ehr.store.claims import Claimed
+from ehr.store.conditions import Condition, Found, find, is_exact
 from ehr.store.criteria import Criteria
+from ehr.store.locks import Holding, Key
+from ehr.store.version import Version
 
 if TYPE_CHECKING:
     from ehr.store.unit_of_work import UnitOfWork
@@ -35,20 +41,46 @@ class Target:
 
 @dataclass(slots=True)
 class Resolution:
-    """writes: entry → its target. existing: conditional creates that found their resource. mapping: for references."""
+    """What a transaction means.
+
+    writes    entry → its target
+    existing  conditional creates that found their resource, without its body
+    mapping   for references
+    holding   the rows of writes, locked
+    """
 
     writes: dict[str, Target] = field(default_factory=dict)
-    existing: dict[str, str] = field(default_factory=dict)
+    existing: dict[str, Version] = field(default_factory=dict)
     mapping: dict[str, str] = field(default_factory=dict)
+    holding: Holding = field(default_factory=Holding)
 
     def rewritten(self, resource: Mapping[str, Any]) -> dict[str, Any]:
         return references.rewrite(resource, self.mapping) if self.mapping else dict(resource)
 
 
+@dataclass(slots=True)
+class _Asked:
+    """Everything that is looked up together."""
+
+    found: Found
+    searched: dict[tuple[Criteria, bool], list[Version]] = field(default_factory=dict)
+
+    def matches(self, asked: Criteria, *, own: bool, writes: bool) -> list[Version]:
+        if is_exact(asked):
+            condition = Condition(asked, "own" if own else "refer", writes)
+            return [match.as_version() for match in self.found.matches[condition]]
+        return self.searched[asked, own]
+
+
 async def resolve(uow: "UnitOfWork", entries: list[Entry]) -> Resolution:
     resolution = Resolution()
     _refuse_equal_conditions(entries)
-    await _conditions(uow, entries, resolution)
+    conditional = [entry for entry in entries if entry.criteria is not None]
+    wanted = {_claimed(entry): _wanted_id(entry) for entry in conditional if entry.method != "DELETE"}
+    loose = [found for entry in entries for found in _loose(entry)]
+    asked = await _look(uow, entries, wanted, loose)
+    resolution.holding = asked.found.holding
+    await _decide(uow, conditional, wanted, asked, resolution)
     for entry in entries:
         if entry.method == "POST" and entry.criteria is None:
             resolution.writes[entry.at] = Target(new_id(), made_id=True)
@@ -56,61 +88,129 @@ async def resolve(uow: "UnitOfWork", entries: list[Entry]) -> Resolution:
             resolution.writes[entry.at] = Target(entry.id, made_id=False)
     _refuse_equal_targets(entries, resolution)
     _map_full_urls(entries, resolution)
-    await _references(uow, entries, resolution)
+    _map_references(loose, asked, resolution)
     return resolution
 
 
-async def _conditions(uow: "UnitOfWork", entries: list[Entry], resolution: Resolution) -> None:
-    """Claim every condition, then look for what it matches, then decide."""
-    conditional = [entry for entry in entries if entry.criteria is not None]
-    by_type: dict[str, dict[str, str]] = {}
+@dataclass(frozen=True, slots=True)
+class _Loose:
+    """A reference that must be resolved: urn, or a condition."""
+
+    entry: Entry
+    at: str
+    text: str
+    named: Criteria | None
+
+
+def _loose(entry: Entry) -> Iterator[_Loose]:
+    for found in references.find(entry.resource) if entry.resource is not None else ():
+        text = found.value
+        if not text.startswith("urn:") and "?" not in text:
+            continue
+        parsed = references.parse(text)
+        if parsed.kind in ("urn", "conditional"):
+            at = f"{entry.at}.resource{found.path.removeprefix(entry.type_name)}"
+            named = criteria.parse(parsed.type, text, at) if parsed.kind == "conditional" and parsed.type else None
+            yield _Loose(entry, at, text, named)
+
+
+async def _look(
+    uow: "UnitOfWork", entries: Sequence[Entry], wanted: Mapping[Claimed, str], loose: Iterable[_Loose]
+) -> _Asked:
+    """Claim every condition, then look everything up."""
+    asked = _Asked(Found())
+    conditions: dict[tuple[Criteria, bool], bool] = {}
+    for entry in entries:
+        if entry.criteria is not None:
+            require(uow.access, entry.type_name, "s")
+            own = entry.method != "POST"
+            conditions[entry.criteria, own] = own
+    here = {_spelled(entry.criteria) for entry in entries if entry.criteria is not None and entry.method != "DELETE"}
+    for one in loose:
+        if one.named is not None and _spelled(one.named) not in here:
+            require(uow.access, one.named.type_name, "s")
+            conditions.setdefault((one.named, False), False)
+    taken = await uow.claims.claim_new(uow.caller.facility_id, wanted)
+    exact = []
+    for (named, own), writes in conditions.items():
+        if is_exact(named):
+            exact.append(Condition(named, "own" if own else "refer", writes))
+        else:
+            asked.searched[named, own] = await _searched(uow, named, own=own)
+    asked.found = await find(uow, exact, _direct(entries, asked), taken)
+    uow.claims.told(uow.caller.facility_id, asked.found.owners)
+    return asked
+
+
+def _direct(entries: Iterable[Entry], asked: _Asked) -> Iterable[Key]:
+    """What is written under an id that is known already."""
+    for entry in entries:
+        if entry.method not in ("PUT", "DELETE"):
+            continue
+        if entry.id:
+            yield entry.type_name, entry.id
+            continue
+        sent = _body_id(entry)
+        if sent:
+            yield entry.type_name, sent
+        if entry.criteria is not None and not is_exact(entry.criteria):
+            for match in asked.searched[entry.criteria, True]:
+                yield entry.type_name, match.id
+
+
+async def _searched(uow: "UnitOfWork", named: Criteria, *, own: bool) -> list[Version]:
+    """Matches of a condition that is a search, as far as references and targets need them: their ids."""
+    look = criteria.matches if own else criteria.referents
+    ids = await look(uow, uow.caller, uow.access, named)
+    return [Version(named.type_name, id, 0, uow.now, "C", None, 0, 0, 0) for id in ids]
+
+
+async def _decide(
+    uow: "UnitOfWork",
+    conditional: Sequence[Entry],
+    wanted: Mapping[Claimed, str],
+    asked: _Asked,
+    resolution: Resolution,
+) -> None:
+    """What each conditional entry writes; claims that name something else are handed on."""
+    settled: dict[Claimed, str] = {}
     for entry in conditional:
-        if entry.method != "DELETE":
-            assert entry.criteria is not None, "only these were chosen"
-            by_type.setdefault(entry.type_name, {})[entry.criteria.key] = _wanted_id(entry)
-    scope = uow.caller.facility_id
-    owners = {name: await uow.claims.claim_many(scope, name, by_type[name]) for name in sorted(by_type)}
-    found = await _matches(uow, conditional)
-    for entry in conditional:
-        assert entry.criteria is not None, "only these were chosen"
-        matched = found.get(entry.at)
+        matched = _one_match(entry, asked)
         if entry.method == "DELETE":
             if matched:
-                resolution.writes[entry.at] = Target(matched, made_id=False)
+                resolution.writes[entry.at] = Target(matched.id, made_id=False)
             continue
-        wanted = by_type[entry.type_name][entry.criteria.key]
-        owner = owners[entry.type_name][entry.criteria.key]
-        settled = matched or wanted
-        if owner != settled:
-            await uow.claims.pass_on(scope, entry.type_name, entry.criteria.key, settled)
+        claimed = _claimed(entry)
+        owner = asked.found.owners.get(claimed, wanted[claimed])
+        stands = matched.id if matched else wanted[claimed]
+        if owner != stands:
+            settled[claimed] = stands
         if matched and entry.method == "POST":
-            resolution.existing[entry.at] = matched
+            resolution.existing[entry.at] = matched if matched.version else await _current(uow, matched)
         elif matched:
-            _refuse_other_id(entry, matched)
-            resolution.writes[entry.at] = Target(matched, made_id=False)
+            _refuse_other_id(entry, matched.id)
+            resolution.writes[entry.at] = Target(matched.id, made_id=False)
         else:
-            resolution.writes[entry.at] = Target(wanted, made_id=not _body_id(entry))
+            resolution.writes[entry.at] = Target(wanted[claimed], made_id=not _body_id(entry))
+    await uow.claims.pass_on_many(uow.caller.facility_id, settled)
 
 
-async def _matches(uow: "UnitOfWork", conditional: Sequence[Entry]) -> dict[str, str]:
-    """entry → the one resource its condition matches, where there is one."""
-    found: dict[str, str] = {}
-    for find, entries in (
-        (criteria.referents_many, [entry for entry in conditional if entry.method == "POST"]),
-        (criteria.matches_many, [entry for entry in conditional if entry.method != "POST"]),
-    ):
-        for entry in entries:
-            require(uow.access, entry.type_name, "s")
-        asked = [entry.criteria for entry in entries if entry.criteria is not None]
-        ids = await find(uow, uow.caller, uow.access, asked) if asked else {}
-        for entry in entries:
-            assert entry.criteria is not None, "only these were chosen"
-            matched = ids[entry.criteria]
-            if len(matched) > 1:
-                raise PreconditionFailed("the criteria match more than one resource", at=f"{entry.at}.request")
-            if matched:
-                found[entry.at] = matched[0]
-    return found
+def _one_match(entry: Entry, asked: _Asked) -> Version | None:
+    assert entry.criteria is not None, "only these were chosen"
+    own = entry.method != "POST"
+    matched = asked.matches(entry.criteria, own=own, writes=own)
+    if len(matched) > 1:
+        raise PreconditionFailed("the criteria match more than one resource", at=f"{entry.at}.request")
+    return matched[0] if matched else None
+
+
+async def _current(uow: "UnitOfWork", matched: Version) -> Version:
+    return await uow.resources.read(matched.type_name, matched.id)
+
+
+def _claimed(entry: Entry) -> Claimed:
+    assert entry.criteria is not None, "an entry with a condition"
+    return entry.type_name, entry.criteria.key
 
 
 def _wanted_id(entry: Entry) -> str:
@@ -155,7 +255,7 @@ def _map_full_urls(entries: Iterable[Entry], resolution: Resolution) -> None:
         if entry.method not in ("POST", "PUT"):
             continue
         target = resolution.writes.get(entry.at)
-        id = target.id if target else resolution.existing[entry.at]
+        id = target.id if target else resolution.existing[entry.at].id
         literal = f"{entry.type_name}/{id}"
         sent = entry.full_url
         if sent and sent != literal and resolution.mapping.setdefault(sent, literal) != literal:
@@ -168,35 +268,20 @@ def _spelled(asked: Criteria) -> str:
     return f"{asked.type_name}?{asked.key}"
 
 
-async def _references(uow: "UnitOfWork", entries: Iterable[Entry], resolution: Resolution) -> None:
-    """Conditional references are looked up, all together; urn references must be an entry of the Bundle."""
-    asked: dict[str, tuple[Criteria, str]] = {}
-    for entry in entries:
-        if entry.resource is None or entry.at not in resolution.writes:
+def _map_references(loose: Iterable[_Loose], asked: _Asked, resolution: Resolution) -> None:
+    """Conditional references mean what was found; urn references must be an entry of the Bundle."""
+    for one in loose:
+        if one.entry.at not in resolution.writes or one.text in resolution.mapping:
             continue
-        for found in references.find(entry.resource):
-            if found.value in resolution.mapping or found.value in asked:
-                continue
-            parsed = references.parse(found.value)
-            at = f"{entry.at}.resource{found.path.removeprefix(entry.type_name)}"
-            if parsed.kind == "urn":
-                raise Invalid("the reference names no entry of the Bundle (fullUrl)", at=at)
-            if parsed.kind == "conditional":
-                assert parsed.type, "a conditional reference names a type"
-                asked[found.value] = criteria.parse(parsed.type, found.value, at), at
-    outside = {}
-    for text, (one, at) in asked.items():
-        here = resolution.mapping.get(_spelled(one))
-        if here is not None:
-            resolution.mapping[text] = here
-        else:
-            require(uow.access, one.type_name, "s")
-            outside[text] = one, at
-    if not outside:
-        return
-    ids = await criteria.referents_many(uow, uow.caller, uow.access, [one for one, _ in outside.values()])
-    for text, (one, at) in outside.items():
-        if len(ids[one]) != 1:
-            many = "more than one resource" if ids[one] else "no resource"
-            raise PreconditionFailed(f"the conditional reference matches {many}", at=at)
-        resolution.mapping[text] = f"{one.type_name}/{ids[one][0]}"
+        if one.named is None:
+            raise Invalid("the reference names no entry of the Bundle (fullUrl)", at=one.at)
+        here = resolution.mapping.get(_spelled(one.named))
+        resolution.mapping[one.text] = here or _referent(one.named, asked, one.at)
+
+
+def _referent(named: Criteria, asked: _Asked, at: str) -> str:
+    matched = asked.matches(named, own=False, writes=False)
+    if len(matched) != 1:
+        many = "more than one resource" if matched else "no resource"
+        raise PreconditionFailed(f"the conditional reference matches {many}", at=at)
+    return f"{named.type_name}/{matched[0].id}"

@@ -9,7 +9,8 @@ Errors:       any EhrError, its issues naming the entry: Bundle.entry[3].resourc
 Source:       FHIR R4 3.1.0.11 batch/transaction, 3.1.0.11.2 transaction processing rules
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,12 +19,15 @@ from ehr.access.policy import Caller
 from ehr.clock import instant
 from ehr.errors import EhrError, Issue, Malformed, NotSupported, TooMuch
 from ehr.fhir import codec, outcome
+from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.validate import validate
 from ehr.store import gate
+from ehr.store.access_sql import require
 from ehr.store.bundle_entries import Entry, read_entries
 from ehr.store.bundle_resolution import Resolution, resolve
 from ehr.store.resources import Write, Written
 from ehr.store.version import Version
+from ehr.store.writes import Noted
 
 if TYPE_CHECKING:
     from ehr.store.record import Record
@@ -32,6 +36,10 @@ if TYPE_CHECKING:
 Prefer = Literal["minimal", "representation"]
 Getter = Callable[["UnitOfWork", str], Awaitable[dict[str, Any]]]
 """Answers a GET entry that is not the read of one version (a search, a history): url → resource."""
+Weave = Callable[[Mapping[int, tuple[Version, dict[str, Any]]]], Mapping[int, dict[str, Any]]]
+"""Place of an entry → what it would replace, locked → what is to be written there instead of what was sent."""
+Also = Callable[[Sequence[Version], Sequence[Version]], Sequence[Write]]
+"""Versions about to be made, and those that stand unchanged → what is written with them."""
 
 
 async def transaction(
@@ -41,13 +49,23 @@ async def transaction(
     prefer: Prefer = "minimal",
     get: Getter | None = None,
     entries: list[Entry] | None = None,
+    weave: Weave | None = None,
+    also: Also | None = None,
 ) -> dict[str, Any]:
     """All entries or none. entries: what checked() gave, when the door called it before the transaction began."""
     if entries is None:
-        entries = checked(bundle)
+        entries = checked(bundle, weaves=weave is not None)
     resolution = await resolve(uow, entries)
+    if weave is not None:
+        entries = _woven(uow, entries, resolution, weave)
+    standing = list(resolution.existing.values())
     asked = [_write(entry, resolution) for entry in entries if _writes(entry, resolution)]
-    written = await uow.resources.apply(asked) if asked else []
+    written = await uow.resources.apply(
+        asked,
+        holding=resolution.holding,
+        noted=_glances(uow, standing, prefer),
+        also=None if also is None else lambda made, kept: also(made, [*kept, *standing]),
+    )
     by_entry = {write.at: result for write, result in zip(asked, written, strict=True)}
     answers = []
     for entry in entries:
@@ -56,6 +74,37 @@ async def transaction(
         except EhrError as error:
             raise _at_entry(error, entry) from error
     return {"resourceType": "Bundle", "type": "transaction-response", "entry": answers}
+
+
+def _woven(uow: "UnitOfWork", entries: list[Entry], resolution: Resolution, weave: Weave) -> list[Entry]:
+    """The entries with what each conditional update means beside what is there; checked, because they are now whole."""
+    held: dict[int, tuple[Version, dict[str, Any]]] = {}
+    for place, entry in enumerate(entries):
+        key = (entry.type_name, resolution.writes[entry.at].id) if _is_restated(entry) else None
+        before = resolution.holding.current.get(key) if key else None
+        if key and before:
+            text = resolution.holding.text(key, uow.record.bodies)
+            held[place] = before.as_version(*key, text), resolution.holding.tree(key, uow.record.bodies)
+    new = weave(held) if held else {}
+    woven = [replace(entry, resource=new.get(place, entry.resource)) for place, entry in enumerate(entries)]
+    _check([entry for entry in woven if _is_restated(entry)])
+    return woven
+
+
+def _is_restated(entry: Entry) -> bool:
+    """An update by a condition."""
+    return entry.method == "PUT" and entry.criteria is not None
+
+
+def _glances(uow: "UnitOfWork", standing: Sequence[Version], prefer: Prefer) -> list[Noted]:
+    """Conditional creates tell which resource is there: a read. With its body it is audited where it is read."""
+    for version in standing:
+        require(uow.access, version.type_name, "r")
+    return [
+        Noted("R", version.type_name, version.id, version.shard)
+        for version in standing
+        if version.type_name in PATIENT_TYPES and version.body is None and prefer == "minimal"
+    ]
 
 
 async def batch(
@@ -85,7 +134,7 @@ async def _alone(
         return await transaction(uow, {"type": "transaction", "entry": [entry]}, prefer=prefer, get=get)
 
     try:
-        answered = await record.run(caller, work)
+        answered = await record.write(caller, work)
     except EhrError as error:
         moved = [_renumber(issue, position) for issue in error.issues]
         return {"response": {"status": _status(error.http_status), "outcome": outcome.operation_outcome(moved)}}
@@ -102,14 +151,22 @@ def _turn(entry: Mapping[str, Any]) -> int:
     return _TURNS.get(method if isinstance(method, str) else "", 3)
 
 
-def checked(bundle: Mapping[str, Any]) -> list[Entry]:
-    """The entries of a transaction, when every resource in it may be stored. Pure: best done before the transaction."""
+def checked(bundle: Mapping[str, Any], *, weaves: bool = False) -> list[Entry]:
+    """The entries of a transaction, when every resource in it may be stored. Pure: best done before the transaction.
+
+    weaves  conditional updates are checked later, when they are woven with what is there
+    """
     if bundle.get("type") != "transaction":
         raise Malformed("Bundle.type is not transaction", at="Bundle.type")
     raw = gate.entries(bundle)
     if len(raw) > limits.bundle_entries_max:
         raise TooMuch(f"the Bundle has more than {limits.bundle_entries_max} entries", at="Bundle.entry")
     entries = read_entries(raw)
+    _check([entry for entry in entries if not (weaves and _is_restated(entry))])
+    return entries
+
+
+def _check(entries: Sequence[Entry]) -> None:
     issues = [
         Issue(issue.code, issue.text, _inside(entry, issue.at), issue.severity)
         for entry in entries
@@ -117,7 +174,6 @@ def checked(bundle: Mapping[str, Any]) -> list[Entry]:
         for issue in validate(entry.resource, type_name=entry.type_name)
     ]
     gate.refuse_errors(issues)
-    return entries
 
 
 def _inside(entry: Entry, at: str | None) -> str:
@@ -155,7 +211,9 @@ async def _answer(
         version = written.version if written else None
         return {"response": {"status": "204 No Content"} | ({"etag": version.etag} if version else {})}
     if written is None:  # a conditional create that found its resource
-        existing = await uow.resources.read(entry.type_name, resolution.existing[entry.at])
+        existing = resolution.existing[entry.at]
+        if prefer == "representation" and existing.body is None:
+            existing = await uow.resources.read(entry.type_name, existing.id)
         return _done(existing, "200 OK", prefer)
     assert written.version is not None, "a create or update has a version"
     return _done(written.version, "201 Created" if written.created else "200 OK", prefer)
@@ -188,6 +246,7 @@ async def _read(uow: "UnitOfWork", entry: Entry, get: Getter | None) -> dict[str
         return answer
     if get is None:
         raise NotSupported("this GET is not served inside a Bundle", at=f"{entry.at}.request.url")
+    await uow.plan("values")
     return {"resource": await get(uow, entry.url), "response": {"status": "200 OK"}}
 
 

@@ -125,6 +125,7 @@ async def _find(
 async def _by_identifier(
     uow: "UnitOfWork", access: AccessPredicate, type_name: str, asked: Sequence[Criteria], source: int | None
 ) -> dict[Criteria, list[str]]:
+    await uow.plan("once")
     param_id = parameters.of(type_name)["identifier"].id
     tokens = [uow.record.hasher.token(param_id, *one.identifier) for one in asked if one.identifier]
     rows = await uow.connection.fetch(
@@ -139,4 +140,5 @@ async def _by_identifier(
 async def _search(uow: "UnitOfWork", access: AccessPredicate, asked: Criteria, source: int | None) -> list[str]:
     matcher = uow.record.matcher
     assert matcher is not None, "ehr.record gives the record a matcher"
+    await uow.plan("values")
     return await matcher(uow.connection, asked.type_name, asked.pairs, access, source=source, limit=MATCHES_MAX)

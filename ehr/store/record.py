@@ -22,8 +22,8 @@ from ehr.settings import Settings
 from ehr.store import faults
 from ehr.store.body import BodyCodec
 from ehr.store.connection import Connection
-from ehr.store.unit_of_work import UnitOfWork
-from ehr.store.version import Version
+from ehr.store.unit_of_work import Plans, UnitOfWork
+from ehr.store.version import Before, Version
 
 if TYPE_CHECKING:
     from ehr.database.engine import Installation
@@ -35,9 +35,18 @@ RETRY_MAX_S: Final = 0.5
 
 
 class Follower(Protocol):
-    """Acts inside the transaction of a write: after each create, update or delete that changed something."""
+    """Acts inside the transaction of a write: after each create, update or delete that changed something.
 
-    async def written(self, uow: UnitOfWork, version: Version, tree: Mapping[str, Any] | None) -> None: ...
+    types   the resource types it is told of
+    before  what an update replaces; None where nothing was there, or where it is not known
+    """
+
+    @property
+    def types(self) -> frozenset[str]: ...
+
+    async def written(
+        self, uow: UnitOfWork, version: Version, tree: Mapping[str, Any] | None, before: Before | None = None
+    ) -> None: ...
 
 
 class Matcher(Protocol):
@@ -73,6 +82,7 @@ class Record:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
         self.followers = tuple(followers)
+        self.followed = frozenset[str]().union(*(follower.types for follower in followers))
         self.matcher = matcher
         self.bodies = bodies or BodyCodec()
         self.installation: Installation = database.installation
@@ -87,11 +97,15 @@ class Record:
         """Reads without a transaction around them; a read and its audit row are one statement."""
         return UnitOfWork(self, caller, reading=True)
 
-    async def run(self, caller: Caller, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+    async def write(self, caller: Caller, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+        """run, for work that writes resources: the store's statements are planned once a connection."""
+        return await self.run(caller, work, plans="once")
+
+    async def run(self, caller: Caller, work: Callable[[UnitOfWork], Awaitable[T]], *, plans: Plans = "values") -> T:
         """One transaction; tried again, with jitter and a bound, when another one got in its way."""
         for attempt in range(limits.database_retries_max + 1):
             try:
-                async with UnitOfWork(self, caller) as uow:
+                async with UnitOfWork(self, caller, plans=plans) as uow:
                     return await work(uow)
             except Exception as error:
                 if not faults.again(error):

@@ -9,7 +9,7 @@ Errors:   NotFound (also where the caller may not know), Gone, Forbidden, Precon
 Source:   FHIR R4 3.1.0 RESTful API
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -20,10 +20,11 @@ from ehr.fhir import codec
 from ehr.fhir.compartments import PATIENT_TYPES, patient_of
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID, new_id
-from ehr.store import history, locks, writes
+from ehr.store import history, writes
 from ehr.store.access_sql import arguments, require, seen
-from ehr.store.version import Op, Version
-from ehr.store.writes import Staged
+from ehr.store.locks import Current, Holding, Key, Tombstone, hold
+from ehr.store.version import Before, Op, Version
+from ehr.store.writes import Noted, Staged
 
 if TYPE_CHECKING:
     from ehr.store.unit_of_work import UnitOfWork
@@ -157,29 +158,41 @@ class Resources:
         asked = history.Asked(type_name, id, since, at, count, cursor, patient_id)
         return await history.page(self._uow, self.caller, asked)
 
-    async def apply(self, asked: Sequence[Write]) -> list[Written]:
-        """Any number of writes of distinct resources, together. The answer is in the order asked."""
+    async def apply(
+        self,
+        asked: Sequence[Write],
+        *,
+        holding: Holding | None = None,
+        noted: Sequence[Noted] = (),
+        also: Callable[[Sequence[Version], Sequence[Version]], Sequence[Write]] | None = None,
+    ) -> list[Written]:
+        """Any number of writes of distinct resources, together. The answer is in the order asked.
+
+        holding  rows that are locked already; noted  accesses to be audited with the writes
+        also     versions about to be made, and those that stand → what is written with them (a Provenance)
+        """
         assert not self._uow.reading, "a unit of work opened for reading does not write"
         for write in asked:
             self._check(write)
-        current = await locks.current(
-            self._uow.connection, ((w.type_name, w.id) for w in asked if w.id and not w.made_id)
-        )
-        lost = [(w.type_name, w.id) for w in asked if w.id and not w.made_id and (w.type_name, w.id) not in current]
-        tombstones = await locks.last_of_deleted(self._uow.connection, lost)
+        await self._uow.plan("once")
+        holding = await hold(self._uow.connection, _keys(asked), holding)
         shards = await self._shards()
-        outcomes = [self._plan(w, current, tombstones, shards) for w in asked]
+        outcomes = [self._plan(w, holding, shards) for w in asked]
         staged = [o for o in outcomes if isinstance(o, Staged)]
         kept = [o.version for o in outcomes if isinstance(o, Written) and o.version and o.version.op != "D"]
-        if staged:
-            await writes.flush(self._uow, self.caller, staged)
-        if kept:
-            await writes.note_unchanged(self._uow, self.caller, kept)
+        further = also([s.done() for s in staged], kept) if also is not None else ()
+        for write in further:
+            self._check(write)
+        holding = await hold(self._uow.connection, _keys(further), holding)
+        staged += [o for o in (self._plan(w, holding, shards) for w in further) if isinstance(o, Staged)]
+        unchanged = [Noted("U", v.type_name, v.id, v.shard, unchanged=True) for v in kept]
+        await writes.flush(self._uow, self.caller, staged, [*noted, *unchanged])
         for s in staged:
             version = s.done()
             self._uow.changed.append(version)
             for follower in self._uow.record.followers:
-                await follower.written(self._uow, version, s.tree)
+                if s.type_name in follower.types:
+                    await follower.written(self._uow, version, s.tree, s.before)
         return [Written(o.done(), created=o.op == "C") if isinstance(o, Staged) else o for o in outcomes]
 
     # ---- reading
@@ -223,16 +236,10 @@ class Resources:
         rows = await self._uow.connection.fetch(_SHARDS, self.access.person_id)
         return frozenset(row["shard"] for row in rows)
 
-    def _plan(
-        self,
-        write: Write,
-        current: Mapping[tuple[str, str], locks.Current],
-        tombstones: Mapping[tuple[str, str], locks.Tombstone],
-        shards: frozenset[int] | None,
-    ) -> Staged | Written:
+    def _plan(self, write: Write, holding: Holding, shards: frozenset[int] | None) -> Staged | Written:
         """One write against what is stored: what will be written, or what stands."""
         key = (write.type_name, write.id or "")
-        before, tombstone = current.get(key), tombstones.get(key)
+        before, tombstone = holding.current.get(key), holding.tombstones.get(key)
         if before is not None and write.action != "C":
             self._may_change(write, before, shards)
         found = before.version if before else None
@@ -242,17 +249,15 @@ class Resources:
             return self._plan_delete(write, before, tombstone)
         if write.action == "C" and (before or tombstone):
             raise Duplicate(f"this {write.type_name} id is taken", at=write.at)
-        return self._plan_version(write, before, tombstone, shards)
+        return self._plan_version(write, holding, shards)
 
-    def _may_change(self, write: Write, before: locks.Current, shards: frozenset[int] | None) -> None:
+    def _may_change(self, write: Write, before: Current, shards: frozenset[int] | None) -> None:
         if shards is not None and before.shard not in shards:
             raise NotFound(f"there is no {write.type_name} with this id", at=write.at)
         if self.caller.kind != "system" and self.caller.facility_id and before.source != self.caller.facility_id:
             raise Forbidden("a facility changes only what it sent itself", at=write.at)
 
-    def _plan_delete(
-        self, write: Write, before: locks.Current | None, tombstone: locks.Tombstone | None
-    ) -> Staged | Written:
+    def _plan_delete(self, write: Write, before: Current | None, tombstone: Tombstone | None) -> Staged | Written:
         assert write.id, "a delete names its resource"
         if before is None:
             stands = tombstone.as_version(write.type_name, write.id) if tombstone else None
@@ -263,47 +268,60 @@ class Resources:
         staged.patients = self._patients_before(before)
         return staged
 
-    def _plan_version(
-        self,
-        write: Write,
-        before: locks.Current | None,
-        tombstone: locks.Tombstone | None,
-        shards: frozenset[int] | None,
-    ) -> Staged | Written:
+    def _plan_version(self, write: Write, holding: Holding, shards: frozenset[int] | None) -> Staged | Written:
         assert write.tree is not None, "a create or update has a resource"
         record, now = self._uow.record, self._uow.now
+        key = (write.type_name, write.id or "")
+        before, tombstone = holding.current.get(key), holding.tombstones.get(key)
         if write.action == "U" and before is None:
             require(self.access, write.type_name, "c")
         id = write.id or new_id()
+        sent = write.body or codec.dumps(write.tree)
         if before is not None:
-            same = codec.with_meta(
-                write.body or codec.dumps(write.tree), write.tree, id=id, version=before.version, updated=before.updated
-            )
-            if same == record.bodies.decompress(before.body):
+            same = codec.with_meta(sent, write.tree, id=id, version=before.version, updated=before.updated)
+            if same == holding.text(key, record.bodies):
                 return Written(before.as_version(write.type_name, id, same), changed=False)
         last = before or tombstone
         version, updated = (last.version + 1, max(now, last.updated)) if last else (1, now)
-        body = codec.with_meta(
-            write.body or codec.dumps(write.tree), write.tree, id=id, version=version, updated=updated
-        )
         rows = record.extractor.extract(write.tree, write.type_name, id)
-        staged = Staged(write.type_name, id, "U" if before else "C", version, updated, rows.shard, 0, body)
-        staged.source = before.source if before else self.caller.facility_id
-        staged.tree = {**write.tree, "id": id}
-        staged.rows = rows
-        staged.replaces = before is not None
+        staged = Staged(
+            write.type_name,
+            id,
+            "U" if before else "C",
+            version,
+            updated,
+            rows.shard,
+            before.source if before else self.caller.facility_id,
+            codec.with_meta(sent, write.tree, id=id, version=version, updated=updated),
+            {**write.tree, "id": id},
+            rows,
+        )
         staged.rid = last.rid if last else 0
         staged.chosen_id = write.id is not None and not write.made_id and before is None
-        patient = patient_of(staged.tree)
-        staged.patients = tuple(dict.fromkeys([*([patient] if patient else []), *self._patients_moved(before, rows)]))
+        patient = patient_of(staged.tree or {})
+        staged.patients = (patient,) if patient else ()
+        if before is not None:
+            self._compare(staged, before, holding)
         if shards is not None and staged.shard not in shards:
             raise Forbidden("this token writes only the record of its own person", at=write.at)
         return staged
 
-    def _patients_moved(self, before: locks.Current | None, rows: Any) -> tuple[str, ...]:
-        """The patient a resource leaves when its subject changes: that summary changes too."""
-        return self._patients_before(before) if before is not None and before.shard != rows.shard else ()
+    def _compare(self, staged: Staged, before: Current, holding: Holding) -> None:
+        """What others want to know of the version that is replaced, where they do."""
+        moved = before.shard != staged.shard
+        if not moved and staged.type_name not in self._uow.record.followed:
+            return
+        tree = holding.tree((staged.type_name, staged.id), self._uow.record.bodies)
+        staged.before = Before(tree, before.person_id)
+        left = patient_of(tree) if moved else None
+        if left:  # the patient whose record it leaves: that summary changes too
+            staged.patients = tuple(dict.fromkeys([*staged.patients, left]))
 
-    def _patients_before(self, before: locks.Current) -> tuple[str, ...]:
+    def _patients_before(self, before: Current) -> tuple[str, ...]:
         patient = patient_of(codec.loads(self._uow.record.bodies.decompress(before.body)))
         return (patient,) if patient else ()
+
+
+def _keys(asked: Iterable[Write]) -> Iterator[Key]:
+    """The resources that may be there already."""
+    return ((write.type_name, write.id) for write in asked if write.id and not write.made_id)

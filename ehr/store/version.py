@@ -1,8 +1,9 @@
 """One version of one resource, as every room above the store sees it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 Op = Literal["C", "U", "D"]
 """Create, update, delete: what made this version."""
@@ -38,3 +39,11 @@ class Version:
     @property
     def etag(self) -> str:
         return f'W/"{self.version}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What an update replaces: the tree of the earlier version, and the person its shard was linked to."""
+
+    tree: Mapping[str, Any]
+    person_id: str | None
