@@ -41,11 +41,6 @@ def criteria(system: str, value: str) -> str:
     return "identifier=" + quote(system + "|" + value, safe=":/")
 
 
-def reference(url: str, display: str = "") -> Tree:
-    """A Reference; display only where there is one."""
-    return {"reference": url, "display": display} if display else {"reference": url}
-
-
 @dataclass(slots=True)
 class Draft:
     """The Bundle being written."""

@@ -7,10 +7,10 @@ from typing import Final
 from urllib.parse import quote
 
 from ehr.fhir import vietnam
+from ehr.fhir.elements import TERMINOLOGY
 
 CITIZEN_ID: Final = "http://fhir.ehealth.gov.vn/core/sid/citizen_id"
 """The old 9-digit CMND."""
-TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
 IDENTIFIER_TYPE: Final = TERMINOLOGY + "v2-0203"
 
 MESSAGE_TIME: Final = "urn:city-ehr:extension:message-time"

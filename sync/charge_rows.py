@@ -11,11 +11,12 @@ from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from ehr.errors import Invalid, Issue
-from ehr.fhir.vietnam import MA_DICH_VU, MA_THUOC, MA_VAT_TU, claim_columns, code_of
+from ehr.fhir.elements import code_of, target_of, text_of
+from ehr.fhir.vietnam import MA_DICH_VU, MA_THUOC, MA_VAT_TU, claim_columns
 from sync import amounts
 from sync.amounts import HUNDRED, THOUSANDTH, Amounts
 from sync.dossier import Charge
-from sync.episode import Episode, Tree, reference, text_of
+from sync.episode import Episode, Tree
 from sync.moments import minute
 from terminology.claim_tables import table
 
@@ -164,7 +165,7 @@ def _is_service(charge: Tree) -> bool:
 def _service(episode: Episode, charge: Tree) -> Tree:
     """What was delivered: the first resource of ChargeItem.service that we hold."""
     for one in charge.get("service", ()):
-        found = episode.referred.get(reference(one))
+        found = episode.referred.get(target_of(one))
         if found is not None:
             return found
     return {}

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from ehr.clock import ICT, instant
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 from ehr.fhir.vietnam import (
     DONG,
     EPISODE_LINK,
@@ -26,8 +27,7 @@ from sync.opened import Opened
 
 TRANSACTION_NUMBER: Final = "urn:city-ehr:sid:ma-giao-dich"
 COST_GROUP: Final = "urn:city-ehr:codes:nhom"
-_TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
-_INSTITUTIONAL: Final = {"coding": [{"system": _TERMINOLOGY + "claim-type", "code": "institutional"}]}
+_INSTITUTIONAL: Final = coded(TERMINOLOGY + "claim-type", "institutional")
 _INSURER: Final = {"display": "Bảo hiểm xã hội Việt Nam"}
 _TOTALS: Final = ("T_THUOC", "T_VTYT", "T_TONGCHI_BV", "T_TONGCHI_BH", "T_BNTT", "T_BNCCT", "T_BHTT", "T_NGUONKHAC")
 
@@ -45,7 +45,7 @@ class Parties:
     @property
     def provider(self) -> dict[str, Any]:
         if self.organization_id:
-            return {"reference": f"Organization/{self.organization_id}"}
+            return reference(f"Organization/{self.organization_id}")
         return {"identifier": {"system": FACILITY_CODE, "value": self.facility_code}}
 
 
@@ -61,24 +61,24 @@ def claim(
         "status": "active",
         "type": _INSTITUTIONAL,
         "use": "claim",
-        "patient": {"reference": f"Patient/{parties.patient_id}"},
+        "patient": reference(f"Patient/{parties.patient_id}"),
         "billablePeriod": {"start": _day(summary["NGAY_VAO"]), "end": _day(summary["NGAY_RA"])},
         "created": instant(created),
         "insurer": _INSURER,
         "provider": parties.provider,
-        "priority": {"coding": [{"system": _TERMINOLOGY + "processpriority", "code": "normal"}]},
+        "priority": coded(TERMINOLOGY + "processpriority", "normal"),
     }
     if prior_id is not None:
         tree["related"] = [
             {
-                "claim": {"reference": f"Claim/{prior_id}"},
-                "relationship": {"coding": [{"system": _TERMINOLOGY + "ex-relatedclaimrelationship", "code": "prior"}]},
+                "claim": reference(f"Claim/{prior_id}"),
+                "relationship": coded(TERMINOLOGY + "ex-relatedclaimrelationship", "prior"),
             }
         ]
     tree |= {
         "diagnosis": _diagnoses(summary),
         "insurance": [
-            {"sequence": 1, "focal": True, "coverage": {"reference": f"Coverage/{parties.coverage_id}"}},
+            {"sequence": 1, "focal": True, "coverage": reference(f"Coverage/{parties.coverage_id}")},
         ],
         "item": [
             _item(number, row, parties)
@@ -103,14 +103,14 @@ def response(
         "created": instant(created),
         "insurer": _INSURER,
         "requestor": claim_tree["provider"],
-        "request": {"reference": f"Claim/{claim_tree['id']}"},
+        "request": reference(f"Claim/{claim_tree['id']}"),
         "outcome": "error" if paid is None else "complete",
     }
     if paid is None:
         tree["disposition"] = text or code
-        tree["error"] = [{"code": {"coding": [{"system": REJECTION_REASON, "code": code}], "text": text or code}}]
+        tree["error"] = [{"code": coded(REJECTION_REASON, code, text or code)}]
     else:
-        category = {"coding": [{"system": _TERMINOLOGY + "adjudication", "code": "benefit"}]}
+        category = coded(TERMINOLOGY + "adjudication", "benefit")
         tree["total"] = [{"category": category, "amount": _money(str(paid))}]
     return tree
 
@@ -118,7 +118,7 @@ def response(
 def _diagnoses(summary: Columns) -> list[dict[str, Any]]:
     codes = [summary["MA_BENH_CHINH"], *(code for code in summary.get("MA_BENH_KT", "").split(";") if code)]
     return [
-        {"sequence": number, "diagnosisCodeableConcept": {"coding": [{"system": ICD_10, "code": code}]}}
+        {"sequence": number, "diagnosisCodeableConcept": coded(ICD_10, code)}
         for number, code in enumerate(codes, start=1)
     ]
 
@@ -128,13 +128,13 @@ def _item(number: int, row: Columns, parties: Parties) -> dict[str, Any]:
     system, code, name = next((kind for kind in kinds if row.get(kind[1])), (MA_DICH_VU, "MA_DICH_VU", "TEN_DICH_VU"))
     return {
         "sequence": number,
-        "category": {"coding": [{"system": COST_GROUP, "code": row["MA_NHOM"]}]},
-        "productOrService": {"coding": [{"system": system, "code": row[code]}], "text": row[name]},
+        "category": coded(COST_GROUP, row["MA_NHOM"]),
+        "productOrService": coded(system, row[code], row[name]),
         "servicedDate": _day(row["NGAY_YL"]),
         "quantity": {"value": Decimal(row["SO_LUONG"]), "unit": row["DON_VI_TINH"]},
         "unitPrice": _money(row.get("DON_GIA") or row["DON_GIA_BV"]),
         "net": _money(row["THANH_TIEN_BV"]),
-        "encounter": [{"reference": f"Encounter/{parties.encounter_id}"}],
+        "encounter": [reference(f"Encounter/{parties.encounter_id}")],
     }
 
 

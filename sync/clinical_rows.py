@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Final
 
-from ehr.fhir.vietnam import LOINC, MA_CHI_SO, MA_DICH_VU, claim_columns, code_of
+from ehr.fhir.elements import code_of, target_of, text_of
+from ehr.fhir.vietnam import LOINC, MA_CHI_SO, MA_DICH_VU, claim_columns
 from sync.dossier import Columns
-from sync.episode import Episode, Tree, has_category, reference, text_of
+from sync.episode import Episode, Tree, has_category
 from sync.moments import minute
 from terminology.claim_tables import table
 
@@ -97,10 +98,10 @@ def _services_of_results(episode: Episode) -> dict[str, str]:
         if code is None:
             continue
         for one in charge.get("service", ()):
-            target = reference(one)
+            target = target_of(one)
             report = episode.referred.get(target, {})
             members = report.get("result", ()) if report.get("resourceType") == "DiagnosticReport" else ()
-            for observation in (target, *(reference(member) for member in members)):
+            for observation in (target, *(target_of(member) for member in members)):
                 services.setdefault(observation, code)
     return services
 

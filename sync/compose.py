@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from ehr.errors import Invalid, Issue
+from ehr.fhir.elements import code_of, identifier_of, text_of
 from ehr.fhir.vietnam import (
     BODY_WEIGHT,
     ICD_10,
@@ -24,8 +25,6 @@ from ehr.fhir.vietnam import (
     RECORD_NUMBER,
     SEX_OF_GENDER,
     claim_columns,
-    code_of,
-    identifier_of,
 )
 from sync.amounts import Amounts, total
 from sync.benefit import benefit
@@ -33,7 +32,7 @@ from sync.charge_rows import money, priced, settled
 from sync.check import check
 from sync.clinical_rows import notes, results
 from sync.dossier import Charge, Dossier, Withheld
-from sync.episode import Episode, Tree, card_of, text_of
+from sync.episode import Episode, Tree, card_of
 from sync.moments import birth, day, days_of_stay, minute
 from terminology.claim_tables import table
 

@@ -4,13 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ehr.fhir.vietnam import (
-    EPISODE_LINK,
-    INSURANCE_NUMBER,
-    OBSERVATION_CATEGORY,
-    PRACTISING_CERTIFICATE,
-    identifier_of,
-)
+from ehr.fhir.elements import identifier_of, target_of
+from ehr.fhir.vietnam import EPISODE_LINK, INSURANCE_NUMBER, OBSERVATION_CATEGORY, PRACTISING_CERTIFICATE
 
 Tree = Mapping[str, Any]
 
@@ -48,7 +43,7 @@ class Episode:
         )
         for _, diagnosis in listed:
             role = {coding.get("code") for coding in diagnosis.get("use", {}).get("coding", ())}
-            condition = self.referred.get(reference(diagnosis.get("condition")))
+            condition = self.referred.get(target_of(diagnosis.get("condition")))
             if condition is not None and (roles is None or role & roles):
                 yield condition
 
@@ -60,7 +55,7 @@ class Episode:
             logical = candidate.get("identifier", {})
             if logical.get("system") == PRACTISING_CERTIFICATE and logical.get("value"):
                 return str(logical["value"])
-            known = self.certificates.get(reference(candidate))
+            known = self.certificates.get(target_of(candidate))
             if known:
                 return known
         return ""
@@ -75,11 +70,6 @@ class Episode:
         return None
 
 
-def reference(of: Tree | None) -> str:
-    """ "Type/id" of a Reference, without a version; "" where it has none."""
-    return str((of or {}).get("reference", "")).split("/_history/", maxsplit=1)[0]
-
-
 def card_of(coverage: Tree) -> str:
     """The BHYT card number of a Coverage; "" where it is no BHYT card."""
     return identifier_of(coverage, INSURANCE_NUMBER) or ""
@@ -90,16 +80,4 @@ def has_category(observation: Tree, code: str) -> bool:
         coding.get("code") == code and coding.get("system", OBSERVATION_CATEGORY) == OBSERVATION_CATEGORY
         for concept in observation.get("category", ())
         for coding in concept.get("coding", ())
-    )
-
-
-def text_of(concept: Tree | None) -> str:
-    """The words of a CodeableConcept: its text, else the first display, else the first code."""
-    if not concept:
-        return ""
-    if concept.get("text"):
-        return str(concept["text"])
-    codings = concept.get("coding", ())
-    return next((str(c["display"]) for c in codings if c.get("display")), "") or next(
-        (str(c["code"]) for c in codings if c.get("code")), ""
     )

@@ -14,12 +14,13 @@ from typing import Any, Final
 
 from ehr.access.policy import Caller
 from ehr.fhir import codec
+from ehr.fhir.elements import identifier_of, target_of
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.fhir.vietnam import EPISODE_LINK, identifier_of
+from ehr.fhir.vietnam import EPISODE_LINK
 from ehr.store.changes import Change, load_cursor, read_changes, save_cursor
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
-from sync.episode import card_of, reference
+from sync.episode import card_of
 
 READER: Final = "sync"
 CALLER: Final = Caller.system("insurance claim")
@@ -109,7 +110,7 @@ async def _touched(uow: UnitOfWork, changes: Sequence[Change]) -> Touched:
             continue
         for row in await uow.connection.fetch(_BODIES, TYPE_IDS[type_name], sorted(ids)):
             tree = _tree(uow, row["body"])
-            of = reference(tree.get("encounter") or tree.get("context"))
+            of = target_of(tree.get("encounter") or tree.get("context"))
             if of.startswith("Encounter/"):
                 encounters.add(of.removeprefix("Encounter/"))
     return Touched(

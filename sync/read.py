@@ -10,11 +10,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 from ehr.fhir import codec
+from ehr.fhir.elements import identifier_of, target_of
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.fhir.references import find
-from ehr.fhir.vietnam import PRACTISING_CERTIFICATE, identifier_of
+from ehr.fhir.vietnam import PRACTISING_CERTIFICATE
 from ehr.store.unit_of_work import UnitOfWork
-from sync.episode import Episode, Tree, card_of, reference
+from sync.episode import Episode, Tree, card_of
 from sync.moments import moment
 
 _LATE_RESULTS: Final = timedelta(days=60)
@@ -67,14 +68,14 @@ async def episode_of(uow: UnitOfWork, encounter_id: str) -> Found | None:
     if encounter.get("status") != "finished" or "start" not in period or "end" not in period:
         return None
     held = await _compartment(uow, row["shard"], period)
-    patient = held.get(reference(encounter.get("subject")))
+    patient = held.get(target_of(encounter.get("subject")))
     if patient is None:
         return None
     coverages = valid_coverages(held.values(), str(period["start"]), str(period["end"]))
     if not coverages:
         return None
     own = f"Encounter/{encounter_id}"
-    mine = [tree for tree in held.values() if reference(tree.get("encounter") or tree.get("context")) == own]
+    mine = [tree for tree in held.values() if target_of(tree.get("encounter") or tree.get("context")) == own]
     episode = Episode(
         facility_code=row["code"],
         facility_kind=row["kind"],
@@ -96,7 +97,7 @@ async def claimant_of(uow: UnitOfWork, encounter_id: str, card: str) -> tuple[st
     row = await uow.connection.fetchrow(_PLACE, TYPE_IDS["Encounter"], encounter_id)
     if row is None:
         return None
-    patient = reference(_tree(uow, row["body"]).get("subject"))
+    patient = target_of(_tree(uow, row["body"]).get("subject"))
     for held in await uow.connection.fetch(_COVERAGES, TYPE_IDS["Coverage"], row["shard"]):
         if card_of(_tree(uow, held["body"])) == card:
             return patient.removeprefix("Patient/"), held["id"]

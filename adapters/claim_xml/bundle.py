@@ -21,6 +21,7 @@ from adapters.claim_xml.visit import encounter
 from adapters.draft import Draft, Tree
 from adapters.port import Mapped, Origin
 from ehr.errors import Issue
+from ehr.fhir.elements import coded
 
 TABLE_CODES = "urn:city-ehr:codes:claim-table"
 
@@ -69,7 +70,7 @@ def _document(stay: Stay, code: str, body: bytes, link: str) -> None:
         "resourceType": "DocumentReference",
         "identifier": [{"system": system, "value": value}],
         "status": "current",
-        "type": {"coding": [{"system": TABLE_CODES, "code": code}]},
+        "type": coded(TABLE_CODES, code),
         "subject": stay.patient,
         "content": [{"attachment": content}],
         "context": {"encounter": [stay.visit]},

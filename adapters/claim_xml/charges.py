@@ -14,8 +14,9 @@ from adapters.claim_xml.envelope import Row
 from adapters.claim_xml.moments import minute
 from adapters.claim_xml.person import clinicians
 from adapters.claim_xml.stay import Stay
-from adapters.draft import Tree, reference
+from adapters.draft import Tree
 from ehr.fhir import vietnam
+from ehr.fhir.elements import coded, reference
 
 REQUESTED: Final = frozenset({"1", "2", "3"})
 """MA_NHOM of tests, images and functional tests: their result is in XML4."""
@@ -56,7 +57,7 @@ def _concept(row: Row, *, only: str | None = None) -> Tree:
     for code, name, system in CODES:
         if row.get(code) and only in (None, code):
             text = row.get(name) or row[code]
-            return {"coding": [{"system": system, "code": " ".join(row[code].split())}], "text": text}
+            return coded(system, " ".join(row[code].split()), text)
     text = next((row[name] for _, name, _ in CODES if row.get(name)), "")
     return {"text": text} if text else {}
 
@@ -82,7 +83,7 @@ def _medication_request(stay: Stay, row: Row) -> str:
     if row.get("CACH_DUNG"):
         dosage["patientInstruction"] = row["CACH_DUNG"]
     if row.get("DUONG_DUNG"):
-        dosage["route"] = {"coding": [{"system": ROUTE, "code": row["DUONG_DUNG"]}]}
+        dosage["route"] = coded(ROUTE, row["DUONG_DUNG"])
     if dosage:
         resource["dosageInstruction"] = [dosage]
     resource["dispenseRequest"] = {"quantity": _quantity(row)}
@@ -138,7 +139,7 @@ def _procedure(stay: Stay, row: Row) -> str:
         resource["performer"] = [{"actor": person} for person in performers]
     if row.get("MA_BENH"):
         codes = [part.strip() for part in row["MA_BENH"].split(";") if part.strip()]
-        resource["reasonCode"] = [{"coding": [{"system": vietnam.ICD_10, "code": part}]} for part in codes]
+        resource["reasonCode"] = [coded(vietnam.ICD_10, part) for part in codes]
     return stay.draft.state(resource, system, value)
 
 

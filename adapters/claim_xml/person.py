@@ -11,8 +11,9 @@ from typing import Final
 from adapters import systems
 from adapters.claim_xml.envelope import Row
 from adapters.claim_xml.moments import day, minute
-from adapters.draft import Draft, Tree, reference
+from adapters.draft import Draft, Tree
 from ehr.fhir import vietnam
+from ehr.fhir.elements import coded, reference
 from terminology.claim_tables import NUMBER
 
 _KINDS: Final = (
@@ -124,7 +125,7 @@ def add_columns(resource: Tree, row: Row, names: tuple[str, ...]) -> None:
 
 
 def category(code: str) -> Tree:
-    return {"coding": [{"system": vietnam.OBSERVATION_CATEGORY, "code": code}]}
+    return coded(vietnam.OBSERVATION_CATEGORY, code)
 
 
 def clinician(number: str) -> Tree:
@@ -141,4 +142,4 @@ def _list(row: Row, name: str) -> list[str]:
 
 
 def _type(code: str) -> Tree:
-    return {"coding": [{"system": systems.IDENTIFIER_TYPE, "code": code}]}
+    return coded(systems.IDENTIFIER_TYPE, code)

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from adapters.draft import criteria
-from ehr.fhir.vietnam import EPISODE_LINK, identifier_of
+from ehr.fhir.elements import identifier_of
+from ehr.fhir.vietnam import EPISODE_LINK
 from ehr.intake import FacilityRow, Held, Intake
 
 BY_VISIT: Final[Mapping[str, str]] = {

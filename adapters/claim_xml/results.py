@@ -15,8 +15,9 @@ from adapters.claim_xml.envelope import Row
 from adapters.claim_xml.moments import minute
 from adapters.claim_xml.person import add_columns, category, clinicians
 from adapters.claim_xml.stay import Stay
-from adapters.draft import Tree, reference
+from adapters.draft import Tree
 from ehr.fhir import vietnam
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
 _LOINC: Final = re.compile(r"\d{1,5}-\d")
 _NUMBER: Final = re.compile(r"(<=|>=|<|>)?\s*(-?(?:0|[1-9]\d*)(?:\.\d+)?)")
@@ -97,14 +98,14 @@ class Study:
 def _report(stay: Stay, study: Study, members: list[Tree]) -> None:
     first: Mapping[str, str] = members[0]["row"]
     system, value = systems.local("report"), f"{first['MA_LK']}/XML4/{study.service}/{study.when}"
-    code: Tree = {"coding": [{"system": vietnam.MA_DICH_VU, "code": study.service}]}
+    code: Tree = coded(vietnam.MA_DICH_VU, study.service)
     if study.name:
         code["text"] = study.name
     resource: Tree = {
         "resourceType": "DiagnosticReport",
         "identifier": [{"system": system, "value": value}],
         "status": "final",
-        "category": [{"coding": [{"system": systems.TERMINOLOGY + "v2-0074", "code": _SECTION[study.kind]}]}],
+        "category": [coded(TERMINOLOGY + "v2-0074", _SECTION[study.kind])],
         "code": code,
         "subject": stay.patient,
         "encounter": stay.visit,

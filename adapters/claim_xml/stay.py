@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from adapters.draft import Draft, Tree, reference
+from adapters.draft import Draft, Tree
+from ehr.fhir.elements import reference
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,16 @@ from adapters import systems
 from adapters.claim_xml.envelope import Row
 from adapters.claim_xml.moments import minute
 from adapters.claim_xml.person import CARD_COLUMNS, PERSON_COLUMNS
-from adapters.draft import Draft, Tree, reference
+from adapters.draft import Draft, Tree
 from ehr.fhir import vietnam
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
 INPATIENT: Final = frozenset({"03", "04", "06", "09"})
 _OWN_ELEMENT: Final = frozenset(
     """MA_LK STT MA_BN HO_TEN SO_CCCD NGAY_SINH GIOI_TINH DIA_CHI DIEN_THOAI MA_THE_BHYT MA_DKBD GT_THE_TU GT_THE_DEN
     MA_BENH_CHINH MA_BENH_KT MA_LOAI_KCB MA_LOAI_RV NGAY_VAO NGAY_RA MA_HSBA MA_CSKCB CAN_NANG LY_DO_VV""".split()  # noqa: SIM905
 ) | {*PERSON_COLUMNS, *CARD_COLUMNS}
-_CONDITION: Final = systems.TERMINOLOGY + "condition-"
+_CONDITION: Final = TERMINOLOGY + "condition-"
 
 
 def encounter(draft: Draft, summary: Row, patient_url: str) -> str:
@@ -32,7 +33,7 @@ def encounter(draft: Draft, summary: Row, patient_url: str) -> str:
         "identifier": identifiers,
         "status": "finished",
         "class": {"system": vietnam.ENCOUNTER_CLASS, "code": _class(summary, form)},
-        "type": [{"coding": [{"system": vietnam.MA_LOAI_KCB, "code": form}]}],
+        "type": [coded(vietnam.MA_LOAI_KCB, form)],
         "subject": reference(patient_url),
         "period": {"start": minute(summary["NGAY_VAO"]), "end": minute(summary["NGAY_RA"])},
     }
@@ -41,9 +42,7 @@ def encounter(draft: Draft, summary: Row, patient_url: str) -> str:
         resource["serviceType"] = {"coding": [{"system": vietnam.MA_KHOA, "code": code} for code in departments]}
     if summary.get("LY_DO_VV"):
         resource["reasonCode"] = [{"text": summary["LY_DO_VV"]}]
-    resource["hospitalization"] = {
-        "dischargeDisposition": {"coding": [{"system": vietnam.MA_LOAI_RV, "code": summary["MA_LOAI_RV"]}]}
-    }
+    resource["hospitalization"] = {"dischargeDisposition": coded(vietnam.MA_LOAI_RV, summary["MA_LOAI_RV"])}
     if draft.origin.organization:
         resource["serviceProvider"] = reference(draft.origin.organization)
     else:
@@ -71,16 +70,16 @@ def _diagnoses(draft: Draft, summary: Row, patient_url: str, visit_url: str) -> 
     result = []
     for rank, code in enumerate(dict.fromkeys(codes), start=1):
         system, value = systems.local("diagnosis"), f"{summary['MA_LK']}/XML1/{code}"
-        concept: Tree = {"coding": [{"system": vietnam.ICD_10, "code": code}]}
+        concept: Tree = coded(vietnam.ICD_10, code)
         if rank == 1 and summary.get("CHAN_DOAN_RV"):
             concept["text"] = summary["CHAN_DOAN_RV"]
         url = draft.state(
             {
                 "resourceType": "Condition",
                 "identifier": [{"system": system, "value": value}],
-                "clinicalStatus": {"coding": [{"system": _CONDITION + "clinical", "code": "active"}]},
-                "verificationStatus": {"coding": [{"system": _CONDITION + "ver-status", "code": "confirmed"}]},
-                "category": [{"coding": [{"system": _CONDITION + "category", "code": "encounter-diagnosis"}]}],
+                "clinicalStatus": coded(_CONDITION + "clinical", "active"),
+                "verificationStatus": coded(_CONDITION + "ver-status", "confirmed"),
+                "category": [coded(_CONDITION + "category", "encounter-diagnosis")],
                 "code": concept,
                 "subject": reference(patient_url),
                 "encounter": reference(visit_url),
@@ -89,6 +88,6 @@ def _diagnoses(draft: Draft, summary: Row, patient_url: str, visit_url: str) -> 
             system,
             value,
         )
-        use = {"coding": [{"system": vietnam.DIAGNOSIS_ROLE, "code": "DD"}]}
+        use = coded(vietnam.DIAGNOSIS_ROLE, "DD")
         result.append({"condition": reference(url), "use": use, "rank": rank})
     return result

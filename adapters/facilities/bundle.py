@@ -11,7 +11,7 @@ Source:  FHIR R4 3.1.0.11 (transactions); ehr.fhir.vietnam for where Vietnamese 
 from datetime import datetime
 from typing import Any, Final
 
-from adapters.draft import Draft, reference
+from adapters.draft import Draft
 from adapters.facilities import claim_xml
 from adapters.facilities.bundle_charges import charges
 from adapters.facilities.bundle_facts import (
@@ -23,10 +23,11 @@ from adapters.facilities.bundle_facts import (
     reports,
 )
 from adapters.facilities.episode import Clinician, Episode
-from adapters.facilities.fhir_types import Sheet, coded, columns, moment
+from adapters.facilities.fhir_types import Sheet, columns, moment
 from adapters.port import Origin
-from adapters.systems import IDENTIFIER_TYPE, TERMINOLOGY
+from adapters.systems import IDENTIFIER_TYPE
 from ehr.fhir import codec, vietnam
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
 _COLUMNS_OF_PATIENT: Final = (
     "MA_QUOCTICH",
@@ -89,7 +90,7 @@ def _sealed(draft: Draft, control_id: str, at: datetime) -> bytes:
 def _person(sheet: Sheet) -> None:
     episode = sheet.episode
     citizen = episode.citizen
-    facility = {"reference": f"Organization/{episode.facility.organization_id}"}
+    facility = reference(f"Organization/{episode.facility.organization_id}")
     identifiers: list[dict[str, Any]] = [
         {
             "type": coded(IDENTIFIER_TYPE, "PI"),
@@ -189,8 +190,8 @@ def _visit(sheet: Sheet, *, finished: bool) -> str:
         ],
         "period": period,
         "reasonCode": [{"text": episode.reason}],
-        "location": [{"location": {"reference": f"Location/{facility.location_id}", "display": facility.name}}],
-        "serviceProvider": {"reference": f"Organization/{facility.organization_id}", "display": facility.name},
+        "location": [{"location": reference(f"Location/{facility.location_id}", facility.name)}],
+        "serviceProvider": reference(f"Organization/{facility.organization_id}", facility.name),
     }
     if finished:
         period["end"] = moment(episode.end)

@@ -7,13 +7,13 @@ Source:  ehr.fhir.vietnam, "ChargeItem = one row of XML2 or XML3"
 from collections.abc import Mapping
 from typing import Any, Final
 
-from adapters.draft import reference
 from adapters.facilities import claim_xml
 from adapters.facilities.bundle_facts import is_deed
 from adapters.facilities.episode import Medicine, Service
-from adapters.facilities.fhir_types import Sheet, Tree, coded, columns, moment
+from adapters.facilities.fhir_types import Sheet, Tree, columns, moment
 from adapters.systems import local
 from ehr.fhir import vietnam
+from ehr.fhir.elements import coded, reference
 
 _PRESCRIPTION: Final = local("prescription")
 _PROCEDURE: Final = local("procedure")
@@ -103,7 +103,7 @@ def _common(sheet: Sheet, place: str, extension: Tree) -> Tree:
         "subject": reference(sheet.patient),
         "context": reference(sheet.visit),
         "enterer": reference(sheet.doctor, sheet.episode.doctor.name),
-        "performingOrganization": {"reference": f"Organization/{sheet.episode.facility.organization_id}"},
+        "performingOrganization": reference(f"Organization/{sheet.episode.facility.organization_id}"),
     }
 
 

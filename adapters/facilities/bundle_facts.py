@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from adapters.draft import reference
 from adapters.facilities.episode import Order, Result, Service, Vaccine, Vitals
-from adapters.facilities.fhir_types import Sheet, Tree, coded, moment, quantity
-from adapters.systems import TERMINOLOGY, local
+from adapters.facilities.fhir_types import Sheet, Tree, moment, quantity
+from adapters.systems import local
 from ehr.fhir import vietnam
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 from terminology.lists import LAB_TEST_BY_CODE
 
 _DIAGNOSIS: Final = local("diagnosis")
@@ -228,7 +228,7 @@ def referral(sheet: Sheet) -> None:
             "encounter": reference(sheet.visit),
             "authoredOn": moment(sheet.episode.end),
             "requester": reference(sheet.doctor),
-            "performer": [{"reference": f"Organization/facility-{target}"}],
+            "performer": [reference(f"Organization/facility-{target}")],
             "reasonCode": [coded(vietnam.ICD_10, sheet.episode.main.code, sheet.episode.main.text)],
         },
         _REFERRAL,

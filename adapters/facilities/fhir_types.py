@@ -33,14 +33,6 @@ def moment(at: datetime) -> str:
     return at.isoformat(timespec="seconds")
 
 
-def coded(system: str, code: str, text: str = "") -> Tree:
-    """CodeableConcept with one coding."""
-    concept: Tree = {"coding": [{"system": system, "code": code}]}
-    if text:
-        concept["text"] = text
-    return concept
-
-
 def quantity(value: str, unit: str) -> Tree:
     """A measured value with its digits and UCUM unit."""
     return {"value": Decimal(value), "unit": unit, "system": vietnam.UCUM, "code": unit}

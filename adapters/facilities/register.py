@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.facilities.registry import DEFAULT_SPLIT, FACILITY_COUNT, Facility, FeedSplit, Kind, centre_of, city
-from adapters.systems import TERMINOLOGY
 from ehr.access.clients import register_client
 from ehr.access.policy import Caller
 from ehr.fhir import vietnam
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 from ehr.store.record import Record
 from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
@@ -103,18 +103,13 @@ def organization(facility: Facility, registered: set[str]) -> dict[str, Any]:
         "id": facility.organization_id,
         "identifier": [{"system": vietnam.FACILITY_CODE, "value": facility.code}],
         "active": True,
-        "type": [
-            {
-                "coding": [{"system": TERMINOLOGY + "organization-type", "code": "prov"}],
-                "text": _KINDS[facility.kind],
-            }
-        ],
+        "type": [coded(TERMINOLOGY + "organization-type", "prov", _KINDS[facility.kind])],
         "name": facility.name,
         "address": [_address(facility)],
     }
     centre = centre_of(facility.commune)
     if facility.kind == "station" and centre.code in registered:
-        tree["partOf"] = {"reference": f"Organization/{centre.organization_id}", "display": centre.name}
+        tree["partOf"] = reference(f"Organization/{centre.organization_id}", centre.name)
     return tree
 
 
@@ -127,10 +122,8 @@ def location(facility: Facility) -> dict[str, Any]:
         "name": facility.name,
         "mode": "instance",
         "address": _address(facility),
-        "physicalType": {
-            "coding": [{"system": TERMINOLOGY + "location-physical-type", "code": "si"}],
-        },
-        "managingOrganization": {"reference": f"Organization/{facility.organization_id}"},
+        "physicalType": coded(TERMINOLOGY + "location-physical-type", "si"),
+        "managingOrganization": reference(f"Organization/{facility.organization_id}"),
     }
 
 

@@ -10,7 +10,7 @@ Source:  HL7 v2-to-FHIR guide, messages ADT_A01, A02, A05, A06, A09, A11, A17; H
 
 from typing import Final
 
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2.allergy import allergies
 from adapters.hl7v2.diagnosis import conditions, problems, procedures
 from adapters.hl7v2.insurance import coverages
@@ -21,6 +21,7 @@ from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.visit import mentioned, stated
 from adapters.port import Mapped, Origin
 from ehr.fhir import vietnam
+from ehr.fhir.elements import reference
 
 PERSON_ONLY: Final = frozenset({"A24", "A28", "A29", "A31", "A37", "A47", "A60"})
 """Events about the patient, not about a visit."""

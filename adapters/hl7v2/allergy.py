@@ -7,11 +7,11 @@ Source:  HL7 v2-to-FHIR guide, AL1[AllergyIntolerance], IAM[AllergyIntolerance],
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
-from adapters.hl7v2.diagnosis import coded
 from adapters.hl7v2.parse import Segment
 from adapters.hl7v2.reading import Reading
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
 CATEGORY: Final = {
     "DA": "medication",
@@ -25,8 +25,8 @@ CATEGORY: Final = {
 }
 CRITICALITY: Final = {"SV": "high", "SEVERE": "high", "MO": "low", "MODERATE": "low", "MI": "low", "MILD": "low"}
 SEVERITY: Final = {"SV": "severe", "MO": "moderate", "MI": "mild", "SEVERE": "severe", "MODERATE": "moderate"}
-CLINICAL: Final = systems.TERMINOLOGY + "allergyintolerance-clinical"
-VERIFICATION: Final = systems.TERMINOLOGY + "allergyintolerance-verification"
+CLINICAL: Final = TERMINOLOGY + "allergyintolerance-clinical"
+VERIFICATION: Final = TERMINOLOGY + "allergyintolerance-verification"
 
 
 def allergies(reading: Reading, patient_url: str) -> None:

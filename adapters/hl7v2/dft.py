@@ -10,7 +10,7 @@ Source:  HL7 v2.5.1 6.5.1 FT1; FHIR R4 13.3 ChargeItem; ehr.fhir.vietnam (how a 
 from decimal import Decimal
 from typing import Final
 
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes, order
 from adapters.hl7v2.diagnosis import conditions, procedures
 from adapters.hl7v2.insurance import coverages
@@ -22,6 +22,7 @@ from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.visit import Visit, mentioned
 from adapters.port import Mapped, Origin
 from ehr.fhir import vietnam
+from ehr.fhir.elements import reference
 
 CHARGE: Final = frozenset({"", "CG", "CHARGE", "CD", "DEBIT"})
 """FT1-6 (table 0017): a charge, or nothing said."""

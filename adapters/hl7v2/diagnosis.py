@@ -8,23 +8,20 @@ Source:  HL7 v2-to-FHIR guide, DG1[Condition], DG1[Encounter], PR1[Procedure]; H
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
 from adapters.hl7v2.parse import Segment
 from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.visit import Visit
 from ehr.fhir import vietnam
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
-CLINICAL: Final = systems.TERMINOLOGY + "condition-clinical"
-VERIFICATION: Final = systems.TERMINOLOGY + "condition-ver-status"
-CATEGORY: Final = systems.TERMINOLOGY + "condition-category"
+CLINICAL: Final = TERMINOLOGY + "condition-clinical"
+VERIFICATION: Final = TERMINOLOGY + "condition-ver-status"
+CATEGORY: Final = TERMINOLOGY + "condition-category"
 ROLE: Final = {"A": "AD", "F": "DD"}
 """DG1-6 → Encounter.diagnosis.use; a working diagnosis (W) has no code there."""
-
-
-def coded(system: str, code: str) -> Tree:
-    return {"coding": [{"system": system, "code": code}]}
 
 
 def conditions(reading: Reading, patient_url: str, visit: Visit | None) -> None:

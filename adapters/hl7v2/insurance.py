@@ -8,11 +8,12 @@ import re
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
 from adapters.hl7v2.parse import Segment
 from adapters.hl7v2.reading import Reading
 from ehr.fhir import vietnam
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
 CARD: Final = re.compile(r"[A-Z]{2}\d{13}|\d{10}|TE1\d{12}")
 RELATION: Final = {"SEL": "self", "SELF": "self", "SPO": "spouse", "CHD": "child", "PAR": "parent", "OTH": "other"}
@@ -47,15 +48,13 @@ def _coverage(reading: Reading, segment: Segment, patient_url: str) -> None:
         resource["type"] = plan
     relation = RELATION.get(segment.text(17).upper())
     if relation:
-        coding = {"system": systems.TERMINOLOGY + "subscriber-policyholder-relationship", "code": relation}
-        resource["relationship"] = {"coding": [coding]}
+        resource["relationship"] = coded(TERMINOLOGY + "subscriber-policyholder-relationship", relation)
     period = {key: day for key, field in (("start", 12), ("end", 13)) if (day := reading.moment(segment, field))}
     if period:
         resource["period"] = period
     group = segment.text(8)
     if group:
-        kind = {"coding": [{"system": systems.TERMINOLOGY + "coverage-class", "code": "group"}]}
-        resource["class"] = [{"type": kind, "value": group}]
+        resource["class"] = [{"type": coded(TERMINOLOGY + "coverage-class", "group"), "value": group}]
     columns = reading.claim_columns(segment)
     if columns:
         resource["extension"] = [columns]

@@ -7,7 +7,7 @@ Source:  HL7 v2-to-FHIR guide, message MDM_T02, TXA[DocumentReference], OBX[Docu
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
 from adapters.hl7v2.attachment import attachment, media_type, text_attachment
 from adapters.hl7v2.order import groups
@@ -18,6 +18,7 @@ from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.visit import Visit, mentioned
 from adapters.port import Mapped, Origin
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
 COMPLETION: Final = {
     "DI": "preliminary",
@@ -81,8 +82,7 @@ def _document(reading: Reading, segment: Segment, patient_url: str, visit: Visit
         resource["authenticator"] = signers[0]
     label = CONFIDENTIALITY.get(segment.text(18).upper())
     if label:
-        coding = {"system": systems.TERMINOLOGY + "v3-Confidentiality", "code": label}
-        resource["securityLabel"] = [{"coding": [coding]}]
+        resource["securityLabel"] = [coded(TERMINOLOGY + "v3-Confidentiality", label)]
     if segment.text(25):
         resource["description"] = segment.text(25)
     context: Tree = {}

@@ -7,7 +7,7 @@ Source:  HL7 v2-to-FHIR guide, RXO[MedicationRequest], RXR[MedicationRequest], T
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, reference
+from adapters.draft import Tree
 from adapters.hl7v2 import datatypes, order
 from adapters.hl7v2.observation import notes_after
 from adapters.hl7v2.order import Group
@@ -15,6 +15,7 @@ from adapters.hl7v2.parse import Segment
 from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.visit import Visit
+from ehr.fhir.elements import reference
 
 STATUS: Final = {"revoked": "cancelled"}
 """request-status → medicationrequest-status, where they differ."""

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
 from adapters.hl7v2.attachment import attachment
 from adapters.hl7v2.parse import Element, Segment
 from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading
 from ehr.fhir import vietnam
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
 STATUS: Final = {
     "A": "amended",
@@ -147,7 +148,7 @@ def _identity(segment: Segment, code: Tree, context: Context) -> tuple[str, str]
 def _category(code: Tree, context: Context) -> Tree:
     codes = {item["code"] for item in code.get("coding", ()) if item.get("system") == vietnam.LOINC}
     kind = "vital-signs" if codes & VITAL_SIGNS else context.section or "exam"
-    return {"coding": [{"system": vietnam.OBSERVATION_CATEGORY, "code": kind}]}
+    return coded(vietnam.OBSERVATION_CATEGORY, kind)
 
 
 def _circumstances(reading: Reading, segment: Segment, resource: Tree, notes: list[str]) -> None:
@@ -168,15 +169,13 @@ def _circumstances(reading: Reading, segment: Segment, resource: Tree, notes: li
     if segment.text(7):
         resource["referenceRange"] = [_range(segment, resource.get("valueQuantity", {}))]
     if segment.text(11).upper() == "N" and not any(name.startswith("value") for name in resource):
-        absent = {"system": systems.TERMINOLOGY + "data-absent-reason", "code": "not-asked"}
-        resource["dataAbsentReason"] = {"coding": [absent]}
+        resource["dataAbsentReason"] = coded(TERMINOLOGY + "data-absent-reason", "not-asked")
 
 
 def _interpretation(reading: Reading, element: Element) -> Tree | None:
     code = element.text(1)
     if code in INTERPRETATION:
-        coding = {"system": systems.TERMINOLOGY + "v3-ObservationInterpretation", "code": code}
-        return {"coding": [coding], **({"text": element.text(2)} if element.text(2) else {})}
+        return coded(TERMINOLOGY + "v3-ObservationInterpretation", code, element.text(2))
     return reading.concept_of(element)
 
 

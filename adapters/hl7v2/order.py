@@ -12,6 +12,8 @@ from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
 from adapters.hl7v2.parse import Element, Message, Segment
 from adapters.hl7v2.reading import Reading
+from adapters.systems import IDENTIFIER_TYPE
+from ehr.fhir.elements import coded
 
 DETAILS: Final = ("OBR", "RXO", "RXE", "RXA", "ODS", "RQD")
 """Segments that say what was ordered; the first one after an ORC belongs to it."""
@@ -94,7 +96,7 @@ def identifiers(group: Group) -> list[Tree]:
     for element, code in zip(numbers(group), ("PLAC", "FILL"), strict=True):
         known = datatypes.entity(element) if element is not None else None
         if known:
-            kind = {"coding": [{"system": "http://terminology.hl7.org/CodeSystem/v2-0203", "code": code}]}
+            kind = coded(IDENTIFIER_TYPE, code)
             found.append({"type": kind, "system": known[0], "value": known[1]})
     return found
 

@@ -9,7 +9,7 @@ Source:  HL7 v2-to-FHIR guide, messages ORM_O01 and OML_O21; ORC, OBR[ServiceReq
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, reference
+from adapters.draft import Tree
 from adapters.hl7v2 import order
 from adapters.hl7v2.allergy import allergies
 from adapters.hl7v2.diagnosis import conditions, problems
@@ -24,6 +24,7 @@ from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.specimen import specimens
 from adapters.hl7v2.visit import Visit, mentioned
 from adapters.port import Mapped, Origin
+from ehr.fhir.elements import reference
 
 MEDICINES: Final = ("RXE", "RXO")
 

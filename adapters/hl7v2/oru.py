@@ -10,7 +10,7 @@ Source:  HL7 v2-to-FHIR guide, message ORU_R01, OBR[DiagnosticReport], tables 01
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, reference
+from adapters.draft import Tree
 from adapters.hl7v2 import order
 from adapters.hl7v2.attachment import attachment
 from adapters.hl7v2.observation import Context, notes_after, observations
@@ -23,6 +23,7 @@ from adapters.hl7v2.specimen import specimens
 from adapters.hl7v2.visit import Visit, mentioned
 from adapters.port import Mapped, Origin
 from ehr.fhir import vietnam
+from ehr.fhir.elements import TERMINOLOGY, code_of, coded, reference
 
 STATUS: Final = {
     "O": "registered",
@@ -80,7 +81,7 @@ def report(reading: Reading, group: Group, patient_url: str, visit: Visit | None
         specimen_url=specimen_urls[0] if specimen_urls else None,
         order_url=_order(reading, group, patient_url, visit, request),
         section=section(request),
-        service_code=vietnam.code_of(reading.concept(request, 4), vietnam.MA_DICH_VU) or "",
+        service_code=code_of(reading.concept(request, 4), vietnam.MA_DICH_VU) or "",
         status="final" if status in ("final", "corrected") else "unknown",
     )
     observed = [segment for segment in group.segments if segment.name in ("OBX", "NTE")]
@@ -126,9 +127,9 @@ def issued(reading: Reading, request: Segment) -> str | None:
 def _category(request: Segment, context: Context) -> Tree:
     code = request.text(24).upper()
     if code:
-        return {"coding": [{"system": systems.TERMINOLOGY + "v2-0074", "code": code}]}
+        return coded(TERMINOLOGY + "v2-0074", code)
     default = {"laboratory": "LAB", "imaging": "RAD"}.get(context.section, "OTH")
-    return {"coding": [{"system": systems.TERMINOLOGY + "v2-0074", "code": default}]}
+    return coded(TERMINOLOGY + "v2-0074", default)
 
 
 def _without_code() -> Tree:

@@ -10,12 +10,13 @@ import re
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
 from adapters.hl7v2.parse import Element, Segment
 from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading
 from ehr.fhir import vietnam
+from ehr.fhir.elements import EXTENSION, TERMINOLOGY, coded, reference
 
 GENDER: Final = {
     "M": "male",
@@ -37,7 +38,6 @@ OWN_TYPES: Final = frozenset({"", "PI", "MR", "MRN", "PT"})
 """CX-5 of the facility's own number. One without a type is taken for it."""
 CCCD: Final = re.compile(r"\d{12}")
 CMND: Final = re.compile(r"\d{9}")
-EXTENSION: Final = "http://hl7.org/fhir/StructureDefinition/"
 ERASABLE: Final = ((11, "address"), (16, "maritalStatus"), (29, "deceasedDateTime"))
 
 
@@ -102,7 +102,7 @@ def identifier(reading: Reading, element: Element, *, own_taken: bool = False) -
     issuer = datatypes.authority(element, 4)
     result: Tree = {}
     code = "PI" if kind in OWN_TYPES else kind
-    result["type"] = {"coding": [{"system": systems.IDENTIFIER_TYPE, "code": code}]}
+    result["type"] = coded(systems.IDENTIFIER_TYPE, code)
     bare = value.replace(" ", "")
     if kind == "NI" and CCCD.fullmatch(bare):
         result |= {"system": vietnam.NATIONAL_ID, "value": bare}
@@ -163,8 +163,7 @@ def _circumstances(reading: Reading, pid: Segment, resource: Tree) -> None:
     marital = pid.text(16).upper()
     code = MARITAL.get(marital)
     if code:
-        coding = {"system": systems.TERMINOLOGY + "v3-MaritalStatus", "code": code}
-        resource["maritalStatus"] = {"coding": [coding]}
+        resource["maritalStatus"] = coded(TERMINOLOGY + "v3-MaritalStatus", code)
     elif marital:
         resource["maritalStatus"] = {"text": pid.text(16, 2) or pid.text(16)}
     order = datatypes.decimal(pid.text(25))

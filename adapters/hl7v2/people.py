@@ -7,11 +7,12 @@ Source:  HL7 v2-to-FHIR guide, XCN[Practitioner], PL[Location]; FHIR R4 8.4, 8.7
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
 from adapters.hl7v2.parse import Element, Segment
 from adapters.hl7v2.reading import Reading
 from ehr.fhir import vietnam
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
 CERTIFICATE_TYPES: Final = frozenset({"", "LN", "MD", "CCHN", "LIC"})
 """XCN-13 of a practising certificate. An empty one is taken for it: claims know clinicians by nothing else."""
@@ -82,8 +83,7 @@ def location(reading: Reading, element: Element) -> Tree | None:
         resource["description"] = element.text(9)
     for code, number in PHYSICAL_TYPES:
         if element.text(number):
-            kind = {"system": systems.TERMINOLOGY + "location-physical-type", "code": code}
-            resource["physicalType"] = {"coding": [kind]}
+            resource["physicalType"] = coded(TERMINOLOGY + "location-physical-type", code)
             break
     if reading.origin.organization:
         resource["managingOrganization"] = reference(reading.origin.organization)

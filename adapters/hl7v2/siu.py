@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
 from adapters.hl7v2.parse import Message, Segment
 from adapters.hl7v2.patient import patient
 from adapters.hl7v2.people import location, practitioner
 from adapters.hl7v2.reading import Reading
 from adapters.port import Mapped, Origin
+from ehr.fhir.elements import reference
 
 STATUS: Final = {
     "PENDING": "pending",

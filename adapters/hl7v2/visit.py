@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2.parse import Segment
 from adapters.hl7v2.people import location, practitioners
 from adapters.hl7v2.reading import Reading
 from ehr.fhir import vietnam
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
 STATUS: Final = {
     "A01": "in-progress",
@@ -137,8 +138,8 @@ def _class(segment: Segment) -> Tree:
     if letter in CLASS:
         return {"system": vietnam.ENCOUNTER_CLASS, "code": CLASS[letter]}
     if letter in LOCAL_CLASS and letter:
-        return {"system": systems.TERMINOLOGY + "v2-0004", "code": letter}
-    unknown = {"system": systems.TERMINOLOGY + "v3-NullFlavor", "code": "UNK"}
+        return {"system": TERMINOLOGY + "v2-0004", "code": letter}
+    unknown = {"system": TERMINOLOGY + "v3-NullFlavor", "code": "UNK"}
     return {**unknown, "display": sent} if sent else unknown
 
 
@@ -163,10 +164,8 @@ def _happened(reading: Reading) -> str | None:
 def people(reading: Reading, segment: Segment, resource: Tree) -> None:
     participants = []
     for field, code in PARTICIPANT:
-        coding = {"system": systems.TERMINOLOGY + "v3-ParticipationType", "code": code}
-        participants += [
-            {"type": [{"coding": [coding]}], "individual": person} for person in practitioners(reading, segment, field)
-        ]
+        role = coded(TERMINOLOGY + "v3-ParticipationType", code)
+        participants += [{"type": [role], "individual": person} for person in practitioners(reading, segment, field)]
     if participants:
         resource["participant"] = participants
 

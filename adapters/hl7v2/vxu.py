@@ -10,10 +10,9 @@ from decimal import Decimal
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree, digest, reference
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes, order
 from adapters.hl7v2.allergy import allergies
-from adapters.hl7v2.diagnosis import coded
 from adapters.hl7v2.insurance import coverages
 from adapters.hl7v2.observation import Context, notes_after, observations
 from adapters.hl7v2.order import Group
@@ -23,6 +22,7 @@ from adapters.hl7v2.people import location, practitioner
 from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.visit import Visit, mentioned
 from adapters.port import Mapped, Origin
+from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
 STATUS: Final = {"CP": "completed", "PA": "completed", "RE": "not-done", "NA": "not-done"}
 DOSE_UNKNOWN: Final = Decimal(999)
@@ -147,7 +147,7 @@ def _performers(reading: Reading, group: Group, segment: Segment, resource: Tree
         for element in holder.repetitions(field) if holder is not None else ():
             person = practitioner(reading, element)
             if person:
-                role = coded(systems.TERMINOLOGY + "v2-0443", function)
+                role = coded(TERMINOLOGY + "v2-0443", function)
                 performers.append({"function": role, "actor": person})
     if performers:
         resource["performer"] = performers

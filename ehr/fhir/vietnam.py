@@ -1,6 +1,6 @@
 """How Vietnamese facts lie in FHIR resources here: identifier systems, code systems, and the claim columns.
 
-One place for adapters (which write), sync (which reads) and the summary; pure names and two small functions.
+One place for adapters (which write), sync (which reads) and the summary; pure names, and the columns that ride along.
 Source: VN Core guide of the Ministry of Health (canonical http://fhir.ehealth.gov.vn/core) for persons, the draft of
         http://fhir.hl7.org.vn/core for facilities, episodes and claims; columns of QĐ 4750/3176.
 
@@ -103,19 +103,3 @@ def _columns(element: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             value = part.get("valueString")
             if isinstance(value, str):
                 yield part["url"], value
-
-
-def code_of(concept: Mapping[str, Any] | None, system: str) -> str | None:
-    """The code of one system in a CodeableConcept, or None."""
-    for coding in (concept or {}).get("coding", ()):
-        if coding.get("system") == system and "code" in coding:
-            return str(coding["code"])
-    return None
-
-
-def identifier_of(element: Mapping[str, Any], system: str) -> str | None:
-    """The first identifier value of one system, or None."""
-    for identifier in element.get("identifier", ()):
-        if identifier.get("system") == system and "value" in identifier:
-            return str(identifier["value"])
-    return None

@@ -12,9 +12,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from ehr.clock import instant
-from ehr.fhir.vietnam import INSURANCE_NUMBER, identifier_of
+from ehr.fhir.elements import identifier_of, text_of
+from ehr.fhir.vietnam import INSURANCE_NUMBER
 from ehr.summary.ips import PersonRecord, patient
-from ehr.summary.render import code_text, concept_text, dosage_text, medication_text, range_text, value_text
+from ehr.summary.render import code_text, dosage_text, medication_text, range_text, value_text
 from ehr.summary.sections import Tree, as_date, has_code, newest_first, sections, when
 
 BLOOD_GROUP: Final = ("883-9", "882-1")
@@ -69,7 +70,7 @@ def _administrative(record: PersonRecord, subject: Tree) -> dict[str, Any]:
         "dienThoai": next((t["value"] for t in subject.get("telecom", ()) if t.get("system") == "phone"), ""),
         "diaChi": address_text(subject),
         "dinhDanh": [
-            {"loai": concept_text(i.get("type")), "heThong": i.get("system", ""), "so": i.get("value", "")}
+            {"loai": text_of(i.get("type")), "heThong": i.get("system", ""), "so": i.get("value", "")}
             for i in subject.get("identifier", ())
         ],
         "theBHYT": {
@@ -81,7 +82,7 @@ def _administrative(record: PersonRecord, subject: Tree) -> dict[str, Any]:
         else None,
         "nguoiDaiDien": {
             "hoTen": (contact.get("name") or {}).get("text", ""),
-            "quanHe": concept_text(next(iter(contact.get("relationship", ())), None)),
+            "quanHe": text_of(next(iter(contact.get("relationship", ())), None)),
             "dienThoai": next((t["value"] for t in contact.get("telecom", ()) if "value" in t), ""),
         }
         if contact
@@ -103,7 +104,7 @@ def _item(record: PersonRecord, tree: Tree, *, element: str = "code") -> dict[st
     concept = tree.get(element)
     return {
         "ma": code_text(concept),
-        "ten": concept_text(concept),
+        "ten": text_of(concept),
         "ngay": when(tree),
         "noiGui": sender(record, tree),
     }
@@ -146,13 +147,13 @@ def _episode(record: PersonRecord, encounter: Tree) -> dict[str, Any]:
         "trangThai": encounter.get("status", ""),
         "ngayVao": period.get("start", ""),
         "ngayRa": period.get("end", ""),
-        "lyDo": "; ".join(concept_text(c) for c in encounter.get("reasonCode", ())),
-        "ketQua": concept_text(stay.get("dischargeDisposition")),
-        "chanDoan": [{"ma": code_text(t.get("code")), "ten": concept_text(t.get("code"))} for t in own("Condition")],
+        "lyDo": "; ".join(text_of(c) for c in encounter.get("reasonCode", ())),
+        "ketQua": text_of(stay.get("dischargeDisposition")),
+        "chanDoan": [{"ma": code_text(t.get("code")), "ten": text_of(t.get("code"))} for t in own("Condition")],
         "xetNghiem": [
             {
                 "ma": code_text(t.get("code")),
-                "ten": concept_text(t.get("code")),
+                "ten": text_of(t.get("code")),
                 "giaTri": value_text(t),
                 "khoangThamChieu": range_text(t),
                 "danhGia": "; ".join(code_text(c) for c in t.get("interpretation", ())),

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from ehr.clock import instant
+from ehr.fhir.elements import coded
 from ehr.fhir.references import rewrite
 from ehr.summary.render import narrative
 from ehr.summary.sections import Section, Tree, Trees, as_date, sections
@@ -129,5 +130,5 @@ def _section(record: PersonRecord, section: Section) -> dict[str, Any]:
         tree["entry"] = [{"reference": f"{t['resourceType']}/{t['id']}"} for t in section.entries]
     else:
         reason = "withheld" if _SECTION_TYPES.get(section.code) in record.withheld else "unavailable"
-        tree["emptyReason"] = {"coding": [{"system": EMPTY_REASON, "code": reason}]}
+        tree["emptyReason"] = coded(EMPTY_REASON, reason)
     return tree

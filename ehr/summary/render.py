@@ -8,25 +8,13 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, Final
 
+from ehr.fhir.elements import text_of
 from ehr.summary.sections import Section, Tree, when
 
 UNITS: Final[Mapping[str, str]] = {"Cel": "°C", "mm[Hg]": "mmHg", "10*9/L": "×10⁹/L", "10*12/L": "×10¹²/L", "1": ""}
 """UCUM codes that people do not read as they are; whatever else a sender writes is shown as sent."""
 
 NO_INFORMATION: Final = "Chưa có thông tin / No information"
-
-
-def concept_text(concept: object) -> str:
-    """The words of a CodeableConcept: its text, else the first display, else the first code."""
-    if not isinstance(concept, Mapping):
-        return ""
-    if concept.get("text"):
-        return str(concept["text"])
-    codings = [c for c in concept.get("coding", ()) if isinstance(c, Mapping)]
-    for coding in codings:
-        if coding.get("display"):
-            return str(coding["display"])
-    return str(codings[0].get("code", "")) if codings else ""
 
 
 def code_text(concept: object) -> str:
@@ -47,14 +35,14 @@ def value_text(observation: Tree) -> str:
     if "valueQuantity" in observation:
         return quantity_text(observation["valueQuantity"])
     if "valueCodeableConcept" in observation:
-        return concept_text(observation["valueCodeableConcept"])
+        return text_of(observation["valueCodeableConcept"])
     if "component" in observation:
-        parts = (f"{concept_text(c.get('code'))} {value_text(c)}".strip() for c in observation["component"])
+        parts = (f"{text_of(c.get('code'))} {value_text(c)}".strip() for c in observation["component"])
         return "; ".join(parts)
     for key, value in observation.items():
         if key.startswith("value") and isinstance(value, str | int | bool):
             return str(value)
-    return concept_text(observation.get("dataAbsentReason"))
+    return text_of(observation.get("dataAbsentReason"))
 
 
 def range_text(observation: Tree) -> str:
@@ -78,22 +66,24 @@ def line(tree: Tree) -> str:
     day = when(tree)[:10]
     match tree.get("resourceType"):
         case "Observation":
-            words = f"{concept_text(tree.get('code'))}: {value_text(tree)}"
+            words = f"{text_of(tree.get('code'))}: {value_text(tree)}"
         case "MedicationRequest" | "MedicationStatement":
             words = " — ".join(filter(None, (medication_text(tree), dosage_text(tree))))
         case "Immunization":
-            words = concept_text(tree.get("vaccineCode"))
+            words = text_of(tree.get("vaccineCode"))
         case "CarePlan":
-            words = str(tree.get("title") or tree.get("description") or concept_text(tree.get("category")))
+            words = str(
+                tree.get("title") or tree.get("description") or text_of(next(iter(tree.get("category", ())), None))
+            )
         case _:
             code = code_text(tree.get("code"))
-            words = f"{concept_text(tree.get('code'))} ({code})" if code else concept_text(tree.get("code"))
+            words = f"{text_of(tree.get('code'))} ({code})" if code else text_of(tree.get("code"))
     return f"{words} · {day}" if day else words
 
 
 def medication_text(tree: Tree) -> str:
     if "medicationCodeableConcept" in tree:
-        return concept_text(tree["medicationCodeableConcept"])
+        return text_of(tree["medicationCodeableConcept"])
     reference: Any = tree.get("medicationReference") or {}
     return str(reference.get("display", ""))
 

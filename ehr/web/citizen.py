@@ -20,6 +20,7 @@ from ehr.access.policy import Caller
 from ehr.access.spent import spend
 from ehr.access.token import NotAccepted
 from ehr.audit.access_log import Look, looks
+from ehr.fhir.elements import text_of
 from ehr.fhir.vietnam import INSURANCE_NUMBER, NATIONAL_ID
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
@@ -27,7 +28,7 @@ from ehr.summary.gather import gather, sources_of_person
 from ehr.summary.health_book import health_book, sender
 from ehr.summary.ips import PersonRecord
 from ehr.summary.refresh import summary_of
-from ehr.summary.render import concept_text, range_text, value_text
+from ehr.summary.render import range_text, value_text
 from ehr.summary.sections import Tree, as_date, sections, when
 from ehr.web.pages import SECURITY_HEADERS, enter, language_of, page
 from ehr.web.phrases import Language, phrase
@@ -138,7 +139,7 @@ def _results(held: PersonRecord, now: datetime) -> list[dict[str, str]]:
     chosen = next((s.entries for s in sections(held.trees, as_date(now)) if s.code == RESULTS), ())
     return [
         {
-            "name": concept_text(t.get("code")),
+            "name": text_of(t.get("code")),
             "value": value_text(t),
             "range": range_text(t),
             "reading": reading(t),

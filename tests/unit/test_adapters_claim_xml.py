@@ -19,8 +19,9 @@ from adapters.facilities.registry import FACILITIES
 from adapters.port import Origin
 from ehr.errors import EhrError, Issue, Malformed, TooMuch
 from ehr.fhir import codec
+from ehr.fhir.elements import identifier_of
 from ehr.fhir.validate import validate
-from ehr.fhir.vietnam import CHARGE_NUMBER, claim_columns, identifier_of
+from ehr.fhir.vietnam import CHARGE_NUMBER, claim_columns
 from terminology.claim_tables import tables
 
 
