@@ -48,18 +48,18 @@ async def sources_of_patient(uow: UnitOfWork, patient_id: str) -> Sources:
     person_id = await identity.person_of(uow.connection, patient_id)
     if person_id is None:
         return Sources(None, patient_id, (patient_id,), (uow.record.hasher.shard("Patient", patient_id),))
-    return await sources_of_person(uow, person_id, subject=patient_id)
+    return await sources_of_person(uow, person_id)
 
 
-async def sources_of_person(uow: UnitOfWork, person_id: str, *, subject: str | None = None) -> Sources:
-    """All source Patients of a Person; the subject is the named one, else the newest."""
+async def sources_of_person(uow: UnitOfWork, person_id: str) -> Sources:
+    """All source Patients of a Person; the subject is the newest, whichever was asked for."""
     if uow.access.person_id not in (None, person_id):
         raise NotFound(f"Person/{person_id} is not known")
     links = await identity.links_of(uow.connection, person_id)
     if not links:
         raise NotFound(f"Person/{person_id} is not known")
     patient_ids = tuple(link.patient_id for link in links)
-    return Sources(person_id, subject or patient_ids[0], patient_ids, tuple(link.shard for link in links))
+    return Sources(person_id, patient_ids[0], patient_ids, tuple(link.shard for link in links))
 
 
 async def gather(uow: UnitOfWork, sources: Sources) -> PersonRecord:

@@ -3,6 +3,7 @@
 The write that changes a person's record leaves an outbox row (topic 'summary', key the source Patient's id) in its
 own transaction; workers take these rows and rebuild. A reader that finds such a row still there rebuilds first:
 so a summary is as fresh as the last acknowledged write, and usually free.
+A summary made for another address of the server is made anew: its entity tag begins with a digest of the address.
 The table may be emptied at any time.
 """
 
@@ -21,7 +22,7 @@ TOPIC: Final = "summary"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Bytes of the IPS Bundle and their entity tag."""
+    """Bytes of the IPS Bundle and their entity tag, with its quotes."""
 
     body: bytes
     etag: str
@@ -32,11 +33,11 @@ async def summary_of(uow: UnitOfWork, sources: Sources, *, base_url: str) -> Doc
     full = all(uow.access.grants.allow(name, "r") for name in ("Patient", *SUMMARY_TYPES))
     if not full or sources.person_id is None:
         return await _make(uow, sources, base_url)
-    prepared = await _prepared(uow, sources)
+    prepared = await _prepared(uow, sources, base_url)
     if prepared is not None:
         return prepared
     await uow.connection.execute(_LOCK, sources.person_id)
-    return await _prepared(uow, sources) or await _prepare(uow, sources, base_url)
+    return await _prepared(uow, sources, base_url) or await _prepare(uow, sources, base_url)
 
 
 async def refresh(uow: UnitOfWork, patient_id: str, *, base_url: str) -> bool:
@@ -62,12 +63,14 @@ set xid = excluded.xid, generated = excluded.generated, etag = excluded.etag, bo
 _LOCK: Final = "select pg_advisory_xact_lock(hashtextextended($1, 0))"
 
 
-async def _prepared(uow: UnitOfWork, sources: Sources) -> Document | None:
+async def _prepared(uow: UnitOfWork, sources: Sources, base_url: str) -> Document | None:
     """The kept summary, unless a write since then has left its outbox row."""
     if await uow.connection.fetchval(_STALE, TOPIC, list(sources.patient_ids)):
         return None
     row = await uow.connection.fetchrow(_PREPARED, sources.person_id)
-    return Document(uow.record.bodies.decompress(row["body"]), row["etag"]) if row else None
+    if row is None or not row["etag"].startswith(_tag_begins(base_url)):
+        return None
+    return Document(uow.record.bodies.decompress(row["body"]), row["etag"])
 
 
 async def _prepare(uow: UnitOfWork, sources: Sources, base_url: str) -> Document:
@@ -79,4 +82,9 @@ async def _prepare(uow: UnitOfWork, sources: Sources, base_url: str) -> Document
 
 async def _make(uow: UnitOfWork, sources: Sources, base_url: str) -> Document:
     body = codec.dumps(document(await gather(uow, sources), base_url=base_url, now=uow.now))
-    return Document(body, sha256(body).hexdigest()[:32])
+    return Document(body, f'{_tag_begins(base_url)}{sha256(body).hexdigest()[:32]}"')
+
+
+def _tag_begins(base_url: str) -> str:
+    """Weak: the same content may be compressed or spaced otherwise."""
+    return f'W/"{sha256(base_url.encode()).hexdigest()[:8]}-'
