@@ -14,7 +14,7 @@ from ehr.clock import SystemClock
 from ehr.errors import Unavailable
 from ehr.settings import Settings
 from ehr.store.record import Record
-from ehr.store.unit_of_work import UnitOfWork
+from ehr.store.unit_of_work import Plans, UnitOfWork
 from sync import accounts, gateway
 from sync.gateway import Gateway, GatewayRefused
 from sync.gateway_sim.books import Books
@@ -307,7 +307,7 @@ class _Dying(Record):
         self.__dict__.update(living.__dict__)
         self._left, self._after = step, after_commit
 
-    async def run(self, caller: Caller, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
+    async def run(self, caller: Caller, work: Callable[[UnitOfWork], Awaitable[T]], *, plans: Plans = "values") -> T:
         self._left -= 1
         dies = self._left == 0
 
@@ -317,7 +317,7 @@ class _Dying(Record):
                 raise Killed
             return result
 
-        result = await super().run(caller, dying)
+        result = await super().run(caller, dying, plans=plans)
         if dies:
             raise Killed
         return result
