@@ -8,9 +8,11 @@ from urllib.parse import quote
 
 from ehr.fhir import vietnam
 from ehr.fhir.elements import TERMINOLOGY
+from terminology.lists import ATC
 
 CITIZEN_ID: Final = "http://fhir.ehealth.gov.vn/core/sid/citizen_id"
 """The old 9-digit CMND."""
+CVX: Final = "http://hl7.org/fhir/sid/cvx"
 IDENTIFIER_TYPE: Final = TERMINOLOGY + "v2-0203"
 
 MESSAGE_TIME: Final = "urn:city-ehr:extension:message-time"
@@ -34,11 +36,11 @@ CODE_SYSTEMS: Final[dict[str, str]] = {
     "SNM": "http://snomed.info/sct",
     "SNOMED-CT": "http://snomed.info/sct",
     "UCUM": vietnam.UCUM,
-    "CVX": "http://hl7.org/fhir/sid/cvx",
+    "CVX": CVX,
     "MVX": TERMINOLOGY + "MVX",
     "NDC": "http://hl7.org/fhir/sid/ndc",
     "RXNORM": "http://www.nlm.nih.gov/research/umls/rxnorm",
-    "ATC": "http://www.whocc.no/atc",
+    "ATC": ATC,
     "C4": "http://www.ama-assn.org/go/cpt",
     "CPT": "http://www.ama-assn.org/go/cpt",
     "CDCREC": "urn:oid:2.16.840.1.113883.6.238",

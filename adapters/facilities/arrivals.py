@@ -4,8 +4,8 @@ In:      seed, facility, day, hour
 Out:     Arrival(at, number): sorted moments inside that hour, numbered from 1
 Shape:   mean visits a day per kind; a facility's own size around it (log-normal, fixed by its number); shares of the
          24 hours; Saturday and Sunday quieter, hospitals least so
-Source:  vietnam.md section 8: 579 stations x 15, 30 centres x 350, 42 hospitals x 900, 10 others x 150, about 58,000 a
-         day; one visit in eleven is a stay. Sizes and hours are plausible, not measured.
+Source:  the order of magnitude of published yearly visits: 579 stations x 15, 30 centres x 350, 42 hospitals x 900,
+         10 others x 150, about 58,000 a day; one visit in eleven is a stay. Sizes and hours are plausible, not measured
 """
 
 from dataclasses import dataclass

@@ -9,10 +9,10 @@ Source:  FHIR R4 3.1.0.11 (transactions); ehr.fhir.vietnam for where Vietnamese 
 """
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from adapters.draft import Draft
-from adapters.facilities import claim_xml
+from adapters.facilities import claim_columns, claim_xml
 from adapters.facilities.bundle_charges import charges
 from adapters.facilities.bundle_facts import (
     clinical_notes,
@@ -22,37 +22,13 @@ from adapters.facilities.bundle_facts import (
     referral,
     reports,
 )
+from adapters.facilities.communes import PROVINCE
 from adapters.facilities.episode import Clinician, Episode
 from adapters.facilities.fhir_types import Sheet, columns, moment
 from adapters.port import Origin
 from adapters.systems import IDENTIFIER_TYPE
 from ehr.fhir import codec, vietnam
 from ehr.fhir.elements import TERMINOLOGY, coded, reference
-
-_COLUMNS_OF_PATIENT: Final = (
-    "MA_QUOCTICH",
-    "MA_DANTOC",
-    "MA_NGHE_NGHIEP",
-    "MATINH_CU_TRU",
-    "MAHUYEN_CU_TRU",
-    "MAXA_CU_TRU",
-)
-_COLUMNS_OF_VISIT: Final = (
-    "MA_DOITUONG_KCB",
-    "KET_QUA_DTRI",
-    "NGAY_VAO_NOI_TRU",
-    "LY_DO_VNT",
-    "MA_NOI_DI",
-    "MA_NOI_DEN",
-    "GIAY_CHUYEN_TUYEN",
-    "SO_NGAY_DTRI",
-    "PP_DIEU_TRI",
-    "MA_PTTT_QT",
-    "GHI_CHU",
-    "NGAY_TTOAN",
-    "NGAY_TAI_KHAM",
-    "MA_TTDV",
-)
 
 
 def arrival(episode: Episode, control_id: str) -> bytes:
@@ -108,7 +84,7 @@ def _person(sheet: Sheet) -> None:
     commune = citizen.commune
     patient: dict[str, Any] = {
         "resourceType": "Patient",
-        "extension": [columns(_summary(episode), _COLUMNS_OF_PATIENT)],
+        "extension": [columns(_summary(episode), claim_columns.PATIENT)],
         "identifier": identifiers,
         "name": [
             {
@@ -127,7 +103,7 @@ def _person(sheet: Sheet) -> None:
                 "line": [citizen.address_line],
                 "city": commune.full_name,
                 "district": commune.full_district,
-                "state": "Thành phố Hà Nội",
+                "state": PROVINCE,
                 "country": "VN",
             }
         ],
@@ -155,7 +131,7 @@ def _card(sheet: Sheet) -> None:
         return
     coverage = {
         "resourceType": "Coverage",
-        "extension": [columns({"MA_DKBD": card.registered}, ("MA_DKBD",))],
+        "extension": [columns({"MA_DKBD": card.registered}, claim_columns.CARD)],
         "identifier": [{"system": vietnam.INSURANCE_NUMBER, "value": card.number}],
         "status": "active",
         "subscriberId": card.number,
@@ -195,7 +171,7 @@ def _visit(sheet: Sheet, *, finished: bool) -> str:
     }
     if finished:
         period["end"] = moment(episode.end)
-        encounter["extension"] = [columns(_summary(episode), _COLUMNS_OF_VISIT)]
+        encounter["extension"] = [columns(_summary(episode), claim_columns.VISIT)]
         encounter["hospitalization"] = {"dischargeDisposition": _disposition(episode)}
     return sheet.draft.state(encounter, vietnam.EPISODE_LINK, episode.link)
 

@@ -7,48 +7,16 @@ Source:  ehr.fhir.vietnam, "ChargeItem = one row of XML2 or XML3"
 from collections.abc import Mapping
 from typing import Any, Final
 
-from adapters.facilities import claim_xml
-from adapters.facilities.bundle_facts import is_deed
+from adapters.facilities import claim_columns, claim_xml
 from adapters.facilities.episode import Medicine, Service
 from adapters.facilities.fhir_types import Sheet, Tree, columns, moment
 from adapters.systems import local
 from ehr.fhir import vietnam
 from ehr.fhir.elements import coded, reference
+from terminology.lists import ATC
 
 _PRESCRIPTION: Final = local("prescription")
 _PROCEDURE: Final = local("procedure")
-_ATC: Final = "http://www.whocc.no/atc"
-_OF_ROW: Final = (
-    "MA_NHOM",
-    "PHAM_VI",
-    "TYLE_TT_BH",
-    "MUC_HUONG",
-    "MA_PTTT",
-    "MA_KHOA",
-)
-_OF_DRUG: Final = (
-    *_OF_ROW,
-    "HAM_LUONG",
-    "DUONG_DUNG",
-    "DANG_BAO_CHE",
-    "LIEU_DUNG",
-    "CACH_DUNG",
-    "SO_DANG_KY",
-    "TT_THAU",
-    "DON_GIA",
-    "NGUON_CTRA",
-)
-_OF_SERVICE: Final = (
-    *_OF_ROW,
-    "DON_GIA_BV",
-    "DON_GIA_BH",
-    "MA_PTTT_QT",
-    "MA_GIUONG",
-    "MA_BENH",
-    "NGAY_KQ",
-    "PP_VO_CAM",
-    "MA_MAY",
-)
 
 
 def charges(sheet: Sheet, answers: Mapping[int, str]) -> None:
@@ -56,7 +24,7 @@ def charges(sheet: Sheet, answers: Mapping[int, str]) -> None:
     rows = claim_xml.rows(sheet.episode)
     for number, (medicine, row) in enumerate(zip(sheet.episode.medicines, rows.get("XML2", ()), strict=True), start=1):
         order = _prescription(sheet, number, medicine)
-        body = _common(sheet, f"XML2/{number}", columns(row, _OF_DRUG))
+        body = _common(sheet, f"XML2/{number}", columns(row, claim_columns.DRUG))
         body |= {
             "code": coded(vietnam.MA_THUOC, medicine.code, medicine.name),
             "occurrenceDateTime": moment(medicine.given),
@@ -77,7 +45,7 @@ def _service(
     row: claim_xml.Row,
     report: str | None,
 ) -> None:
-    body = _common(sheet, f"XML3/{number}", columns(row, _OF_SERVICE))
+    body = _common(sheet, f"XML3/{number}", columns(row, claim_columns.SERVICE))
     body |= {
         "code": coded(vietnam.MA_DICH_VU, service.code, service.name),
         "occurrenceDateTime": moment(service.done),
@@ -88,7 +56,7 @@ def _service(
     if service.performer is not None:
         identifier = {"system": vietnam.PRACTISING_CERTIFICATE, "value": service.performer.certificate}
         body["performer"] = [{"actor": {"identifier": identifier, "display": service.performer.name}}]
-    delivered = report or (_procedure(sheet, number, service) if is_deed(service) else None)
+    delivered = report or (_procedure(sheet, number, service) if service.is_procedure else None)
     if delivered is not None:
         body["service"] = [reference(delivered)]
     _charge(sheet, f"XML3/{number}", body)
@@ -115,7 +83,7 @@ def _prescription(sheet: Sheet, number: int, medicine: Medicine) -> str:
     value = f"{sheet.episode.link}/R{number}"
     codings: list[Tree] = [{"system": vietnam.MA_THUOC, "code": medicine.code}]
     if medicine.atc:
-        codings.append({"system": _ATC, "code": medicine.atc})
+        codings.append({"system": ATC, "code": medicine.atc})
     dosage: dict[str, Any] = {
         "text": medicine.dose,
         "patientInstruction": medicine.instructions,

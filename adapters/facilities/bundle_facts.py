@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from adapters.facilities.episode import Order, Result, Service, Vaccine, Vitals
+from adapters.facilities.episode import Order, Result, Vaccine, Vitals
 from adapters.facilities.fhir_types import Sheet, Tree, moment, quantity
-from adapters.systems import local
+from adapters.systems import CVX, local
 from ehr.fhir import vietnam
 from ehr.fhir.elements import TERMINOLOGY, coded, reference
 from terminology.lists import LAB_TEST_BY_CODE
@@ -196,7 +196,7 @@ def _vaccination(sheet: Sheet, number: int, vaccine: Vaccine) -> None:
         "resourceType": "Immunization",
         "identifier": [{"system": _DOSE, "value": value}],
         "status": "completed",
-        "vaccineCode": coded("http://hl7.org/fhir/sid/cvx", vaccine.code, vaccine.name),
+        "vaccineCode": coded(CVX, vaccine.code, vaccine.name),
         "patient": reference(sheet.patient),
         "encounter": reference(sheet.visit),
         "occurrenceDateTime": moment(vaccine.at),
@@ -234,8 +234,3 @@ def referral(sheet: Sheet) -> None:
         _REFERRAL,
         value,
     )
-
-
-def is_deed(service: Service) -> bool:
-    """Operations and procedures that give no report are Procedures."""
-    return service.group in {"8", "18"} and service.resulted is None

@@ -29,8 +29,6 @@ _SEX: Final = {"male": "1", "female": "2"}
 _NOTES_WANTED: Final = frozenset({"02", "03", "04", "05", "06", "08", "09"})
 """MA_LOAI_KCB that have XML5."""
 
-_OPERATIVE: Final = frozenset({"8", "18"})
-
 
 def rows(episode: Episode) -> Rows:
     """Tables that have rows, in order. XML5 only for the forms of care that want it."""
@@ -139,7 +137,7 @@ def _person(episode: Episode) -> Row:
 
 def _course(episode: Episode) -> Row:
     outcome, attendance = episode.outcome, episode.attendance
-    operations = [line.icd9 for line in episode.services if line.group in _OPERATIVE and line.icd9]
+    operations = [line.icd9 for line in episode.services if line.is_operative and line.icd9]
     return {
         "LY_DO_VV": episode.reason,
         "LY_DO_VNT": episode.admission_reason,
@@ -233,7 +231,7 @@ def _service(episode: Episode, at: int, line: Service) -> Row:
         "MA_LK": episode.link,
         "STT": str(at),
         "MA_DICH_VU": line.code,
-        "MA_PTTT_QT": line.icd9 if line.group in _OPERATIVE else "",
+        "MA_PTTT_QT": line.icd9 if line.is_operative else "",
         "MA_NHOM": line.group,
         "TEN_DICH_VU": line.name,
         "DON_VI_TINH": line.unit,

@@ -3,16 +3,15 @@
 In:      data/hanoi_communes.csv, lines beginning with # are its source
 Out:     COMMUNES, in code order; DISTRICTS, code → (unit, name)
 Why:     codes and names are one version; since 2025-07-01 the same numbers name other units, so the
-         version travels with them (COMMUNES_VERSION)
+         version is that of this table
 Source:  General Statistics Office, list of administrative units (danhmuchanhchinh.gso.gov.vn)
 """
 
-import csv
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Final
 
-COMMUNES_VERSION: Final = "2024-06-11"
+from adapters.facilities.tables import rows
+
 PROVINCE_CODE: Final = "01"
 PROVINCE: Final = "Thành phố Hà Nội"
 _COMMUNE_UNITS: Final = {"P": "phường", "X": "xã", "T": "thị trấn"}
@@ -44,8 +43,6 @@ class Commune:
 
 
 def _read() -> tuple[Commune, ...]:
-    text = files("adapters.facilities").joinpath("data/hanoi_communes.csv").read_text("utf-8")
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
     return tuple(
         Commune(
             code=row["code"],
@@ -55,7 +52,7 @@ def _read() -> tuple[Commune, ...]:
             district_unit=_DISTRICT_UNITS[row["district_unit"]],
             district=row["district"],
         )
-        for row in csv.DictReader(lines)
+        for row in rows("hanoi_communes")
     )
 
 

@@ -26,3 +26,21 @@ def poisson(random: Random, mean: float) -> int:
         total += random.expovariate(1.0)
         count += 1
     return count
+
+
+class Wheel:
+    """A weighted choice over a fixed list: "A:3 B:1" gives A three times as often."""
+
+    __slots__ = ("_cumulative", "_values")
+
+    def __init__(self, text: str) -> None:
+        pairs = [part.rsplit(":", 1) for part in text.split()]
+        self._values = [name for name, _ in pairs]
+        total = 0
+        self._cumulative: list[int] = []
+        for _, weight in pairs:
+            total += int(weight)
+            self._cumulative.append(total)
+
+    def turn(self, random: Random) -> str:
+        return random.choices(self._values, cum_weights=self._cumulative)[0]

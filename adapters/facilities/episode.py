@@ -99,6 +99,16 @@ class Service:
     bed: str
     amounts: Amounts
 
+    @property
+    def is_operative(self) -> bool:
+        """An operation or a procedure by its MA_NHOM."""
+        return self.group in {"8", "18"}
+
+    @property
+    def is_procedure(self) -> bool:
+        """An operation or procedure that gives no report of its own."""
+        return self.is_operative and self.resulted is None
+
 
 @dataclass(frozen=True, slots=True)
 class Order:

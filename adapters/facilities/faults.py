@@ -4,7 +4,7 @@ In:      a seed, a rate (part of all messages), the channel and number of a mess
 Out:     the Fault it suffers, or None; spoil() applies those that change bytes
 Shape:   changed bytes (malformed, wrong card, no commune, NFD, LF, unknown code, BOM) and changed behaviour
          (duplicate, late, cut), which traffic.py carries out
-Source:  faults seen by the checks of live systems (vietnam.md section 8) and by interface engines (1.7)
+Source:  faults that the checks of live claim systems and interface engines meet (docs/adr/0040)
 """
 
 import re
@@ -15,8 +15,7 @@ from enum import StrEnum
 from random import Random
 from typing import Final
 
-from adapters.facilities.dice import dice
-from adapters.facilities.names import Wheel
+from adapters.facilities.dice import Wheel, dice
 from adapters.facilities.registry import Feed
 
 

@@ -13,63 +13,12 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 
-from adapters.facilities import claim_xml
+from adapters.facilities import claim_columns, claim_xml
 from adapters.facilities import hl7_segments as segments
 from adapters.facilities.episode import Episode, Medicine, Order, Result, Service, Vaccine, Vitals, plain
 from adapters.facilities.hl7_segments import clinician, columns, segment, stamp, text
 from adapters.facilities.outgoing import Outgoing
 
-_COLUMNS_OF_PATIENT: Final = (
-    "MA_QUOCTICH",
-    "MA_DANTOC",
-    "MA_NGHE_NGHIEP",
-    "MATINH_CU_TRU",
-    "MAHUYEN_CU_TRU",
-    "MAXA_CU_TRU",
-)
-_COLUMNS_OF_VISIT: Final = (
-    "MA_DOITUONG_KCB",
-    "KET_QUA_DTRI",
-    "NGAY_VAO_NOI_TRU",
-    "LY_DO_VNT",
-    "MA_NOI_DI",
-    "MA_NOI_DEN",
-    "GIAY_CHUYEN_TUYEN",
-    "SO_NGAY_DTRI",
-    "PP_DIEU_TRI",
-    "MA_PTTT_QT",
-    "GHI_CHU",
-    "NGAY_TTOAN",
-    "NGAY_TAI_KHAM",
-    "MA_TTDV",
-)
-_COLUMNS_OF_CHARGE: Final = (
-    "MA_NHOM",
-    "DON_VI_TINH",
-    "PHAM_VI",
-    "TYLE_TT_BH",
-    "TYLE_TT_DV",
-    "MUC_HUONG",
-    "MA_PTTT",
-    "MA_KHOA",
-    "HAM_LUONG",
-    "DUONG_DUNG",
-    "DANG_BAO_CHE",
-    "LIEU_DUNG",
-    "CACH_DUNG",
-    "SO_DANG_KY",
-    "TT_THAU",
-    "DON_GIA",
-    "NGUON_CTRA",
-    "DON_GIA_BV",
-    "DON_GIA_BH",
-    "MA_PTTT_QT",
-    "MA_GIUONG",
-    "MA_BENH",
-    "NGAY_KQ",
-    "PP_VO_CAM",
-    "MA_MAY",
-)
 _SECTION: Final = {"1": "LAB", "2": "RAD", "3": "EC", "18": "EN"}
 _VITALS: Final = (
     ("8867-4", "Mạch", "/min"),
@@ -126,7 +75,7 @@ class _Writer:
         return Outgoing(at, kind, control_id, ("\r".join(lines) + "\r").encode())
 
     def _who(self) -> list[str]:
-        return [segments.patient(self._episode), *columns(self._summary, _COLUMNS_OF_PATIENT)]
+        return [segments.patient(self._episode), *columns(self._summary, claim_columns.PATIENT)]
 
     def _movement(self, kind: str, at: datetime) -> Outgoing:
         """Arrival or discharge; only the discharge knows how it ended."""
@@ -134,7 +83,7 @@ class _Writer:
         ended = kind == "ADT^A03"
         visit = [segments.visit(episode, ended=ended)]
         if ended:
-            visit += columns(self._summary, _COLUMNS_OF_VISIT)
+            visit += columns(self._summary, claim_columns.VISIT)
         parts = [self._who(), visit, [segments.reason(episode)], segments.allergies(episode)]
         parts.append(segments.diagnoses(episode, at, final=ended))
         if ended:
@@ -219,7 +168,7 @@ class _Writer:
 
     def _procedures(self) -> list[str]:
         """PR1 for what was done and has no report of its own."""
-        done = [line for line in self._episode.services if line.group in {"8", "18"} and line.resulted is None]
+        done = [line for line in self._episode.services if line.is_procedure]
         return [
             segment(
                 "PR1",
@@ -299,7 +248,7 @@ class _Writer:
             20: clinician(performer) if performer is not None else "",
             21: clinician(self._episode.doctor),
         }
-        return [segment("FT1", fields), *columns(row, _COLUMNS_OF_CHARGE)]
+        return [segment("FT1", fields), *columns(row, claim_columns.CHARGE_IN_HL7)]
 
 
 def _values(vitals: Vitals) -> tuple[str, ...]:

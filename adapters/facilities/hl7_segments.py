@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from typing import Final
 
+from adapters.facilities import claim_columns
+from adapters.facilities.communes import PROVINCE
 from adapters.facilities.episode import Clinician, Episode
 
 _ESCAPES: Final = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "~": "\\R\\", "&": "\\T\\", "\r": " "})
@@ -69,7 +71,7 @@ def patient(episode: Episode) -> str:
     if citizen.card is not None:
         numbers.append(f"{citizen.card.number}^^^BHXH^SB")
     commune = citizen.commune
-    place = (citizen.address_line, "", "", "Thành phố Hà Nội", "", "VNM", "H", commune.full_name, commune.full_district)
+    place = (citizen.address_line, "", "", PROVINCE, "", "VNM", "H", commune.full_name, commune.full_district)
     return segment(
         "PID",
         {
@@ -159,4 +161,4 @@ def insurance(episode: Episode) -> list[str]:
         17: "SEL",
         36: card.number,
     }
-    return [segment("IN1", fields), *columns({"MA_DKBD": card.registered}, ("MA_DKBD",))]
+    return [segment("IN1", fields), *columns({"MA_DKBD": card.registered}, claim_columns.CARD)]

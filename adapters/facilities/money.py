@@ -13,7 +13,6 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
 CENT: Final = Decimal("0.01")
-MILL: Final = Decimal("0.001")
 NOTHING: Final = Decimal("0.00")
 _HUNDRED: Final = Decimal(100)
 

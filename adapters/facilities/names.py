@@ -4,9 +4,10 @@ Source:  family names after the usual published frequencies (Nguyễn near two f
          middle and given names are common ones, weighted by order of magnitude only
 """
 
-from collections.abc import Sequence
 from random import Random
 from typing import Final, Literal
+
+from adapters.facilities.dice import Wheel
 
 Sex = Literal["male", "female"]
 
@@ -35,28 +36,6 @@ _GIVEN_FEMALE: Final = (
     "My:18 Tâm:18 Bích:16 Liên:16 Hồng:16 Nguyệt:14 Ngân:14 Tuyết:14 Xuân:12 Diệp:12 Châu:12 Nhi:12 Hân:10 Thơm:10 "
     "Minh:10 Thúy:10 Hòa:10 Vy:10 Ánh:8 Thoa:8 Lý:8 Mơ:4"
 )
-
-
-class Wheel:
-    """A weighted choice over a fixed list: "A:3 B:1" gives A three times as often."""
-
-    __slots__ = ("_cumulative", "_values")
-
-    def __init__(self, text: str) -> None:
-        pairs = [part.rsplit(":", 1) for part in text.split()]
-        self._values = [name for name, _ in pairs]
-        total = 0
-        self._cumulative: list[int] = []
-        for _, weight in pairs:
-            total += int(weight)
-            self._cumulative.append(total)
-
-    def turn(self, random: Random) -> str:
-        return random.choices(self._values, cum_weights=self._cumulative)[0]
-
-    @property
-    def values(self) -> Sequence[str]:
-        return self._values
 
 
 FAMILY: Final = Wheel(_FAMILY)

@@ -7,12 +7,12 @@ Shape:   panels are names of LabTest.panel, services are codes of terminology.li
 Why:     coherent, not guideline medicine: a reader of the record must be able to believe every page of it
 """
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Final
+
+from adapters.facilities.tables import rows
 
 Chance = tuple[str, float]
 
@@ -49,8 +49,6 @@ def _shifts(text: str) -> dict[str, tuple[float, float]]:
 
 
 def _read() -> dict[str, Plan]:
-    text = files("adapters.facilities").joinpath("data/care_plans.csv").read_text("utf-8")
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
     return {
         row["code"]: Plan(
             reason=row["reason"],
@@ -65,7 +63,7 @@ def _read() -> dict[str, Plan]:
             bed=row["bed"],
             days=float(row["days"]),
         )
-        for row in csv.DictReader(lines)
+        for row in rows("care_plans")
     }
 
 

@@ -18,9 +18,9 @@ from functools import lru_cache
 from random import Random
 from typing import Final
 
-from adapters.facilities.communes import COMMUNES, Commune
-from adapters.facilities.dice import dice
-from adapters.facilities.names import Sex, Wheel, person_name
+from adapters.facilities.communes import COMMUNES, PROVINCE, Commune
+from adapters.facilities.dice import Wheel, dice
+from adapters.facilities.names import Sex, person_name
 from adapters.facilities.pyramid import CELLS, SLOTS
 from adapters.facilities.registry import centre_of, station_of
 from terminology.lists import DIAGNOSIS_BY_CODE
@@ -123,11 +123,10 @@ class Citizen:
 
     @property
     def address(self) -> str:
-        return f"{self.address_line}, {self.commune.full_name}, {self.commune.full_district}, Thành phố Hà Nội"
+        return f"{self.address_line}, {self.commune.full_name}, {self.commune.full_district}, {PROVINCE}"
 
     def age_at(self, day: date) -> int:
-        born = self.birth_date
-        return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
+        return _years(self.birth_date, day)
 
     def record_number(self, facility_number: int) -> str:
         """This person's number in one facility: unique there, and another one in every facility."""
@@ -201,7 +200,7 @@ class Population:
         )
 
     def _card(self, n: int, born: date, commune: Commune, random: Random) -> Card | None:
-        age = _completed(born)
+        age = _years(born, REFERENCE_DAY)
         if random.random() >= (0.99 if age < 6 else 0.9465):
             return None
         social = (n * _SOCIAL_STEP + self._social_shift) % 100_000_000
@@ -210,9 +209,9 @@ class Population:
         return Card(f"{_card_group(age, random)}0101{social:08d}", start, date(2027, 12, 31), registered.code)
 
 
-def _completed(born: date) -> int:
-    """Years of age on the reference day."""
-    return REFERENCE_DAY.year - born.year - ((REFERENCE_DAY.month, REFERENCE_DAY.day) < (born.month, born.day))
+def _years(born: date, day: date) -> int:
+    """Completed years of age on a day."""
+    return day.year - born.year - ((day.month, day.day) < (born.month, born.day))
 
 
 def _card_group(age: int, random: Random) -> str:

@@ -4,10 +4,10 @@ In:      data/readings.csv; a service code, the main diagnosis
 Out:     Reading(description, conclusion); READ, the services whose answer is such a text and not a number or a deed
 """
 
-import csv
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Final
+
+from adapters.facilities.tables import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +17,8 @@ class Reading:
 
 
 def _load() -> dict[tuple[str, str], Reading]:
-    text = files("adapters.facilities").joinpath("data/readings.csv").read_text("utf-8")
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
     return {
-        (row["service"], row["diagnosis"]): Reading(row["description"], row["conclusion"])
-        for row in csv.DictReader(lines)
+        (row["service"], row["diagnosis"]): Reading(row["description"], row["conclusion"]) for row in rows("readings")
     }
 
 

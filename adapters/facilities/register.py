@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from adapters.facilities.communes import PROVINCE
 from adapters.facilities.registry import DEFAULT_SPLIT, FACILITY_COUNT, Facility, FeedSplit, Kind, centre_of, city
 from ehr.access.clients import register_client
 from ehr.access.policy import Caller
@@ -131,9 +132,9 @@ def _address(facility: Facility) -> dict[str, Any]:
     commune = facility.commune
     return {
         "use": "work",
-        "text": f"{commune.full_name}, {commune.full_district}, Thành phố Hà Nội",
+        "text": f"{commune.full_name}, {commune.full_district}, {PROVINCE}",
         "city": commune.full_name,
         "district": commune.full_district,
-        "state": "Thành phố Hà Nội",
+        "state": PROVINCE,
         "country": "VN",
     }

@@ -1,7 +1,7 @@
-"""Know the city's 661 facilities, and write them into the record as facilities, Organizations and Locations.
+"""Know the city's 661 facilities: what kind each is, where it stands, and which language it speaks.
 
 In:      the commune table; a FeedSplit says which language each facility speaks
-Out:     FACILITIES (default split), city(count, split), register(record, split, count)
+Out:     FACILITIES (default split), city(count, split); register.py writes them into the record
 Shape:   42 city hospitals, 30 district health centres, 10 others, 579 commune health stations
 Codes:   01Z + two of 0-9A-Z, visibly synthetic: no Vietnamese facility code has a letter there
 Names:   stations and centres are named after their commune or district; hospitals carry a number and the

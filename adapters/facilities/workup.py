@@ -6,7 +6,7 @@ Limits:  a facility does only what its level offers (terminology.lists.Service.l
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -98,19 +98,11 @@ def _inside(deed: Deed, times: Times) -> Deed:
     if late <= timedelta(0):
         return deed
     span = (times.end - times.arrival) / 4
-    return Deed(
-        service=deed.service,
-        quantity=deed.quantity,
+    return replace(
+        deed,
         ordered=max(times.arrival + span, deed.ordered - late),
         done=max(times.arrival + span * 2, deed.done - late),
         resulted=None if deed.resulted is None else times.end - timedelta(minutes=2),
-        performer=deed.performer,
-        machine=deed.machine,
-        bed=deed.bed,
-        price=deed.price,
-        results=deed.results,
-        description=deed.description,
-        conclusion=deed.conclusion,
     )
 
 
