@@ -8,7 +8,9 @@ Source:  HL7 v2.5.1 2.A.22 DTM; HL7 v2-to-FHIR guide, DTM[dateTime]; FHIR R4 2.2
 
 import re
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
+
+from ehr.fhir.elements import EXTENSION
 
 VIETNAM_OFFSET: Final = "+07:00"
 _DTM: Final = re.compile(
@@ -68,6 +70,17 @@ def _time(day: date, hour: int, minute: int, second: int) -> tuple[date, str]:
     if hour > 23 or minute > 59 or second > 60:
         raise Unreadable("no such time of day")
     return day, f"{hour:02}:{minute:02}:{second:02}"
+
+
+def birth(text: str, moment: str) -> dict[str, Any]:
+    """The elements of Patient for a date of birth, sent as text and read as moment: the day, and the time where one
+    was sent; "0000" stands for none.
+    """
+    elements: dict[str, Any] = {"birthDate": moment.split("T", maxsplit=1)[0]}
+    if "T" in moment and not text[8:12].startswith("0000"):
+        time = {"url": EXTENSION + "patient-birthTime", "valueDateTime": moment}
+        elements["_birthDate"] = {"extension": [time]}
+    return elements
 
 
 def earlier(first: str, second: str) -> bool:

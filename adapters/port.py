@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from ehr.errors import Issue
+from ehr.fhir.elements import reference
+from ehr.fhir.vietnam import FACILITY_CODE
 
 Bundle: TypeAlias = dict[str, Any]
 """A FHIR R4 transaction Bundle as a tree; decimals are Decimal so that digits stay as sent."""
@@ -27,6 +29,15 @@ class Origin:
     facility_code: str
     control_id: str
     organization: str | None = None
+
+    @property
+    def facility(self) -> dict[str, Any] | None:
+        """The sender as a Reference: its Organization, else its code; None where neither is known."""
+        if self.organization:
+            return reference(self.organization)
+        if self.facility_code:
+            return {"identifier": {"system": FACILITY_CODE, "value": self.facility_code}}
+        return None
 
 
 Mapped: TypeAlias = Bundle | list[Issue]

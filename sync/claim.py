@@ -20,6 +20,7 @@ from ehr.fhir.vietnam import (
     MA_THUOC,
     MA_VAT_TU,
     REJECTION_REASON,
+    SOCIAL_INSURANCE,
     columns_extension,
 )
 from sync.dossier import Columns
@@ -28,7 +29,7 @@ from sync.opened import Opened
 TRANSACTION_NUMBER: Final = "urn:city-ehr:sid:ma-giao-dich"
 COST_GROUP: Final = "urn:city-ehr:codes:nhom"
 _INSTITUTIONAL: Final = coded(TERMINOLOGY + "claim-type", "institutional")
-_INSURER: Final = {"display": "Bảo hiểm xã hội Việt Nam"}
+_INSURER: Final = {"display": SOCIAL_INSURANCE}
 _TOTALS: Final = ("T_THUOC", "T_VTYT", "T_TONGCHI_BV", "T_TONGCHI_BH", "T_BNTT", "T_BNCCT", "T_BHTT", "T_NGUONKHAC")
 
 

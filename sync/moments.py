@@ -8,6 +8,7 @@ from typing import Any
 
 from ehr.clock import ICT
 from ehr.errors import Invalid
+from ehr.fhir.elements import EXTENSION
 
 
 def moment(value: str, at: str) -> datetime:
@@ -39,7 +40,7 @@ def day(value: str, at: str) -> str:
 def birth(patient: dict[str, Any]) -> str:
     """NGAY_SINH: yyyymmddHHMM, zeros for the parts that are not known."""
     for extension in patient.get("_birthDate", {}).get("extension", ()):
-        if extension.get("url") == "http://hl7.org/fhir/StructureDefinition/patient-birthTime":
+        if extension.get("url") == EXTENSION + "patient-birthTime":
             return minute(extension["valueDateTime"], "Patient.birthDate")
     digits = str(patient.get("birthDate", "")).replace("-", "")
     return digits.ljust(12, "0") if digits else ""

@@ -12,6 +12,7 @@ from adapters import systems
 from adapters.claim_xml.envelope import Row
 from adapters.claim_xml.moments import day, minute
 from adapters.draft import Draft, Tree
+from adapters.moments import birth
 from ehr.fhir import vietnam
 from ehr.fhir.elements import coded, reference
 from terminology.claim_tables import NUMBER
@@ -56,11 +57,7 @@ def patient(draft: Draft, summary: Row) -> str:
         "name": [{"text": summary["HO_TEN"]}],
         "gender": vietnam.GENDER_OF_SEX.get(summary["GIOI_TINH"], "unknown"),
     }
-    born = minute(summary["NGAY_SINH"])
-    resource["birthDate"] = born.split("T", maxsplit=1)[0]
-    if "T" in born and not summary["NGAY_SINH"].endswith("0000"):
-        url = "http://hl7.org/fhir/StructureDefinition/patient-birthTime"
-        resource["_birthDate"] = {"extension": [{"url": url, "valueDateTime": born}]}
+    resource |= birth(summary["NGAY_SINH"], minute(summary["NGAY_SINH"]))
     if summary.get("DIEN_THOAI"):
         resource["telecom"] = [{"system": "phone", "value": summary["DIEN_THOAI"]}]
     if summary.get("DIA_CHI"):
@@ -81,7 +78,7 @@ def coverages(draft: Draft, summary: Row, patient_url: str) -> None:
             "status": "active",
             "subscriberId": card,
             "beneficiary": reference(patient_url),
-            "payor": [{"display": "Bảo hiểm xã hội Việt Nam"}],
+            "payor": [{"display": vietnam.SOCIAL_INSURANCE}],
         }
         period = {name: day(parts[number]) for name, parts in (("start", starts), ("end", ends)) if parts[number:]}
         if period:

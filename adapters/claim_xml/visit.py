@@ -43,11 +43,7 @@ def encounter(draft: Draft, summary: Row, patient_url: str) -> str:
     if summary.get("LY_DO_VV"):
         resource["reasonCode"] = [{"text": summary["LY_DO_VV"]}]
     resource["hospitalization"] = {"dischargeDisposition": coded(vietnam.MA_LOAI_RV, summary["MA_LOAI_RV"])}
-    if draft.origin.organization:
-        resource["serviceProvider"] = reference(draft.origin.organization)
-    else:
-        identifier = {"system": vietnam.FACILITY_CODE, "value": draft.origin.facility_code}
-        resource["serviceProvider"] = {"identifier": identifier}
+    resource["serviceProvider"] = draft.origin.facility
     left = {name: value for name, value in summary.items() if value and name not in _OWN_ELEMENT}
     if left:
         resource["extension"] = [vietnam.columns_extension(left)]

@@ -137,7 +137,7 @@ def _card(sheet: Sheet) -> None:
         "subscriberId": card.number,
         "beneficiary": reference(sheet.patient),
         "period": {"start": card.valid_from.isoformat(), "end": card.valid_to.isoformat()},
-        "payor": [{"display": "Bảo hiểm xã hội Việt Nam"}],
+        "payor": [{"display": vietnam.SOCIAL_INSURANCE}],
     }
     sheet.draft.state(coverage, vietnam.INSURANCE_NUMBER, card.number)
 

@@ -15,6 +15,7 @@ from typing import Final
 from adapters.facilities import claim_columns
 from adapters.facilities.communes import PROVINCE
 from adapters.facilities.episode import Clinician, Episode
+from ehr.fhir.vietnam import SOCIAL_INSURANCE
 
 _ESCAPES: Final = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "~": "\\R\\", "&": "\\T\\", "\r": " "})
 _SEX: Final = {"male": "M", "female": "F"}
@@ -155,7 +156,7 @@ def insurance(episode: Episode) -> list[str]:
         1: "1",
         2: f"{card.group}^BHYT",
         3: "BHXH",
-        4: "Bảo hiểm xã hội Việt Nam",
+        4: SOCIAL_INSURANCE,
         12: day(card.valid_from),
         13: day(card.valid_to),
         17: "SEL",

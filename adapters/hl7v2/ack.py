@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal
 
-from adapters.hl7v2.parse import CHARSETS, Message
+from adapters.hl7v2.parse import Message
 from ehr.clock import ICT
-from ehr.errors import EhrError, Issue
+from ehr.errors import Issue
 
 Code = Literal["AA", "AE", "AR"]
 
@@ -40,10 +40,6 @@ _PATH: Final = re.compile(
 )
 _ERRORS_MAX: Final = 50
 """ERR segments of one answer; the ledger holds every issue."""
-
-
-def code_of(error: EhrError) -> Code:
-    return error.ack
 
 
 def accept(message: Message, *, number: int, now: datetime) -> bytes:
@@ -99,6 +95,3 @@ def _field(text: str) -> str:
     for sign, escaped in (("\\", "\\E\\"), ("|", "\\F\\"), ("^", "\\S\\"), ("&", "\\T\\"), ("~", "\\R\\")):
         text = text.replace(sign, escaped)
     return "".join(" " if ord(letter) < 32 else letter for letter in text)[:500]
-
-
-assert set(CHARSETS.values()) >= {"utf-8", "ascii"}, "answers are written in the sender's character set"

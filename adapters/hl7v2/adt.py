@@ -47,10 +47,9 @@ def adt(message: Message, origin: Origin) -> Mapped:
     conditions(reading, patient_url, visit)
     problems(reading, patient_url, visit)
     procedures(reading, patient_url, visit)
-    details = [segment for segment in message.segments if segment.name in ("OBX", "NTE")]
     scope = visit.key if visit else origin.control_id
     context = Context(patient_url, digest(patient_url, scope, "adt"), visit_url=visit.url if visit else None)
-    observations(reading, details, context)
+    observations(reading, message.segments, context)
     return reading.result()
 
 

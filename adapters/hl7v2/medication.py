@@ -9,7 +9,6 @@ from typing import Final
 from adapters import systems
 from adapters.draft import Tree
 from adapters.hl7v2 import datatypes, order
-from adapters.hl7v2.observation import notes_after
 from adapters.hl7v2.order import Group
 from adapters.hl7v2.parse import Segment
 from adapters.hl7v2.people import practitioners
@@ -55,7 +54,7 @@ def medication_request(reading: Reading, group: Group, segment: Segment, patient
     )
     if requesters:
         resource["requester"] = requesters[0]
-    notes = notes_after(segment)
+    notes = segment.notes
     if notes:
         resource["note"] = [{"text": text} for text in notes]
     dosage = _dosage(reading, group, segment)

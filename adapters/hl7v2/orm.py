@@ -15,7 +15,7 @@ from adapters.hl7v2.allergy import allergies
 from adapters.hl7v2.diagnosis import conditions, problems
 from adapters.hl7v2.insurance import coverages
 from adapters.hl7v2.medication import medication_request
-from adapters.hl7v2.observation import Context, notes_after, observations
+from adapters.hl7v2.observation import Context, observations
 from adapters.hl7v2.order import Group
 from adapters.hl7v2.parse import Message, Segment
 from adapters.hl7v2.patient import patient, related_persons
@@ -55,10 +55,9 @@ def requested(reading: Reading, group: Group, patient_url: str, visit: Visit | N
         url = medication_request(reading, group, medicine, patient_url, visit)
     else:
         url = _service_request(reading, group, patient_url, visit)
-    details = [segment for segment in group.segments if segment.name in ("OBX", "NTE")]
     key = order.key(reading, group, "order-detail")
     context = Context(patient_url, key, visit_url=visit.url if visit else None, section="exam")
-    found = observations(reading, details, context)
+    found = observations(reading, group.segments, context)
     if found:
         name = "supportingInformation" if medicine is not None else "supportingInfo"
         reading.draft.get(url)[name] = [reference(other) for other in found]
@@ -89,7 +88,7 @@ def _service_request(reading: Reading, group: Group, patient_url: str, visit: Vi
     found = specimens(reading, group, patient_url, key)
     if found:
         resource["specimen"] = [reference(url) for url in found]
-    notes = notes_after(request) if request else []
+    notes = request.notes if request else []
     if notes:
         resource["note"] = [{"text": text} for text in notes]
     return reading.draft.state(resource, system, key)

@@ -13,7 +13,7 @@ from adapters import systems
 from adapters.draft import Tree
 from adapters.hl7v2 import order
 from adapters.hl7v2.attachment import attachment
-from adapters.hl7v2.observation import Context, notes_after, observations
+from adapters.hl7v2.observation import Context, observations
 from adapters.hl7v2.order import Group
 from adapters.hl7v2.parse import Message, Segment
 from adapters.hl7v2.patient import patient
@@ -23,7 +23,7 @@ from adapters.hl7v2.specimen import specimens
 from adapters.hl7v2.visit import Visit, mentioned
 from adapters.port import Mapped, Origin
 from ehr.fhir import vietnam
-from ehr.fhir.elements import TERMINOLOGY, code_of, coded, reference
+from ehr.fhir.elements import EXTENSION, TERMINOLOGY, code_of, coded, reference
 
 STATUS: Final = {
     "O": "registered",
@@ -84,8 +84,7 @@ def report(reading: Reading, group: Group, patient_url: str, visit: Visit | None
         service_code=code_of(reading.concept(request, 4), vietnam.MA_DICH_VU) or "",
         status="final" if status in ("final", "corrected") else "unknown",
     )
-    observed = [segment for segment in group.segments if segment.name in ("OBX", "NTE")]
-    found = observations(reading, observed, context)
+    found = observations(reading, group.segments, context)
     system = systems.local("report")
     resource: Tree = {
         "resourceType": "DiagnosticReport",
@@ -112,7 +111,7 @@ def report(reading: Reading, group: Group, patient_url: str, visit: Visit | None
         resource["result"] = [reference(url) for url in found]
     _readers(request, resource)
     _documents(group, resource)
-    notes = notes_after(request)
+    notes = request.notes
     if notes:
         resource["conclusion"] = "\n".join(notes)
     return reading.draft.state(resource, system, key)
@@ -134,7 +133,7 @@ def _category(request: Segment, context: Context) -> Tree:
 
 def _without_code() -> Tree:
     """DiagnosticReport.code is demanded; a sender who named no test is not given one."""
-    url = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
+    url = EXTENSION + "data-absent-reason"
     return {"extension": [{"url": url, "valueCode": "unknown"}]}
 
 

@@ -120,6 +120,13 @@ class Segment:
     def filled(self, field: int) -> bool:
         return bool(self.repetitions(field))
 
+    @property
+    def notes(self) -> list[str]:
+        """The texts of the NTE segments that directly follow."""
+        found = self.message.after(self, "NTE")
+        texts = ["\n".join(element.whole() for element in note.repetitions(3)).strip() for note in found]
+        return [text for text in texts if text]
+
     def _nodes(self, field: int) -> list[Any]:
         if field >= len(self.fields):
             return []

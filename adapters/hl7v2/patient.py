@@ -15,6 +15,7 @@ from adapters.hl7v2 import datatypes
 from adapters.hl7v2.parse import Element, Segment
 from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading
+from adapters.moments import birth
 from ehr.fhir import vietnam
 from ehr.fhir.elements import EXTENSION, TERMINOLOGY, coded, reference
 
@@ -146,9 +147,7 @@ def _demographics(reading: Reading, pid: Segment, resource: Tree) -> None:
         resource["gender"] = GENDER.get(sex, "unknown")
     born = reading.moment(pid, 7)
     if born:
-        resource["birthDate"] = born.split("T", maxsplit=1)[0]
-        if "T" in born and not pid.text(7)[8:12].startswith("0000"):
-            resource["_birthDate"] = {"extension": [{"url": EXTENSION + "patient-birthTime", "valueDateTime": born}]}
+        resource |= birth(pid.text(7), born)
     addresses = [found for element in pid.repetitions(11) if (found := datatypes.address(element))]
     if addresses:
         resource["address"] = addresses

@@ -88,9 +88,3 @@ def location(reading: Reading, element: Element) -> Tree | None:
     if reading.origin.organization:
         resource["managingOrganization"] = reference(reading.origin.organization)
     return reference(reading.draft.mention(resource, system, value), whole)
-
-
-def organization(element: Element) -> Tree | None:
-    """XON as a Reference by name: an Organization of another house is not ours to write."""
-    name = element.text(1)
-    return {"display": name} if name else None

@@ -27,11 +27,10 @@ def ppr(message: Message, origin: Origin) -> Mapped:
     problems(reading, patient_url, visit)
     groups = order.groups(message)
     first = groups[0].segments[0].position if groups else None
-    details = [segment for segment in message.segments[:first] if segment.name in ("OBX", "NTE")]
     context = Context(
         patient_url, digest(patient_url, origin.control_id, "ppr"), visit_url=visit.url if visit else None
     )
-    observations(reading, details, context)
+    observations(reading, message.segments[:first], context)
     for group in groups:
         requested(reading, group, patient_url, visit)
     return reading.result()

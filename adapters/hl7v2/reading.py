@@ -62,17 +62,6 @@ class Reading:
     def concept_of(self, element: Element) -> Tree | None:
         return datatypes.concept(element, self.origin.facility_code)
 
-    def quantity(self, segment: Segment, value: int, unit: int) -> Tree | None:
-        """Two fields, a number and its unit, as Quantity; an issue where the number is none."""
-        text = segment.text(value)
-        if not text:
-            return None
-        number = datatypes.decimal(text)
-        if number is None:
-            self.fault("value", "not a number", segment.path(value))
-            return None
-        return {"value": number, **datatypes.unit(segment.first(unit), self.origin.facility_code)}
-
     def claim_columns(self, after: Segment) -> Tree | None:
         """The extension made of the ZCC segments that follow a segment directly."""
         columns: dict[str, str] = {}

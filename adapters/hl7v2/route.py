@@ -35,7 +35,7 @@ _EVENTS: Final[Mapping[str, Mapping[str, Mapper[Message]]]] = {
 }
 
 SUPPORTED: Final = tuple(f"{code}^{event}" for code, events in _EVENTS.items() for event in sorted(events))
-"""What the listener understands, for docs/conformance.md and the capability page."""
+"""What the listener understands, as "ADT^A01"."""
 
 
 def mapper(message: Message) -> Mapper[Message]:

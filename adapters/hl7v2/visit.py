@@ -121,11 +121,8 @@ def _resource(reading: Reading, segment: Segment, patient_url: str, system: str,
         "class": _class(segment),
         "subject": reference(patient_url),
     }
-    if reading.origin.organization:
-        resource["serviceProvider"] = reference(reading.origin.organization)
-    elif reading.origin.facility_code:
-        identifier = {"system": vietnam.FACILITY_CODE, "value": reading.origin.facility_code}
-        resource["serviceProvider"] = {"identifier": identifier}
+    if reading.origin.facility:
+        resource["serviceProvider"] = reading.origin.facility
     return resource
 
 

@@ -14,7 +14,7 @@ from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes, order
 from adapters.hl7v2.allergy import allergies
 from adapters.hl7v2.insurance import coverages
-from adapters.hl7v2.observation import Context, notes_after, observations
+from adapters.hl7v2.observation import Context, observations
 from adapters.hl7v2.order import Group
 from adapters.hl7v2.parse import Message, Segment
 from adapters.hl7v2.patient import patient, related_persons
@@ -49,8 +49,7 @@ def _personal(reading: Reading, patient_url: str) -> None:
     """OBX before the first order are about the person (2.8.2 PERSON_OBSERVATION)."""
     first = next((n for n, segment in enumerate(reading.message.segments) if segment.name in ("ORC", "RXA")), None)
     head = reading.message.segments[:first]
-    details = [segment for segment in head if segment.name in ("OBX", "NTE")]
-    observations(reading, details, Context(patient_url, digest(patient_url, "person")))
+    observations(reading, head, Context(patient_url, digest(patient_url, "person")))
 
 
 def immunization(reading: Reading, group: Group, segment: Segment, patient_url: str, visit: Visit | None) -> str | None:
@@ -88,12 +87,11 @@ def immunization(reading: Reading, group: Group, segment: Segment, patient_url: 
     _source(reading, segment, resource)
     _product(reading, group, segment, resource)
     _performers(reading, group, segment, resource)
-    notes = notes_after(segment)
+    notes = segment.notes
     if notes:
         resource["note"] = [{"text": text} for text in notes]
     url = reading.draft.state(resource, system, key)
-    details = [other for other in group.segments if other.name in ("OBX", "NTE")]
-    observations(reading, details, Context(patient_url, key, effective=occurred, part_of=url))
+    observations(reading, group.segments, Context(patient_url, key, effective=occurred, part_of=url))
     return url
 
 

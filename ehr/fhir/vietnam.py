@@ -72,6 +72,9 @@ DIAGNOSIS_ROLE: Final = "http://terminology.hl7.org/CodeSystem/diagnosis-role"
 OBSERVATION_CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
 ENCOUNTER_CLASS: Final = "http://terminology.hl7.org/CodeSystem/v3-ActCode"
 
+SOCIAL_INSURANCE: Final = "Bảo hiểm xã hội Việt Nam"
+"""The one payor, by name: no Organization of ours is its own."""
+
 CLAIM_COLUMNS: Final = "urn:city-ehr:extension:claim-fields"
 DONG: Final = "VND"
 BODY_WEIGHT: Final = "29463-7"
