@@ -4,7 +4,10 @@ Order:   the whole upgrade is one transaction under an advisory lock: processes 
 Source:  alembic, "Sharing a Connection across one or more programmatic migration commands"
 """
 
+import functools
+import os
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -16,15 +19,30 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from alembic import command
+from ehr.errors import Unavailable
 
-SCRIPTS: Final = Path(__file__).resolve().parents[2] / "alembic"
+CHECKOUT: Final = Path(__file__).resolve().parents[2] / "alembic"
+INSTALLED: Final = ("city-ehr", "alembic", "env.py")
+"""The end of the path in share/ that a wheel puts the revisions at: in site-packages the library has the name."""
+
 ADVISORY_LOCK: Final = 0x4548_5231
 """An arbitrary number of ours ("EHR1"), so that only migrations wait for one another."""
 
 
+@functools.cache
+def scripts() -> Path:
+    """The folder of the revisions: of the checkout, else of the installed wheel."""
+    if (CHECKOUT / "versions").is_dir():
+        return CHECKOUT
+    for path in metadata.files("city-ehr") or ():
+        if path.parts[-len(INSTALLED) :] == INSTALLED:
+            return Path(os.path.normpath(path.locate())).parent
+    raise Unavailable("the database's revisions (alembic/) are not installed: install the wheel, or use a checkout")
+
+
 def config() -> Config:
     made = Config()
-    made.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    made.set_main_option("script_location", str(scripts()).replace("%", "%%"))
     return made
 
 
