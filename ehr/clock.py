@@ -4,7 +4,7 @@ Ordering is never taken from a clock: versions, feeds and pages are ordered by t
 """
 
 import time
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Final, Protocol
 
 ICT: Final = timezone(timedelta(hours=7), "ICT")
@@ -32,3 +32,8 @@ class SystemClock:
 def instant(moment: datetime) -> str:
     """FHIR instant in UTC with milliseconds, "2026-11-23T02:35:48.120Z" (R4 datatypes, instant)."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def day_of(moment: datetime) -> date:
+    """The calendar day of a moment in Viet Nam."""
+    return moment.astimezone(ICT).date()

@@ -50,8 +50,36 @@ mllp_idle_s: Final = 300.0
 mllp_connections_max: Final = 2_000
 """Open facility connections of one listener: 661 facilities with three systems each."""
 
+hl7_segments_max: Final = 20_000
+"""Segments of one HL7 message: a week of monitor readings; a block of 5 MiB of empty ones would have over a million."""
+
+hl7_values_max: Final = 200_000
+"""Fields, repetitions, components and sub-components of one HL7 message: 10 000 lines of results. Each becomes an
+object, so that a block of separators only would otherwise take a gigabyte."""
+
+control_id_characters_max: Final = 200
+"""Of the number a sender gives a message; what is longer is cut."""
+
 claim_xml_bytes_max: Final = 50 * 1024 * 1024
 """One GIAMDINHHS envelope; live systems see 400 kB for an inpatient stay."""
+
+claim_xml_dossiers_max: Final = 1_000
+"""HOSO of one GIAMDINHHS envelope: a month of a commune station."""
+
+claim_file_dossiers_max: Final = 50
+"""Dossiers of one file to the insurer: sealing it stays well under a statement's and a transaction's time."""
+
+claim_file_bytes_max: Final = claim_xml_bytes_max // 2
+"""Bytes of the dossiers of one file to the insurer; what does not fit waits for the next."""
+
+claim_round_files_max: Final = 700
+"""Files one round of the insurance synchronisation sends and asks for: one for each facility of the city, and some."""
+
+claim_round_pages_max: Final = 20
+"""Pages of the change feed one round reads; the rest is the next round's."""
+
+claim_page_changes_max: Final = 2_000
+"""Changes on such a page: each names an episode to be read whole, in one transaction."""
 
 episode_resources_max: Final = 10_000
 """Resources of one type in one episode, looked through when a later file replaces an earlier one; a stay of months has
@@ -92,6 +120,9 @@ citizen_token_life_s: Final = 12 * 3_600
 
 clock_skew_s: Final = 60
 """Tolerance for iat, nbf and exp of a token."""
+
+summary_section_entries_max: Final = 100
+"""Entries of one section of a summary, the newest; the narrative says how many were left out."""
 
 summary_resources_max: Final = 20_000
 """Resources one summary looks through, newest first: a lifetime of dense hospital care."""

@@ -17,15 +17,15 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from ehr.fhir import codec
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.store import gate
 from ehr.store.record import Record
 from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
-from sync.batch import write_claims
+from sync.batch import locked, write_claims
 from sync.claim import response
 from sync.extract import CALLER
+from sync.read import tree_of
 
 Outcome = Literal["applied", "repeated", "waiting", "quarantined"]
 ACCEPTED: Final = "1"
@@ -35,10 +35,6 @@ IN_WORK: Final = "DANG_XU_LY"
 _BATCH: Final = """
 SELECT b.id, b.facility_id, b.state, b.answer FROM sync_batch b WHERE b.ma_giao_dich = $1
   AND ($2::int IS NULL OR b.facility_id = $2) FOR UPDATE OF b
-"""
-_SEALED: Final = """
-SELECT b.id, b.facility_id, b.state, b.body, b.sha256, f.code, f.organization_id
-FROM sync_batch b JOIN facility f ON f.id = b.facility_id WHERE b.id = $1 FOR UPDATE OF b
 """
 _DOSSIERS: Final = """
 SELECT id, ma_lk, state, t_bhtt, claim_id FROM sync_dossier WHERE batch_id = $1 ORDER BY ma_lk FOR UPDATE
@@ -112,7 +108,7 @@ async def refuse_whole(record: Record, batch_id: int, code: str, text: str) -> N
     """The gateway refused a file as such: each of its dossiers is rejected with that reason."""
 
     async def work(uow: UnitOfWork) -> None:
-        batch = await uow.connection.fetchrow(_SEALED, batch_id)
+        batch = await locked(uow, batch_id)
         if batch is None or batch["state"] != "sealed":
             return
         await write_claims(uow, batch)
@@ -180,7 +176,7 @@ async def _stand(uow: UnitOfWork, verdicts: Sequence[tuple[Any, Verdict]], trans
     """Note the verdicts and write a ClaimResponse for each dossier that has a Claim."""
     ids = [row["claim_id"] for row, _ in verdicts if row["claim_id"] is not None]
     held = await uow.connection.fetch(_CLAIMS, TYPE_IDS["Claim"], ids)
-    claims = {row["id"]: codec.loads(uow.record.bodies.decompress(row["body"])) for row in held}
+    claims = {row["id"]: tree_of(uow, row["body"]) for row in held}
     writes: list[Write] = []
     responded: list[int] = []
     for row, verdict in verdicts:

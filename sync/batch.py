@@ -18,11 +18,12 @@ import zstandard
 from lxml import etree
 
 from ehr import limits
+from ehr.clock import day_of
 from ehr.store import gate
 from ehr.store.record import Record
 from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
-from sync.claim import Parties, claim, today
+from sync.claim import Parties, claim
 from sync.compose import compose
 from sync.dossier import Dossier, Withheld
 from sync.extract import CALLER
@@ -30,12 +31,6 @@ from sync.gateway import Gateway, Taken
 from sync.opened import opened
 from sync.read import claimant_of, episode_of
 from sync.render import envelope, hoso, hoso_sha256
-
-DOSSIERS_MAX: Final = 50
-"""Dossiers of one file: sealing it stays well under a statement's and a transaction's time."""
-
-BYTES_MAX: Final = limits.claim_xml_bytes_max // 2
-"""Bytes of the dossiers of one file; what does not fit waits for the next."""
 
 _COMPRESSOR_LEVEL: Final = 3
 _WAITING: Final = """
@@ -95,33 +90,39 @@ async def open_batches(record: Record) -> list[int]:
     """Assign dossiers that wait to new batches, each of one facility; the batches' ids."""
 
     async def work(uow: UnitOfWork) -> list[int]:
-        rows = await uow.connection.fetch(_WAITING, DOSSIERS_MAX * 20)
+        rows = await uow.connection.fetch(_WAITING, limits.claim_file_dossiers_max * 20)
         batches: list[int] = []
         of: dict[int, list[int]] = {}
         for row in rows:
             of.setdefault(row["facility_id"], []).append(row["id"])
+        most = limits.claim_file_dossiers_max
         for facility_id, ids in of.items():
-            for first in range(0, len(ids), DOSSIERS_MAX):
+            for first in range(0, len(ids), most):
                 batch_id = await uow.connection.fetchval(_OPEN, facility_id)
-                await uow.connection.execute(_ASSIGN, ids[first : first + DOSSIERS_MAX], batch_id)
+                await uow.connection.execute(_ASSIGN, ids[first : first + most], batch_id)
                 batches.append(batch_id)
         return batches
 
     return await record.run(CALLER, work)
 
 
+async def locked(uow: UnitOfWork, batch_id: int) -> Any:
+    """A batch with its facility, for this transaction alone; None where it is gone."""
+    return await uow.connection.fetchrow(_LOCK, batch_id)
+
+
 async def seal(record: Record, batch_id: int) -> bool:
     """Write the file of an open batch. False where it was not open, or nothing was left to send and it is gone."""
 
     async def work(uow: UnitOfWork) -> bool:
-        batch = await uow.connection.fetchrow(_LOCK, batch_id)
+        batch = await locked(uow, batch_id)
         if batch is None or batch["state"] != "open":
             return False
         chosen, shards = await _compose_all(uow, batch)
         if not chosen:
             await uow.connection.execute(_DROP_BATCH, batch_id)
             return False
-        body = envelope(batch["code"], today(uow.now), [element for _, element in chosen])
+        body = envelope(batch["code"], day_of(uow.now), [element for _, element in chosen])
         claimed = sum((dossier.totals.bhtt for dossier, _ in chosen), Decimal(0))
         await uow.connection.execute(
             _SEAL,
@@ -161,7 +162,7 @@ async def _compose_all(uow: UnitOfWork, batch: Any) -> tuple[list[tuple[Dossier,
             await uow.connection.execute(_DROP, row["id"])
             continue
         weight = sum(len(text) for text in element.itertext())
-        if chosen and size + weight > BYTES_MAX:
+        if chosen and size + weight > limits.claim_file_bytes_max:
             await uow.connection.execute(_RELEASE, [row["id"]])
             continue
         size += weight
@@ -224,7 +225,7 @@ async def note_sent(record: Record, batch_id: int, taken: Taken) -> None:
     """The gateway has the batch: state sent, and one Claim a dossier, in one transaction."""
 
     async def work(uow: UnitOfWork) -> None:
-        batch = await uow.connection.fetchrow(_LOCK, batch_id)
+        batch = await locked(uow, batch_id)
         if batch is None or batch["state"] != "sealed":
             return
         await write_claims(uow, batch)

@@ -10,11 +10,10 @@ from typing import Final
 
 from ehr.errors import Issue
 from sync.benefit import CARD
-from sync.dossier import Columns, Dossier
+from sync.dossier import SECONDARY_MAX, Columns, Dossier
 from terminology.claim_tables import Version, check_row, tables
 
 _CARD_LISTS: Final = ("MA_DKBD", "GT_THE_TU", "GT_THE_DEN")
-_SECONDARY_MAX: Final = 12
 _SUMS: Final = {
     "T_TONGCHI_BV": "THANH_TIEN_BV",
     "T_TONGCHI_BH": "THANH_TIEN_BH",
@@ -49,8 +48,8 @@ def _summary(row: Columns) -> Iterator[Issue]:
         parts = row.get(name, "").split(";")
         if len(parts) != len(cards) or not all(parts):
             yield Issue("business-rule", f"{name} must have one part for each card", f"XML1.{name}")
-    if len(row.get("MA_BENH_KT", "").split(";")) > _SECONDARY_MAX:
-        yield Issue("business-rule", f"more than {_SECONDARY_MAX} secondary diagnoses", "XML1.MA_BENH_KT")
+    if len(row.get("MA_BENH_KT", "").split(";")) > SECONDARY_MAX:
+        yield Issue("business-rule", f"more than {SECONDARY_MAX} secondary diagnoses", "XML1.MA_BENH_KT")
     if row.get("NGAY_RA", "") < row.get("NGAY_VAO", ""):
         yield Issue("business-rule", "NGAY_RA is before NGAY_VAO", "XML1.NGAY_RA")
     if row.get("NGAY_VAO_NOI_TRU") and row["NGAY_VAO_NOI_TRU"] < row.get("NGAY_VAO", ""):

@@ -5,11 +5,11 @@ Source: FHIR R4 Claim and ClaimResponse; columns as in ehr.fhir.vietnam. Money o
 """
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from ehr.clock import ICT, instant
+from ehr.clock import instant
 from ehr.fhir.elements import TERMINOLOGY, coded, reference
 from ehr.fhir.vietnam import (
     DONG,
@@ -24,6 +24,7 @@ from ehr.fhir.vietnam import (
     columns_extension,
 )
 from sync.dossier import Columns
+from sync.moments import date_of
 from sync.opened import Opened
 
 TRANSACTION_NUMBER: Final = "urn:city-ehr:sid:ma-giao-dich"
@@ -63,7 +64,10 @@ def claim(
         "type": _INSTITUTIONAL,
         "use": "claim",
         "patient": reference(f"Patient/{parties.patient_id}"),
-        "billablePeriod": {"start": _day(summary["NGAY_VAO"]), "end": _day(summary["NGAY_RA"])},
+        "billablePeriod": {
+            "start": date_of(summary["NGAY_VAO"]).isoformat(),
+            "end": date_of(summary["NGAY_RA"]).isoformat(),
+        },
         "created": instant(created),
         "insurer": _INSURER,
         "provider": parties.provider,
@@ -131,7 +135,7 @@ def _item(number: int, row: Columns, parties: Parties) -> dict[str, Any]:
         "sequence": number,
         "category": coded(COST_GROUP, row["MA_NHOM"]),
         "productOrService": coded(system, row[code], row[name]),
-        "servicedDate": _day(row["NGAY_YL"]),
+        "servicedDate": date_of(row["NGAY_YL"]).isoformat(),
         "quantity": {"value": Decimal(row["SO_LUONG"]), "unit": row["DON_VI_TINH"]},
         "unitPrice": _money(row.get("DON_GIA") or row["DON_GIA_BV"]),
         "net": _money(row["THANH_TIEN_BV"]),
@@ -141,12 +145,3 @@ def _item(number: int, row: Columns, parties: Parties) -> dict[str, Any]:
 
 def _money(text: str) -> dict[str, Any]:
     return {"value": Decimal(text), "currency": DONG}
-
-
-def _day(digits: str) -> str:
-    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).isoformat()
-
-
-def today(moment: datetime) -> date:
-    """The day in Viet Nam."""
-    return moment.astimezone(ICT).date()

@@ -6,7 +6,6 @@ Source: QĐ 4750 table XML1; values of codes as in the annex
 """
 
 from collections.abc import Mapping
-from datetime import date
 from decimal import Decimal
 from typing import Final
 
@@ -31,9 +30,9 @@ from sync.benefit import benefit
 from sync.charge_rows import money, priced, settled
 from sync.check import check
 from sync.clinical_rows import notes, results
-from sync.dossier import Charge, Dossier, Withheld
+from sync.dossier import SECONDARY_MAX, Charge, Dossier, Withheld
 from sync.episode import Episode, Tree, card_of
-from sync.moments import birth, day, days_of_stay, minute
+from sync.moments import birth, date_of, day, days_of_stay, minute
 from terminology.claim_tables import table
 
 _MONEY: Final = frozenset(name for name in table("XML1").names if name.startswith("T_"))
@@ -55,7 +54,6 @@ _ETHNICITY_UNKNOWN: Final = "99"
 _NO_OCCUPATION: Final = "00000"
 _UNDETERMINED: Final = "7"
 _DIED: Final = "5"
-_SECONDARY_MAX: Final = 12
 _SEPARATOR: Final = ";"
 
 
@@ -202,7 +200,7 @@ def _diagnoses(episode: Episode) -> dict[str, str]:
         "CHAN_DOAN_VAO": first,
         "CHAN_DOAN_RV": words,
         "MA_BENH_CHINH": codes[0] if codes else "",
-        "MA_BENH_KT": _SEPARATOR.join(codes[1 : _SECONDARY_MAX + 1]),
+        "MA_BENH_KT": _SEPARATOR.join(codes[1 : SECONDARY_MAX + 1]),
     }
 
 
@@ -233,12 +231,11 @@ def _benefit(episode: Episode, summary: Mapping[str, str], inside_scope: Decimal
     if not episode.coverages or not summary.get("NGAY_RA"):
         raise Invalid("a dossier needs a BHYT card and a time of leaving", at="XML1.NGAY_RA")
     left = summary["NGAY_RA"]
-    discharged = date(int(left[:4]), int(left[4:6]), int(left[6:8]))
     at_station = episode.facility_kind == "station"
     card = card_of(episode.coverages[0])
     if summary.get("NGAY_MIEN_CCT") and summary["NGAY_MIEN_CCT"][:8] <= left[:8]:
         return Decimal(100)
-    return benefit(card, inside_scope, discharged, summary.get("MA_DOITUONG_KCB", ""), at_station=at_station)
+    return benefit(card, inside_scope, date_of(left), summary.get("MA_DOITUONG_KCB", ""), at_station=at_station)
 
 
 def _sums(charges: list[Charge]) -> dict[str, str]:

@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 from ehr.errors import Issue
 from sync.amounts import Amounts, total
 
 Columns = Mapping[str, str]
 """One row of a table, field name → value as it stands in the XML; empty and absent are the same."""
+
+SECONDARY_MAX: Final = 12
+"""Codes of MA_BENH_KT (QĐ 4750, XML1)."""
 
 
 @dataclass(frozen=True, slots=True)

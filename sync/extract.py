@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ehr import limits
 from ehr.access.policy import Caller
-from ehr.fhir import codec
 from ehr.fhir.elements import identifier_of, target_of
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.vietnam import EPISODE_LINK
@@ -21,10 +21,10 @@ from ehr.store.changes import Change, load_cursor, read_changes, save_cursor
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 from sync.episode import card_of
+from sync.read import tree_of
 
 READER: Final = "sync"
 CALLER: Final = Caller.system("insurance claim")
-PAGE_MAX: Final = 2_000
 
 _OF_ENCOUNTER: Final = (
     "ChargeItem",
@@ -77,7 +77,7 @@ class Touched:
     erased: frozenset[int]
 
 
-async def extract(record: Record, *, page: int = PAGE_MAX) -> int:
+async def extract(record: Record, *, page: int = limits.claim_page_changes_max) -> int:
     """Take one page of the feed; the number of changes read, 0 when there is nothing new."""
 
     async def work(uow: UnitOfWork) -> int:
@@ -109,7 +109,7 @@ async def _touched(uow: UnitOfWork, changes: Sequence[Change]) -> Touched:
         if not ids:
             continue
         for row in await uow.connection.fetch(_BODIES, TYPE_IDS[type_name], sorted(ids)):
-            tree = _tree(uow, row["body"])
+            tree = tree_of(uow, row["body"])
             of = target_of(tree.get("encounter") or tree.get("context"))
             if of.startswith("Encounter/"):
                 encounters.add(of.removeprefix("Encounter/"))
@@ -141,7 +141,7 @@ async def _candidates(uow: UnitOfWork, touched: Touched) -> list[Candidate]:
     for row in rows:
         if row["shard"] not in insured:
             continue
-        tree = _tree(uow, row["body"])
+        tree = tree_of(uow, row["body"])
         ma_lk = identifier_of(tree, EPISODE_LINK)
         if ma_lk:
             named = row["id"] in touched.encounters or row["shard"] in touched.erased
@@ -153,7 +153,7 @@ async def _candidates(uow: UnitOfWork, touched: Touched) -> list[Candidate]:
 async def _insured(uow: UnitOfWork, shards: Iterable[int]) -> set[int]:
     """The shards whose patient has a BHYT card."""
     rows = await uow.connection.fetch(_COVERAGES, TYPE_IDS["Coverage"], sorted(shards))
-    return {row["shard"] for row in rows if card_of(_tree(uow, row["body"]))}
+    return {row["shard"] for row in rows if card_of(tree_of(uow, row["body"]))}
 
 
 async def _register(uow: UnitOfWork, found: Sequence[Candidate]) -> None:
@@ -178,7 +178,3 @@ def _is_new_attempt(one: Candidate, row: Any) -> bool:
     if not one.finished:
         return one.named and row["state"] != "rejected"  # withdrawn, but the insurer has it
     return one.named or row["state"] == "rejected"
-
-
-def _tree(uow: UnitOfWork, frame: bytes) -> dict[str, Any]:
-    return codec.loads(uow.record.bodies.decompress(frame))

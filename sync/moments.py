@@ -48,5 +48,9 @@ def birth(patient: dict[str, Any]) -> str:
 
 def days_of_stay(arrived: str, left: str) -> int:
     """Day of leaving minus day of arriving plus one, of two yyyymmddHHMM."""
-    first, last = (date(int(text[:4]), int(text[4:6]), int(text[6:8])) for text in (arrived, left))
-    return (last - first).days + 1
+    return (date_of(left) - date_of(arrived)).days + 1
+
+
+def date_of(digits: str) -> date:
+    """The day of a yyyymmdd or yyyymmddHHMM of ours."""
+    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))

@@ -63,7 +63,7 @@ async def episode_of(uow: UnitOfWork, encounter_id: str) -> Found | None:
     row = await uow.connection.fetchrow(_ENCOUNTER, TYPE_IDS["Encounter"], encounter_id)
     if row is None:
         return None
-    encounter = _tree(uow, row["body"])
+    encounter = tree_of(uow, row["body"])
     period = encounter.get("period", {})
     if encounter.get("status") != "finished" or "start" not in period or "end" not in period:
         return None
@@ -97,9 +97,9 @@ async def claimant_of(uow: UnitOfWork, encounter_id: str, card: str) -> tuple[st
     row = await uow.connection.fetchrow(_PLACE, TYPE_IDS["Encounter"], encounter_id)
     if row is None:
         return None
-    patient = target_of(_tree(uow, row["body"]).get("subject"))
+    patient = target_of(tree_of(uow, row["body"]).get("subject"))
     for held in await uow.connection.fetch(_COVERAGES, TYPE_IDS["Coverage"], row["shard"]):
-        if card_of(_tree(uow, held["body"])) == card:
+        if card_of(tree_of(uow, held["body"])) == card:
             return patient.removeprefix("Patient/"), held["id"]
     return None
 
@@ -130,7 +130,7 @@ async def _compartment(uow: UnitOfWork, shard: int, period: Mapping[str, Any]) -
         int(first.timestamp()) * _EPOCH_US,
         int(last.timestamp()) * _EPOCH_US,
     )
-    return {f"{TYPE_NAMES[row['type_id']]}/{row['id']}": _tree(uow, row["body"]) for row in rows}
+    return {f"{TYPE_NAMES[row['type_id']]}/{row['id']}": tree_of(uow, row["body"]) for row in rows}
 
 
 async def _certificates(uow: UnitOfWork, trees: Sequence[Tree]) -> dict[str, str]:
@@ -141,7 +141,7 @@ async def _certificates(uow: UnitOfWork, trees: Sequence[Tree]) -> dict[str, str
         return {}
     rows = await uow.connection.fetch(_PRACTITIONERS, TYPE_IDS["Practitioner"], ids)
     known = {
-        f"Practitioner/{row['id']}": identifier_of(_tree(uow, row["body"]), PRACTISING_CERTIFICATE) for row in rows
+        f"Practitioner/{row['id']}": identifier_of(tree_of(uow, row["body"]), PRACTISING_CERTIFICATE) for row in rows
     }
     return {name: certificate for name, certificate in known.items() if certificate}
 
@@ -150,5 +150,6 @@ def _of_type(trees: Sequence[Tree], type_name: str) -> list[Tree]:
     return sorted((tree for tree in trees if tree["resourceType"] == type_name), key=lambda tree: str(tree["id"]))
 
 
-def _tree(uow: UnitOfWork, frame: bytes) -> dict[str, Any]:
+def tree_of(uow: UnitOfWork, frame: bytes) -> dict[str, Any]:
+    """A resource from its stored bytes."""
     return codec.loads(uow.record.bodies.decompress(frame))

@@ -15,6 +15,7 @@ from typing import Any, Final
 import httpx
 import structlog
 
+from ehr import limits
 from ehr.clock import Clock
 from ehr.errors import EhrError
 from ehr.settings import Settings
@@ -27,9 +28,6 @@ from sync.reconcile import reconcile
 
 _log = structlog.get_logger(__name__)
 
-PAGES_MAX: Final = 20
-BATCHES_MAX: Final = 700
-"""One file for each facility of the city, and some."""
 FACILITIES_AT_ONCE: Final = 4
 _ACCOUNT_REFUSED: Final = frozenset({"401", "403", "501"})
 """The file is not at fault: an operator must look at the account."""
@@ -84,13 +82,13 @@ async def run_sync(
     finally:
         if http is None:
             await own.aclose()
-    done.problems += await reconcile(record, limit=BATCHES_MAX)
+    done.problems += await reconcile(record, limit=limits.claim_round_files_max)
     return done
 
 
 async def _collect(record: Record, done: Round) -> None:
     """From the feed to sealed files."""
-    for _ in range(PAGES_MAX):
+    for _ in range(limits.claim_round_pages_max):
         read = await extract(record)
         done.changes += read
         if not read:
@@ -170,4 +168,4 @@ async def _note_asked(record: Record, batch_id: int) -> None:
 
 async def _rows(record: Record, sql: str) -> list[Any]:
     async with record.reading(CALLER) as uow:
-        return list(await uow.connection.fetch(sql, BATCHES_MAX))
+        return list(await uow.connection.fetch(sql, limits.claim_round_files_max))

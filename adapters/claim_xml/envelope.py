@@ -2,7 +2,8 @@
 
 Out:     Envelope(facility code, dossiers); Dossier: rows by table (XML1 to XML5), other tables as documents
 Keeps:   every value as text, exactly as it stands between its tags, CDATA or not
-Limits:  claim_xml_bytes_max for the envelope and for all its tables together; dossiers_max; XML depth 256 (libxml2)
+Limits:  claim_xml_bytes_max for the envelope and for all its tables together; claim_xml_dossiers_max; XML depth 256
+         (libxml2)
 Errors:  Malformed with table, row and tag: not XML, a DOCTYPE, wrong base64, an unknown table or container
 Safety:  no DTD, no entity, no network: a DOCTYPE is refused before and after parsing; only UTF-8 is read, so that no
          other encoding hides one
@@ -25,8 +26,6 @@ from terminology.claim_tables import FILE_CODES, Table, tables
 
 Row = dict[str, str]
 
-DOSSIERS_MAX: Final = 1_000
-"""HOSO of one envelope: a month of a commune station."""
 MAPPED: Final = ("XML1", "XML2", "XML3", "XML4", "XML5")
 _BOM: Final = b"\xef\xbb\xbf"
 _DOCTYPE: Final = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
@@ -67,8 +66,10 @@ def open_envelope(body: bytes) -> Envelope:
     files = root.findall("THONGTINHOSO/DANHSACHHOSO/HOSO")
     if not files:
         raise Malformed("the envelope holds no HOSO", at="GIAMDINHHS.THONGTINHOSO.DANHSACHHOSO")
-    if len(files) > DOSSIERS_MAX:
-        raise TooMuch(f"the envelope holds {len(files)} dossiers, the limit is {DOSSIERS_MAX}", at="GIAMDINHHS")
+    if len(files) > limits.claim_xml_dossiers_max:
+        raise TooMuch(
+            f"the envelope holds {len(files)} dossiers, the limit is {limits.claim_xml_dossiers_max}", at="GIAMDINHHS"
+        )
     left = limits.claim_xml_bytes_max
     dossiers = []
     for number, one in enumerate(files, start=1):

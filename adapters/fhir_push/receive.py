@@ -16,8 +16,6 @@ from ehr import limits
 from ehr.errors import Malformed, NotSupported
 from ehr.fhir import codec
 
-CONTROL_ID_CHARACTERS_MAX: Final = 200
-
 
 class _Identifier(msgspec.Struct):
     value: str = ""
@@ -40,7 +38,7 @@ def control_id(body: bytes, headers: Mapping[str, str]) -> str:
         identifier = None
     named = identifier.value if identifier else ""
     key = named or next((value for name, value in headers.items() if name.lower() == "idempotency-key"), "")
-    key = key.strip().replace("\0", "")[:CONTROL_ID_CHARACTERS_MAX]
+    key = key.strip().replace("\0", "")[: limits.control_id_characters_max]
     return key or "sha256:" + hashlib.sha256(body).hexdigest()
 
 

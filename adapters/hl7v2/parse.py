@@ -19,14 +19,10 @@ from typing import Any, Final
 
 import hl7
 
+from ehr import limits
 from ehr.errors import Invalid, Malformed, NotSupported, TooMuch
 
 BOM: Final = b"\xef\xbb\xbf"
-SEGMENTS_MAX: Final = 20_000
-"""Of one message: a week of monitor readings; a block of 5 MiB of empty segments would have over a million."""
-VALUES_MAX: Final = 200_000
-"""Fields, repetitions, components and sub-components of one message: 10 000 lines of results. Each becomes an object,
-so that a block of separators only would otherwise take a gigabyte."""
 
 CHARSETS: Final[Mapping[str, str]] = {
     "": "utf-8",
@@ -212,8 +208,8 @@ def parse(payload: bytes) -> Message:
     _check_lines(lines)
     lines[0] = _with_sane_separators(lines[0])
     values = sum(text.count(separator) for separator in set(lines[0][3:8]))
-    if values > VALUES_MAX:
-        raise TooMuch(f"the message has {values} separators, the limit is {VALUES_MAX}", at="MSH")
+    if values > limits.hl7_values_max:
+        raise TooMuch(f"the message has {values} separators, the limit is {limits.hl7_values_max}", at="MSH")
     try:
         parsed = hl7.parse("\r".join(lines))
         return Message.of(parsed, charset)
@@ -222,8 +218,8 @@ def parse(payload: bytes) -> Message:
 
 
 def _check_lines(lines: list[str]) -> None:
-    if len(lines) > SEGMENTS_MAX:
-        raise TooMuch(f"the message has {len(lines)} segments, the limit is {SEGMENTS_MAX}", at="MSH")
+    if len(lines) > limits.hl7_segments_max:
+        raise TooMuch(f"the message has {len(lines)} segments, the limit is {limits.hl7_segments_max}", at="MSH")
     header = lines[0]
     if len(header) < 8 or header[3].isalnum() or header[3].isspace():
         raise Malformed("MSH-1 and MSH-2 name the separators", at="MSH-1")
@@ -306,7 +302,11 @@ def peek(payload: bytes) -> Envelope:
     fields += [""] * (24 - len(fields))
     component = fields[1][:1] or "^"
     kind = "^".join(part.strip() for part in fields[8].split(component)[:2]) or "?"
-    return Envelope(fields[9].strip()[:200] or "?", kind[:40], fields[3].split(component)[0].strip()[:64])
+    return Envelope(
+        fields[9].strip()[: limits.control_id_characters_max] or "?",
+        kind[:40],
+        fields[3].split(component)[0].strip()[:64],
+    )
 
 
 def _parts(node: Any) -> list[Any]:

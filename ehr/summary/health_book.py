@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from ehr.clock import instant
+from ehr.clock import day_of, instant
 from ehr.fhir.elements import identifier_of, text_of
 from ehr.fhir.vietnam import INSURANCE_NUMBER
 from ehr.summary.ips import PersonRecord, patient
 from ehr.summary.render import code_text, dosage_text, medication_text, range_text, value_text
-from ehr.summary.sections import Tree, as_date, has_code, newest_first, sections, when
+from ehr.summary.sections import Tree, has_code, newest_first, sections, when
 
 BLOOD_GROUP: Final = ("883-9", "882-1")
 RHESUS: Final = "10331-7"
@@ -91,7 +91,7 @@ def _administrative(record: PersonRecord, subject: Tree) -> dict[str, Any]:
 
 
 def _history(record: PersonRecord, now: datetime) -> dict[str, Any]:
-    chosen = {s.code: s.entries for s in sections(record.trees, as_date(now))}
+    chosen = {s.code: s.entries for s in sections(record.trees, day_of(now))}
     return {
         "diUng": [_item(record, t) for t in chosen.get("48765-2", ())],
         "benhTat": [_item(record, t) for t in (*chosen.get("11450-4", ()), *chosen.get("11348-0", ()))],

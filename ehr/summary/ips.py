@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from ehr.clock import instant
+from ehr.clock import day_of, instant
 from ehr.fhir.elements import coded
 from ehr.fhir.references import rewrite
 from ehr.summary.render import narrative
-from ehr.summary.sections import Section, Tree, Trees, as_date, sections
+from ehr.summary.sections import Section, Tree, Trees, sections
 
 IPS_BUNDLE: Final = "http://hl7.org/fhir/uv/ips/StructureDefinition/Bundle-uv-ips"
 IPS_COMPOSITION: Final = "http://hl7.org/fhir/uv/ips/StructureDefinition/Composition-uv-ips"
@@ -54,7 +54,7 @@ _SECTION_TYPES: Final = {
 
 def document(record: PersonRecord, *, base_url: str, now: datetime) -> dict[str, Any]:
     """The IPS document of a person as of now; base_url is the FHIR base without a final slash."""
-    chosen = sections(record.trees, as_date(now))
+    chosen = sections(record.trees, day_of(now))
     composition_id = f"summary-{record.key}"
     to_subject = {
         form: f"Patient/{record.subject}"

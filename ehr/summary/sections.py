@@ -3,19 +3,20 @@
 In:      trees of current resources by type, of all source Patients of one person
 Out:     list[Section], in the order of the guide; the three required sections are always there
 Rules:   entered-in-error and refuted never appear; repeated problems and results are shown once, newest first;
-         a section over SECTION_ENTRIES_MAX keeps the newest and says so in its narrative
+         a section over summary_section_entries_max keeps the newest and says so in its narrative
 Source:  IPS 2.0.0, Composition-uv-ips (section codes, min 1 problems, allergies, medications)
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Final
+
+from ehr import limits
 
 Tree = Mapping[str, Any]
 Trees = Mapping[str, Sequence[Tree]]
 
-SECTION_ENTRIES_MAX: Final = 100
 RECENT_MEDICATION: Final = timedelta(days=90)
 """A finished prescription still matters to the next doctor for about a quarter."""
 
@@ -49,7 +50,7 @@ def sections(trees: Trees, today: date) -> list[Section]:
     for rule in _RULES:
         entries = rule.choose(trees, today)
         if entries or rule.required:
-            kept = tuple(entries[:SECTION_ENTRIES_MAX])
+            kept = tuple(entries[: limits.summary_section_entries_max])
             chosen.append(
                 Section(
                     rule.code,
@@ -219,8 +220,3 @@ _RULES: Final = (
     _Rule("8716-3", "Vital signs note", "Dấu hiệu sinh tồn", "Vital signs", False, _vital_signs),
     _Rule("18776-5", "Plan of care note", "Kế hoạch chăm sóc", "Plan of care", False, _plan),
 )
-
-
-def as_date(moment: datetime) -> date:
-    """The calendar day in Viet Nam of a moment."""
-    return (moment + timedelta(hours=7)).date()

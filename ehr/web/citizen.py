@@ -20,6 +20,7 @@ from ehr.access.policy import Caller
 from ehr.access.spent import spend
 from ehr.access.token import NotAccepted
 from ehr.audit.access_log import Look, looks
+from ehr.clock import day_of
 from ehr.fhir.elements import text_of
 from ehr.fhir.vietnam import INSURANCE_NUMBER, NATIONAL_ID
 from ehr.store.record import Record
@@ -29,7 +30,7 @@ from ehr.summary.health_book import health_book, sender
 from ehr.summary.ips import PersonRecord
 from ehr.summary.refresh import summary_of
 from ehr.summary.render import range_text, value_text
-from ehr.summary.sections import Tree, as_date, sections, when
+from ehr.summary.sections import Tree, sections, when
 from ehr.web.pages import SECURITY_HEADERS, enter, language_of, page
 from ehr.web.phrases import Language, phrase
 
@@ -136,7 +137,7 @@ def _numbers(book: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _results(held: PersonRecord, now: datetime) -> list[dict[str, str]]:
-    chosen = next((s.entries for s in sections(held.trees, as_date(now)) if s.code == RESULTS), ())
+    chosen = next((s.entries for s in sections(held.trees, day_of(now)) if s.code == RESULTS), ())
     return [
         {
             "name": text_of(t.get("code")),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from adapters.claim_xml import bundle_of
-from adapters.claim_xml.envelope import DOSSIERS_MAX, open_envelope
+from adapters.claim_xml.envelope import open_envelope
 from adapters.facilities import claim_xml as sender
 from adapters.facilities.arrivals import arrivals
 from adapters.facilities.episode import Episode
@@ -17,6 +17,7 @@ from adapters.facilities.episodes import episode
 from adapters.facilities.population import Population
 from adapters.facilities.registry import FACILITIES
 from adapters.port import Origin
+from ehr import limits
 from ehr.errors import EhrError, Issue, Malformed, TooMuch
 from ehr.fhir import codec
 from ehr.fhir.elements import identifier_of
@@ -233,7 +234,7 @@ def test_wrong_containers_are_named(content: bytes, at: str) -> None:
 
 def test_dossiers_are_bounded() -> None:
     with pytest.raises(TooMuch):
-        open_envelope(dossier(b"</HOSO><HOSO>" * (DOSSIERS_MAX + 1)))
+        open_envelope(dossier(b"</HOSO><HOSO>" * (limits.claim_xml_dossiers_max + 1)))
 
 
 def test_a_paper_is_kept_whole(story: Episode) -> None:

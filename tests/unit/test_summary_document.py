@@ -4,11 +4,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from ehr import limits
 from ehr.fhir.codec import dumps
 from ehr.summary.health_book import health_book
 from ehr.summary.ips import PersonRecord, document
 from ehr.summary.render import range_text, value_text
-from ehr.summary.sections import SECTION_ENTRIES_MAX, sections
+from ehr.summary.sections import sections
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 BASE = "http://127.0.0.1:8000/fhir"
@@ -132,7 +133,7 @@ def test_narrative_escapes_what_a_facility_sent() -> None:
 def test_a_full_section_keeps_the_newest_and_says_how_many_are_left_out() -> None:
     many = [condition(f"c{n}", f"A{n}", when=f"2026-01-01T00:{n // 60:02}:{n % 60:02}Z") for n in range(130)]
     chosen = sections({"Condition": many}, NOW.date())[0]
-    assert len(chosen.entries) == SECTION_ENTRIES_MAX
+    assert len(chosen.entries) == limits.summary_section_entries_max
     assert chosen.omitted == 30
     assert chosen.entries[0]["id"] == "c129"
     assert "30 older entries" in section_of(bundle(Condition=many), "11450-4")["text"]["div"]
