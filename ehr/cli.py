@@ -37,7 +37,7 @@ from ehr.ops import logging
 from ehr.record import open_record
 from ehr.serve import broker_of, database_of, environment_of, quiet_libraries, record_of, running, serve
 from ehr.settings import Settings
-from ehr.store import ledger
+from ehr.store import dictionaries, ledger
 from ehr.store.record import Record
 from sync.reconcile import Balance, balance
 from sync.schedule import run_sync
@@ -293,6 +293,22 @@ def db_upgrade(data_dir: DataDir = None) -> None:
             pass
 
     _run(upgrade())
+
+
+@db.command("dictionaries")
+def db_dictionaries(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Train a compression dictionary for each resource type that would shrink by it; earlier ones stay readable."""
+
+    async def train() -> list[dictionaries.Trained]:
+        async with record_of(settings_of(data_dir=data_dir)) as record:
+            return await dictionaries.retrain(record)
+
+    for made in _run(train()):
+        if as_json:
+            _say_json({name: getattr(made, name) for name in made.__dataclass_fields__})
+        else:
+            share = f"{made.after / made.before:.0%} of its present size"
+            _say(f"{made.type_name}: {share}" + ("" if made.kept else ", not kept"))
 
 
 @insurance.command("run")

@@ -14,7 +14,8 @@ from ehr.search.parse import parse
 from ehr.search.plan import plan
 from ehr.settings import Settings
 from ehr.store.connection import Connection
-from ehr.store.record import Record, load_bodies
+from ehr.store.dictionaries import load_bodies
+from ehr.store.record import Record
 
 
 class SearchMatcher:

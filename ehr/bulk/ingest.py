@@ -27,6 +27,7 @@ from ehr.bulk.files import Part, lines
 from ehr.bulk.prepare import Ready, Refusal, prepare, read
 from ehr.fhir.compartments import PATIENT_TYPES, patient_of
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.store import dictionaries
 from ehr.store.faults import Raced
 from ehr.store.resources import Write
 from ehr.store.version import Version
@@ -116,6 +117,7 @@ def _no_collection() -> Iterator[None]:
 
 async def _ingest(record: "Record", part: Part, *, job_id: str, facility_id: int) -> tuple[Tally, Sequence[Refusal]]:
     prepared = await prepare_part(record, part, job_id=job_id)
+    await dictionaries.provide(record, _without_dictionary(record, prepared.ready))
     caller = Caller.system("bulk import", facility_id=facility_id)
     known: frozenset[tuple[str, str]] = frozenset()
 
@@ -150,6 +152,20 @@ async def prepare_part(record: "Record", part: Part, *, job_id: str) -> Prepared
             refused.append(made)
     ready.sort(key=lambda one: (TYPE_IDS[one.type_name], one.rows.shard, -(one.rows.date_lo_us or 0)))
     return Prepared(part, ready, refused, blank)
+
+
+def _without_dictionary(record: "Record", ready: Iterable[Ready]) -> dict[str, list[bytes]]:
+    """Bodies of the types that have no dictionary yet, and here so many resources that one can be made."""
+    found: dict[str, list[Ready]] = {}
+    for one in ready:
+        if not record.bodies.has_dictionary(TYPE_IDS[one.type_name]):
+            found.setdefault(one.type_name, []).append(one)
+    versions = rows.FirstVersions(record.clock.now())
+    return {
+        type_name: [versions.body(one) for one in dictionaries.spread(many)]
+        for type_name, many in found.items()
+        if len(many) >= dictionaries.SAMPLES_MIN
+    }
 
 
 async def _store(uow: "UnitOfWork", prepared: Prepared, known: frozenset[tuple[str, str]]) -> Tally:

@@ -29,12 +29,26 @@ _quantity = copy.fixed("int4", "float8", "int8", "int8", "int8", "int8", columns
 _CREATED: Final = copy.variable(b"C")
 
 
+class FirstVersions:
+    """The bytes of version 1 of resources that are stored at one moment."""
+
+    def __init__(self, updated: datetime) -> None:
+        self._updated = updated
+        self._updated_text = instant(updated).encode()
+
+    def body(self, one: Ready) -> bytes:
+        spliced = body_of(one, updated_text=self._updated_text)
+        if spliced is not None:
+            return spliced
+        return codec.with_meta(one.content, one.tree or read(one.content), id=one.id, version=1, updated=self._updated)
+
+
 class Encoder:
     """Collects the rows of one transaction; every resource is version 1."""
 
     def __init__(self, bodies: BodyCodec, updated: datetime, source: int) -> None:
-        self._bodies, self._updated, self._source = bodies, updated, source
-        self._updated_text = instant(updated).encode()
+        self._bodies, self._source = bodies, source
+        self._versions = FirstVersions(updated)
         self._moment = copy.moment(round(updated.timestamp() * 1_000_000))
         self._resources: list[bytes] = []
         self._changes: list[bytes] = []
@@ -46,17 +60,13 @@ class Encoder:
         index = one.rows
         shard, type_id = index.shard, TYPE_IDS[one.type_name]
         id = copy.variable(one.id.encode())
-        body = body_of(one, updated_text=self._updated_text)
-        if body is None:
-            tree = one.tree or read(one.content)
-            body = codec.with_meta(one.content, tree, id=one.id, version=1, updated=self._updated)
         self._resources += (
             _resource(type_id, rid, shard, 1, self._moment, self._source),
             id,
             copy.nullable_int8(index.date_lo_us),
             copy.nullable_int8(index.date_hi_us),
             copy.int8_array(index.tokens),
-            copy.variable(self._bodies.compress(type_id, body)),
+            copy.variable(self._bodies.compress(type_id, self._versions.body(one))),
         )
         self._changes += (_change(type_id, rid, shard, 1, self._moment, self._source), _CREATED, id)
         tail = _string_tail(rid, shard)

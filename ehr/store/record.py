@@ -118,10 +118,3 @@ class Record:
 
     async def close(self) -> None:
         await self.database.close()
-
-
-async def load_bodies(database: Database) -> BodyCodec:
-    """The body codec with every dictionary of the database."""
-    async with database.acquire() as connection:
-        rows = await connection.fetch("SELECT type_id, bytes FROM zstd_dictionary ORDER BY id")
-    return BodyCodec((row["type_id"], row["bytes"]) for row in rows)
