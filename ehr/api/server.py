@@ -58,10 +58,6 @@ class HttpServer:
         self._server.should_exit = True
         await self._task
 
-    async def failed(self) -> None:
-        """Return when the server ends by itself, raising what ended it."""
-        await asyncio.shield(self._task)
-
 
 async def run_http(app: ASGIApp, host: str, port: int) -> HttpServer:
     """Bind, start, and return when requests are accepted; OSError where the address is taken."""

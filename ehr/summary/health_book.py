@@ -13,15 +13,25 @@ from typing import Any, Final
 
 from ehr.clock import day_of, instant
 from ehr.fhir.elements import identifier_of, text_of
-from ehr.fhir.vietnam import INSURANCE_NUMBER
+from ehr.fhir.vietnam import BODY_WEIGHT, INSURANCE_NUMBER
 from ehr.summary.ips import PersonRecord, patient
 from ehr.summary.render import code_text, dosage_text, medication_text, range_text, value_text
-from ehr.summary.sections import Tree, has_code, newest_first, sections, when
+from ehr.summary.sections import (
+    ALLERGIES,
+    IMMUNIZATIONS,
+    MEDICATIONS,
+    PAST_PROBLEMS,
+    PROBLEMS,
+    Tree,
+    has_code,
+    newest_first,
+    sections,
+    when,
+)
 
 BLOOD_GROUP: Final = ("883-9", "882-1")
 RHESUS: Final = "10331-7"
 HEIGHT: Final = "8302-2"
-WEIGHT: Final = "29463-7"
 _GENDER: Final = {"male": "Nam", "female": "Nữ", "other": "Khác", "unknown": "Không rõ"}
 
 
@@ -93,10 +103,10 @@ def _administrative(record: PersonRecord, subject: Tree) -> dict[str, Any]:
 def _history(record: PersonRecord, now: datetime) -> dict[str, Any]:
     chosen = {s.code: s.entries for s in sections(record.trees, day_of(now))}
     return {
-        "diUng": [_item(record, t) for t in chosen.get("48765-2", ())],
-        "benhTat": [_item(record, t) for t in (*chosen.get("11450-4", ()), *chosen.get("11348-0", ()))],
-        "tiemChung": [_item(record, t, element="vaccineCode") for t in chosen.get("11369-6", ())],
-        "thuocDangDung": [_medicine(record, t) for t in chosen.get("10160-0", ())],
+        "diUng": [_item(record, t) for t in chosen.get(ALLERGIES, ())],
+        "benhTat": [_item(record, t) for t in (*chosen.get(PROBLEMS, ()), *chosen.get(PAST_PROBLEMS, ()))],
+        "tiemChung": [_item(record, t, element="vaccineCode") for t in chosen.get(IMMUNIZATIONS, ())],
+        "thuocDangDung": [_medicine(record, t) for t in chosen.get(MEDICATIONS, ())],
     }
 
 
@@ -175,5 +185,5 @@ def _tracked(record: PersonRecord) -> dict[str, Any]:
         "nhomMau": latest(*BLOOD_GROUP),
         "rh": latest(RHESUS),
         "chieuCao": latest(HEIGHT),
-        "canNang": latest(WEIGHT),
+        "canNang": latest(BODY_WEIGHT),
     }

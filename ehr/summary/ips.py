@@ -13,15 +13,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from ehr.clock import day_of, instant
-from ehr.fhir.elements import coded
+from ehr.fhir.elements import TERMINOLOGY, coded
 from ehr.fhir.references import rewrite
+from ehr.fhir.vietnam import LOINC
 from ehr.summary.render import narrative
-from ehr.summary.sections import Section, Tree, Trees, sections
+from ehr.summary.sections import ALLERGIES, MEDICATIONS, PROBLEMS, Section, Tree, Trees, sections
 
 IPS_BUNDLE: Final = "http://hl7.org/fhir/uv/ips/StructureDefinition/Bundle-uv-ips"
 IPS_COMPOSITION: Final = "http://hl7.org/fhir/uv/ips/StructureDefinition/Composition-uv-ips"
-LOINC: Final = "http://loinc.org"
-EMPTY_REASON: Final = "http://terminology.hl7.org/CodeSystem/list-empty-reason"
+EMPTY_REASON: Final = TERMINOLOGY + "list-empty-reason"
 CUSTODIAN_TEXT: Final = "Hồ sơ sức khỏe điện tử Hà Nội"
 
 
@@ -46,10 +46,11 @@ class PersonRecord:
 
 
 _SECTION_TYPES: Final = {
-    "11450-4": "Condition",
-    "48765-2": "AllergyIntolerance",
-    "10160-0": "MedicationRequest",
+    PROBLEMS: "Condition",
+    ALLERGIES: "AllergyIntolerance",
+    MEDICATIONS: "MedicationRequest",
 }
+"""What the three required sections are made of."""
 
 
 def document(record: PersonRecord, *, base_url: str, now: datetime) -> dict[str, Any]:

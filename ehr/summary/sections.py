@@ -17,6 +17,17 @@ from ehr import limits
 Tree = Mapping[str, Any]
 Trees = Mapping[str, Sequence[Tree]]
 
+PROBLEMS: Final = "11450-4"
+ALLERGIES: Final = "48765-2"
+MEDICATIONS: Final = "10160-0"
+IMMUNIZATIONS: Final = "11369-6"
+RESULTS: Final = "30954-2"
+PROCEDURES: Final = "47519-4"
+PAST_PROBLEMS: Final = "11348-0"
+VITAL_SIGNS: Final = "8716-3"
+PLAN: Final = "18776-5"
+"""LOINC codes of the sections."""
+
 RECENT_MEDICATION: Final = timedelta(days=90)
 """A finished prescription still matters to the next doctor for about a quarter."""
 
@@ -201,12 +212,12 @@ def _plan(trees: Trees, _: date) -> list[Tree]:
 
 
 _RULES: Final = (
-    _Rule("11450-4", "Problem list - Reported", "Bệnh đang mắc", "Problems", True, _problems),
-    _Rule("48765-2", "Allergies and adverse reactions Document", "Dị ứng", "Allergies", True, _allergies),
-    _Rule("10160-0", "History of Medication use Narrative", "Thuốc", "Medicines", True, _medications),
-    _Rule("11369-6", "History of Immunization note", "Tiêm chủng", "Immunizations", False, _immunizations),
+    _Rule(PROBLEMS, "Problem list - Reported", "Bệnh đang mắc", "Problems", True, _problems),
+    _Rule(ALLERGIES, "Allergies and adverse reactions Document", "Dị ứng", "Allergies", True, _allergies),
+    _Rule(MEDICATIONS, "History of Medication use Narrative", "Thuốc", "Medicines", True, _medications),
+    _Rule(IMMUNIZATIONS, "History of Immunization note", "Tiêm chủng", "Immunizations", False, _immunizations),
     _Rule(
-        "30954-2",
+        RESULTS,
         "Relevant diagnostic tests/laboratory data note",
         "Kết quả xét nghiệm",
         "Results",
@@ -214,9 +225,9 @@ _RULES: Final = (
         _results,
     ),
     _Rule(
-        "47519-4", "History of Procedures Document", "Phẫu thuật, thủ thuật, dịch vụ", "Procedures", False, _procedures
+        PROCEDURES, "History of Procedures Document", "Phẫu thuật, thủ thuật, dịch vụ", "Procedures", False, _procedures
     ),
-    _Rule("11348-0", "History of Past illness note", "Tiền sử bệnh", "Past problems", False, _past_problems),
-    _Rule("8716-3", "Vital signs note", "Dấu hiệu sinh tồn", "Vital signs", False, _vital_signs),
-    _Rule("18776-5", "Plan of care note", "Kế hoạch chăm sóc", "Plan of care", False, _plan),
+    _Rule(PAST_PROBLEMS, "History of Past illness note", "Tiền sử bệnh", "Past problems", False, _past_problems),
+    _Rule(VITAL_SIGNS, "Vital signs note", "Dấu hiệu sinh tồn", "Vital signs", False, _vital_signs),
+    _Rule(PLAN, "Plan of care note", "Kế hoạch chăm sóc", "Plan of care", False, _plan),
 )

@@ -30,13 +30,12 @@ from ehr.summary.health_book import health_book, sender
 from ehr.summary.ips import PersonRecord
 from ehr.summary.refresh import summary_of
 from ehr.summary.render import range_text, value_text
-from ehr.summary.sections import Tree, sections, when
+from ehr.summary.sections import RESULTS, Tree, sections, when
 from ehr.web.pages import SECURITY_HEADERS, enter, language_of, page
 from ehr.web.phrases import Language, phrase
 
 COOKIE: Final = "ehr_citizen"
 LOOKS_SINCE: Final = timedelta(days=30)
-RESULTS: Final = "30954-2"
 
 
 class CitizenPages:
