@@ -99,23 +99,74 @@ def _find(node: Mapping[str, Any], path: str) -> Iterator[FoundReference]:
                     yield from _find(item, f"{path}.{name}[{position}]")
 
 
+def texts(tree: Mapping[str, Any]) -> list[str]:
+    """Every Reference.reference as find gives it, in no order and without its place: a fraction of the cost."""
+    found = []
+    waiting: list[Any] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if node.__class__ is list:
+            waiting += [item for item in node if item.__class__ is dict or item.__class__ is list]
+            continue
+        for name, value in node.items():
+            kind = value.__class__
+            if kind is str:
+                if name == "reference":
+                    found.append(value)
+            elif kind is dict or kind is list:
+                waiting.append(value)
+    return found
+
+
 def rewrite(tree: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
     """A copy of the tree in which values equal to a key of mapping are replaced; shares what did not change."""
-    return {name: _rewrite(name, value, mapping) for name, value in tree.items()}
+    return dict(_rewritten(tree, mapping))
 
 
-def _rewrite(name: str, value: Any, mapping: Mapping[str, str]) -> Any:
-    if isinstance(value, str):
-        if name in URI_ELEMENTS:
-            return mapping.get(value, value)
-        if name == "div":
-            return _NARRATIVE_LINK.sub(lambda link: _link(link, mapping), value)
-        return value
-    if isinstance(value, dict):
-        return {below: _rewrite(below, item, mapping) for below, item in value.items()}
-    if isinstance(value, list):
-        return [_rewrite(name, item, mapping) for item in value]
-    return value
+def _rewritten(node: Mapping[str, Any], mapping: Mapping[str, str]) -> Mapping[str, Any]:
+    """The node itself where nothing in it changes."""
+    changed: dict[str, Any] | None = None
+    new: Any
+    for name, value in node.items():
+        kind = value.__class__
+        if kind is str:
+            if name in URI_ELEMENTS:
+                new = mapping.get(value, value)
+            elif name == "div":
+                new = _NARRATIVE_LINK.sub(lambda link: _link(link, mapping), value)
+            else:
+                continue
+        elif kind is dict:
+            new = _rewritten(value, mapping)
+        elif kind is list:
+            new = _rewritten_items(name, value, mapping)
+        else:
+            continue
+        if new is not value:
+            if changed is None:
+                changed = dict(node)
+            changed[name] = new
+    return node if changed is None else changed
+
+
+def _rewritten_items(name: str, items: list[Any], mapping: Mapping[str, str]) -> list[Any]:
+    changed: list[Any] | None = None
+    new: Any
+    for position, item in enumerate(items):
+        kind = item.__class__
+        if kind is dict:
+            new = _rewritten(item, mapping)
+        elif kind is str and name in URI_ELEMENTS:
+            new = mapping.get(item, item)
+        elif kind is list:
+            new = _rewritten_items(name, item, mapping)
+        else:
+            continue
+        if new is not item:
+            if changed is None:
+                changed = list(items)
+            changed[position] = new
+    return items if changed is None else changed
 
 
 def _link(link: re.Match[str], mapping: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from ehr.fhir.vietnam import PATIENT_NUMBER
 from ehr.identity import conflicts, persons
 from ehr.identity.lookup import person_of
 from ehr.identity.normalize import Kind, Number, Numbers, agree, systems_of
-from ehr.identity.persons import CITY_SCOPE
+from ehr.identity.persons import CITY_SCOPE, LinkedPatient
 from ehr.ids import new_id
 from ehr.settings import Settings
 from ehr.store import criteria
@@ -43,6 +43,17 @@ class _Choice:
     is_new: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Linked:
+    """The person a source is linked to now, and how surely."""
+
+    person_id: str | None
+    assurance: str | None
+
+
+_NOBODY: Final = _Linked(None, None)
+
+
 class PersonLinker:
     """The follower that keeps persons."""
 
@@ -60,26 +71,35 @@ class PersonLinker:
     ) -> None:
         if tree is not None and before is not None and self._says_the_same(before, tree):
             return
-        current, assurance = None, None
+        linked = _NOBODY
         if version.version > 1:
-            linked = await uow.connection.fetchrow(_LINKED, version.shard)
-            current, assurance = (linked["person_id"], linked["assurance"]) if linked else (None, None)
+            row = await uow.connection.fetchrow(_LINKED, version.shard)
+            linked = _Linked(row["person_id"], row["assurance"]) if row else _NOBODY
+        current = linked.person_id
         if tree is None:
             await self._deleted(uow, version.id, current)
             return
-        await self._claim_own_number(uow, version, tree)
+        if before is None or before.tree.get("identifier") != tree.get("identifier"):
+            await self._claim_own_number(uow, version, tree)
         stated = self.numbers.of(tree)
-        if stated:
-            await self._relate(uow, tree, stated, current, assurance)
+        if current is not None and before is not None and self._is_the_same(before, tree, stated):
+            await persons.rewrite(uow, self.numbers, current, await persons.lock(uow, [current]))
+        elif stated:
+            await self._relate(uow, version, tree, stated, linked)
         elif current is not None:
-            await persons.lock(uow, [current])
-            await persons.rewrite(uow, self.numbers, current)
+            await persons.rewrite(uow, self.numbers, current, await persons.lock(uow, [current]))
 
     def _says_the_same(self, before: Before, tree: Mapping[str, Any]) -> bool:
         """Nothing that makes a person has changed, and the source is linked, or states no number to be linked by."""
         if any(before.tree.get(name) != tree.get(name) for name in persons.SAID_BY_SOURCES):
             return False
         return before.person_id is not None or not self.numbers.of(tree)
+
+    def _is_the_same(self, before: Before, tree: Mapping[str, Any], stated: list[Number]) -> bool:
+        """Nothing that decides whose source it is has changed: only what the Person repeats of it."""
+        return stated == self.numbers.of(before.tree) and all(
+            before.tree.get(name) == tree.get(name) for name in ("name", "birthDate")
+        )
 
     async def link(self, uow: "UnitOfWork", person_id: str, patient_id: str) -> None:
         """An operator says that the source is this person."""
@@ -117,16 +137,21 @@ class PersonLinker:
     async def _relate(
         self,
         uow: "UnitOfWork",
+        version: Version,
         patient: Mapping[str, Any],
         stated: list[Number],
-        current: str | None,
-        assurance: str | None,
+        linked: "_Linked",
     ) -> None:
         """Claim the numbers, choose the person, and link or report."""
+        current, assurance = linked.person_id, linked.assurance
         patient_id = str(patient["id"])
         alone = current is not None and [s.id for s in await persons.sources(uow, current)] == [patient_id]
         mine = current if current is not None and alone else new_id()
         owners = await uow.claims.claim_many(CITY_SCOPE, "Person", {number.key: mine for number in stated})
+        if current is None and set(owners.values()) == {mine}:
+            source = LinkedPatient(patient_id, _ASSURANCE[stated[0].kind], version.rid, patient)
+            await persons.begin(uow, self.numbers, mine, source)
+            return
         await persons.lock(uow, sorted({*owners.values(), *([current] if current else [])}))
         if current is not None and assurance == OPERATOR_ASSURANCE:
             choice = _Choice(current, tuple(sorted({*owners.values()} - {current, mine})), is_new=False)

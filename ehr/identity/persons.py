@@ -5,15 +5,16 @@ Out:     Person with link[], identifier[], and the demographics of the first sou
 Empty:   a Person without links stays, inactive, and keeps its claims: whoever comes with that number is it again
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr.fhir import codec
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.identity.normalize import Numbers
-from ehr.store import locks
-from ehr.store.connection import Connection
+from ehr.store.connection import Connection, Row
+from ehr.store.locks import Holding, hold
+from ehr.store.resources import Write
 
 if TYPE_CHECKING:
     from ehr.store.unit_of_work import UnitOfWork
@@ -26,6 +27,11 @@ SELECT l.patient_id, l.assurance, r.rid, r.body FROM person_link l
 LEFT JOIN resource r ON r.type_id = $2 AND r.id = l.patient_id
 WHERE l.person_id = $1
 """
+_SOURCES_AND_KEYS: Final = f"""
+{_SOURCES}
+UNION ALL
+SELECT c.key, NULL, NULL, NULL FROM claim c WHERE c.type_id = $3 AND c.id = $1 AND c.scope = $4
+"""  # noqa: S608 - a constant of ours
 _LINK: Final = """
 INSERT INTO person_link (shard, patient_id, person_id, assurance) VALUES ($1, $2, $3, $4)
 ON CONFLICT (shard) DO UPDATE SET person_id = excluded.person_id, assurance = excluded.assurance
@@ -49,7 +55,10 @@ class LinkedPatient:
 
 async def sources(uow: "UnitOfWork", person_id: str) -> list[LinkedPatient]:
     """The linked Patients, the oldest first: it is the anchor that later ones are compared with."""
-    rows = await uow.connection.fetch(_SOURCES, person_id, TYPE_IDS["Patient"])
+    return _linked(uow, await uow.connection.fetch(_SOURCES, person_id, TYPE_IDS["Patient"]))
+
+
+def _linked(uow: "UnitOfWork", rows: Iterable[Row]) -> list[LinkedPatient]:
     found = [
         LinkedPatient(r["patient_id"], r["assurance"], r["rid"], codec.loads(uow.record.bodies.decompress(r["body"])))
         for r in rows
@@ -73,22 +82,31 @@ async def drop_link(uow: "UnitOfWork", patient_id: str) -> None:
     await uow.connection.execute(_UNLINK, uow.record.hasher.shard("Patient", patient_id))
 
 
-async def lock(uow: "UnitOfWork", person_ids: Sequence[str]) -> None:
+async def lock(uow: "UnitOfWork", person_ids: Iterable[str]) -> Holding:
     """Make other writers of these Persons wait; always in one order."""
     await uow.plan("once")
-    await locks.hold(uow.connection, (("Person", person_id) for person_id in person_ids))
+    return await hold(uow.connection, (("Person", person_id) for person_id in person_ids))
 
 
-async def rewrite(uow: "UnitOfWork", numbers: Numbers, person_id: str) -> None:
+async def rewrite(uow: "UnitOfWork", numbers: Numbers, person_id: str, holding: Holding | None = None) -> None:
     """Compute the Person anew from its links. Changes nothing where nothing changed."""
-    linked = await sources(uow, person_id)
-    held = await held_keys(uow.connection, person_id)
+    rows = await uow.connection.fetch(_SOURCES_AND_KEYS, person_id, TYPE_IDS["Patient"], TYPE_IDS["Person"], CITY_SCOPE)
+    linked = _linked(uow, rows)
+    held = {row["patient_id"] for row in rows if row["assurance"] is None}
     if linked:
         stated = {number.key for source in linked for number in numbers.of(source.tree)}
         await uow.claims.release(CITY_SCOPE, "Person", person_id, held - stated)
         held &= stated
     tree = person_tree(person_id, linked, held, numbers)
-    await uow.as_city(REASON).update("Person", person_id, None, tree)
+    await uow.as_city(REASON).apply([Write("U", "Person", person_id, None, tree)], holding=holding)
+
+
+async def begin(uow: "UnitOfWork", numbers: Numbers, person_id: str, source: LinkedPatient) -> None:
+    """The first version of a Person whose id is new, with its only source, which states numbers nobody had."""
+    await set_link(uow, person_id, source.id, source.assurance)
+    held = {number.key for number in numbers.of(source.tree)}
+    tree = person_tree(person_id, [source], held, numbers)
+    await uow.as_city(REASON).apply([Write("U", "Person", person_id, None, tree, made_id=True)])
 
 
 def person_tree(person_id: str, linked: Sequence[LinkedPatient], held: set[str], numbers: Numbers) -> dict[str, Any]:

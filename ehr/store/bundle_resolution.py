@@ -94,24 +94,32 @@ async def resolve(uow: "UnitOfWork", entries: list[Entry]) -> Resolution:
 
 @dataclass(frozen=True, slots=True)
 class _Loose:
-    """A reference that must be resolved: urn, or a condition."""
+    """A reference of an entry that must be resolved: a condition, or (named is None) a urn."""
 
     entry: Entry
-    at: str
     text: str
     named: Criteria | None
 
+    @property
+    def at(self) -> str:
+        return _place(self.entry, self.text)
+
 
 def _loose(entry: Entry) -> Iterator[_Loose]:
-    for found in references.find(entry.resource) if entry.resource is not None else ():
-        text = found.value
-        if not text.startswith("urn:") and "?" not in text:
-            continue
-        parsed = references.parse(text)
-        if parsed.kind in ("urn", "conditional"):
-            at = f"{entry.at}.resource{found.path.removeprefix(entry.type_name)}"
-            named = criteria.parse(parsed.type, text, at) if parsed.kind == "conditional" and parsed.type else None
-            yield _Loose(entry, at, text, named)
+    for text in dict.fromkeys(references.texts(entry.resource)) if entry.resource is not None else ():
+        if text.startswith("urn:") or "?" in text:
+            parsed = references.parse(text)
+            if parsed.kind == "urn":
+                yield _Loose(entry, text, None)
+            elif parsed.kind == "conditional" and parsed.type:
+                yield _Loose(entry, text, criteria.parse(parsed.type, text, _place(entry, text)))
+
+
+def _place(entry: Entry, text: str) -> str:
+    """Where an entry's resource has this reference first."""
+    assert entry.resource is not None, "an entry with references"
+    path = next(found.path for found in references.find(entry.resource) if found.value == text)
+    return f"{entry.at}.resource{path.removeprefix(entry.type_name)}"
 
 
 async def _look(
@@ -276,12 +284,12 @@ def _map_references(loose: Iterable[_Loose], asked: _Asked, resolution: Resoluti
         if one.named is None:
             raise Invalid("the reference names no entry of the Bundle (fullUrl)", at=one.at)
         here = resolution.mapping.get(_spelled(one.named))
-        resolution.mapping[one.text] = here or _referent(one.named, asked, one.at)
+        resolution.mapping[one.text] = here or _referent(one, one.named, asked)
 
 
-def _referent(named: Criteria, asked: _Asked, at: str) -> str:
+def _referent(one: _Loose, named: Criteria, asked: _Asked) -> str:
     matched = asked.matches(named, own=False, writes=False)
     if len(matched) != 1:
         many = "more than one resource" if matched else "no resource"
-        raise PreconditionFailed(f"the conditional reference matches {many}", at=at)
+        raise PreconditionFailed(f"the conditional reference matches {many}", at=one.at)
     return f"{named.type_name}/{matched[0].id}"

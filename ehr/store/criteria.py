@@ -9,7 +9,7 @@ Source:  FHIR R4 3.1.0.8.1 conditional create, 3.1.0.11.1 conditional references
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode
 
@@ -36,27 +36,31 @@ SELECT w.n, m.id FROM unnest($4::int[], $5::bigint[]) AS w(n, token) CROSS JOIN 
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What must match. pairs are decoded and sorted, so that equal criteria have equal keys."""
+    """What must match. pairs are decoded and sorted, so that equal criteria have equal keys.
+
+    identifier  (system, value) when the criteria are one exact identifier
+    key         the claim key: the same for every spelling of the same criteria
+    """
 
     type_name: str
     pairs: tuple[tuple[str, str], ...]
+    identifier: tuple[str, str] | None = field(init=False, compare=False)
+    key: str = field(init=False, compare=False)
 
-    @property
-    def identifier(self) -> tuple[str, str] | None:
-        """(system, value) when the criteria are one exact identifier."""
-        if len(self.pairs) != 1 or self.pairs[0][0] != "identifier":
-            return None
-        text = self.pairs[0][1]
-        system, bar, value = text.partition("|")
-        if not bar or not system or not value or any(sign in text for sign in ",\\$") or "|" in value:
-            return None
-        return system, value
+    def __post_init__(self) -> None:
+        identifier = _identifier(self.pairs)
+        object.__setattr__(self, "identifier", identifier)
+        object.__setattr__(self, "key", identifier_key(*identifier) if identifier else urlencode(self.pairs))
 
-    @property
-    def key(self) -> str:
-        """The claim key: the same for every spelling of the same criteria."""
-        identifier = self.identifier
-        return identifier_key(*identifier) if identifier else urlencode(self.pairs)
+
+def _identifier(pairs: tuple[tuple[str, str], ...]) -> tuple[str, str] | None:
+    if len(pairs) != 1 or pairs[0][0] != "identifier":
+        return None
+    text = pairs[0][1]
+    system, bar, value = text.partition("|")
+    if not bar or not system or not value or "|" in value or "," in text or "\\" in text or "$" in text:
+        return None
+    return system, value
 
 
 def identifier_key(system: str, value: str) -> str:
