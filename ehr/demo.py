@@ -6,11 +6,14 @@ Out:     one line "ready …", links to open, a live table (a line every few sec
 """
 
 import asyncio
+import os
+import shlex
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -40,10 +43,14 @@ LOOK_EVERY_S: Final = 2.0
 PLAIN_EVERY: Final = 3
 """Looks between two lines where there is no terminal."""
 
+LOG: Final = "demo.log"
 LINKS: Final = 3
 SHOWN: Final = 12
 INSURER: Final = Faults(rejections=0.05, unavailable=0.01, answer_after_s=1.0)
 """An insurer as it is: some dossiers are refused, some calls fail, answers take a moment."""
+
+_COLUMNS: Final = {"code": 5, "facility": 0, "feed": 9, "last": 8, "waiting": 7, "a minute": 8, "refused": 7}
+"""Columns of the table and the least they need; the facility's name takes what is left."""
 
 ROUNDS_MAX: Final = 20
 """Insurance rounds at the end, until nothing is pending."""
@@ -78,14 +85,35 @@ async def demo(settings: Settings, plan: Plan, *, say: Callable[[str], None]) ->
     stop = asyncio.Event()
     for asked in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(asked, stop.set)
-    async with gateway_sim() as insurer, city(settings.model_copy(update={"insurer_url": insurer.url})) as running:
-        say(f"ready {running.base_url}")
-        for line in _addresses(running):
-            say(line)
-        seen = Seen()
-        async with _traffic(running.settings, plan, seen) as process:
-            await _Screen(running, plan, seen, say).watch(process, stop)
-        return await _close_books(running, say)
+    with _terminal(settings.data_dir / LOG) as console:
+        async with (
+            gateway_sim(faults=INSURER) as insurer,
+            city(settings.model_copy(update={"insurer_url": insurer.url})) as running,
+        ):
+            say(f"ready {running.base_url}")
+            for line in _addresses(running):
+                say(line)
+            if console.is_terminal:
+                say(f"log      {settings.data_dir / LOG}")
+            seen = Seen()
+            async with _traffic(running.settings, plan, seen) as process:
+                await _Screen(running, plan, seen, say, console).watch(process, stop)
+            return await _close_books(running, say)
+
+
+@contextmanager
+def _terminal(place: Path) -> Iterator[Console]:
+    """The terminal for the table alone: what any process of the city logs goes to a file then."""
+    if not sys.stderr.isatty():
+        yield Console(stderr=True)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w") as screen, place.open("ab") as log:
+        os.dup2(log.fileno(), sys.stderr.fileno())
+        try:
+            yield Console(file=screen)
+        finally:
+            os.dup2(screen.fileno(), sys.stderr.fileno())
 
 
 @asynccontextmanager
@@ -132,11 +160,11 @@ async def _traffic(settings: Settings, plan: Plan, seen: Seen) -> AsyncIterator[
 class _Screen:
     """What the terminal shows: a live table, or a line now and then where there is no terminal."""
 
-    def __init__(self, running: City, plan: Plan, seen: Seen, say: Callable[[str], None]) -> None:
+    def __init__(self, running: City, plan: Plan, seen: Seen, say: Callable[[str], None], console: Console) -> None:
         self._running = running
         self._seen = seen
         self._say = say
-        self._console = Console(stderr=True)
+        self._console = console
         self._progress = Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[shown]}"))
         self._task = self._progress.add_task("traffic", total=plan.duration_s, shown="")
         self._looks = 0
@@ -145,7 +173,7 @@ class _Screen:
     async def watch(self, process: asyncio.subprocess.Process, stop: asyncio.Event) -> None:
         """Look at the city every two seconds until the traffic ends or somebody stops us."""
         ended, stopped = asyncio.create_task(process.wait()), asyncio.create_task(stop.wait())
-        with Live(console=self._console, refresh_per_second=2) as live:
+        with Live(console=self._console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False) as live:
             while not (ended.done() or stopped.done()):
                 await asyncio.wait({ended, stopped}, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
                 await self._show(live)
@@ -167,12 +195,19 @@ class _Screen:
         if not self._linked and len(seen.persons) >= LINKS:
             self._linked = True
             for line in _citizen_links(self._running, seen.persons):
-                self._say(line)
+                self._tell(line)
         if self._console.is_terminal:
             live.update(Group(self._progress, _tiles(seen), _table(seen)))
         elif self._looks % PLAIN_EVERY == 0:
             self._say(_plain(seen))
         self._looks += 1
+
+    def _tell(self, line: str) -> None:
+        """Above the table where both are on one terminal; never cut into lines, so that a link can be followed."""
+        if self._console.is_terminal and sys.stdout.isatty():
+            self._console.print(Text(line), soft_wrap=True)
+        else:
+            self._say(line)
 
 
 async def _look(running: City, seen: Seen) -> None:
@@ -193,11 +228,12 @@ def _root(running: City) -> str:
 def _addresses(running: City) -> list[str]:
     tokens = Authenticator(running.record, running.settings).tokens
     operator = tokens.issue("demo-operator", OPERATOR_SCOPE, typ=LINK)
+    place = str(running.settings.data_dir)
     return [
         f"console  {_root(running)}/ops/enter?link={operator}",
         f"mllp     {running.settings.host}:{running.mllp_port}",
         f"insurer  {running.settings.insurer_url} (simulated)",
-        "token    .venv/bin/ehr token --client demo --scope 'system/*.rs'",
+        f"token    .venv/bin/ehr token --client demo --scope 'system/*.rs' --data-dir {shlex.quote(place)}",
     ]
 
 
@@ -247,8 +283,8 @@ def _tiles(seen: Seen) -> Table:
 def _table(seen: Seen) -> Table:
     """The facilities that matter now: first those with something waiting, then those heard from last."""
     table = Table(expand=True)
-    for name in ("code", "facility", "feed", "last", "waiting", "a minute", "refused"):
-        table.add_column(name, no_wrap=True)
+    for name, width in _COLUMNS.items():
+        table.add_column(name, no_wrap=True, min_width=width, ratio=None if width else 1)
     heard = [(one, one.last_received) for one in seen.facilities if one.last_received is not None]
     heard.sort(key=lambda pair: (pair[0].waiting == 0, -pair[1].timestamp()))
     for one, last in heard[:SHOWN]:

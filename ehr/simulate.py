@@ -158,7 +158,8 @@ class _Watched:
     def note(self, event: Event) -> None:
         self._report.facilities.setdefault(event.facility.code, Tally())
         self._report.note(event)
-        self._report.simulated = event.simulated
+        # Messages come late; the city's day does not go back.
+        self._report.simulated = max(self._report.simulated or event.simulated, event.simulated)
         now_s = self._clock.monotonic_s()
         if now_s - self._last_s >= TOLD_EVERY_S:
             self._last_s = now_s

@@ -40,8 +40,10 @@ class FacilityStatus:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
+    """facility: code of the sender; '' where nobody knows it."""
+
     id: int
-    facility_id: int
+    facility: str
     channel: str
     kind: str
     control_id: str
@@ -74,7 +76,11 @@ where f.active and ($3::text is null or f.code = $3)
 order by o.oldest nulls last, f.code
 """
 
-_ENTRY_COLUMNS: Final = "id, facility_id, channel, kind, control_id, received, finished, state, attempts, issues"
+_ENTRY: Final = """
+select m.id, coalesce(f.code, '') as facility, m.channel, m.kind, m.control_id, m.received, m.finished, m.state,
+       m.attempts, m.issues
+from intake_message m left join facility f on f.id = m.facility_id
+"""
 
 
 async def facility_status(connection: Connection, code: str | None = None) -> list[FacilityStatus]:
@@ -109,9 +115,8 @@ async def entries(
 ) -> list[LedgerEntry]:
     """Messages newest first; before is the id of the last one already seen."""
     rows = await connection.fetch(
-        f"select {_ENTRY_COLUMNS} from intake_message"  # noqa: S608 - a constant of ours
-        " where ($1::int is null or facility_id = $1) and ($2::text[] is null or state = any($2))"
-        " and ($3::bigint is null or id < $3) order by id desc limit $4",
+        _ENTRY + "where ($1::int is null or m.facility_id = $1) and ($2::text[] is null or m.state = any($2))"
+        " and ($3::bigint is null or m.id < $3) order by m.id desc limit $4",
         facility_id,
         list(states) if states else None,
         before,
@@ -121,10 +126,7 @@ async def entries(
 
 
 async def entry(connection: Connection, message_id: int) -> LedgerEntry | None:
-    row = await connection.fetchrow(
-        f"select {_ENTRY_COLUMNS} from intake_message where id = $1",  # noqa: S608 - a constant of ours
-        message_id,
-    )
+    row = await connection.fetchrow(_ENTRY + "where m.id = $1", message_id)
     return _entry(row) if row else None
 
 
@@ -138,7 +140,7 @@ def _entry(row: asyncpg.Record) -> LedgerEntry:
     issues = orjson.loads(row["issues"]) if row["issues"] else []
     return LedgerEntry(
         row["id"],
-        row["facility_id"],
+        row["facility"],
         row["channel"],
         row["kind"],
         row["control_id"],
