@@ -8,7 +8,7 @@ Rules:   an empty field of a message means "unchanged" (HL7 2.5.3.6): Patient, E
          a message that speaks of an earlier moment than the record's version changes nothing that is there, and
          fills in only what is not
          results, orders and the rest are restated whole by each message; a late one is left out
-Source:  promises C32 (reordered messages end in the same state); HL7 v2.5.1 2.5.3.6, 2.10.4
+Source:  docs/adr/0034 (reordered messages end in the same state); HL7 v2.5.1 2.5.3.6, 2.10.4
 """
 
 from collections.abc import Mapping

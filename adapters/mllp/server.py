@@ -6,7 +6,7 @@ Limits:  connections_max open connections; idle_s between blocks; block_read_s f
          a peer that does not read its answers is cut after the same time
 Errors:  a framing fault closes the connection without an answer; when the record cannot be reached nothing is
          answered either and the connection is closed, so that the facility keeps its message and sends it again
-Why:     never an answer before the message is durable (docs/promises.md, P1), and never one for half a message.
+Why:     never an answer before the message is durable (docs/adr/0016), and never one for half a message.
 """
 
 import asyncio

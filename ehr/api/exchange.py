@@ -3,7 +3,7 @@
 In:      the scope of a request that matched one FHIR route
 Out:     the handler's Answer, or the OperationOutcome of its refusal
 Limits:  the query, the body and the time a body may take
-Why:     These are plain ASGI endpoints: FastAPI's own routing costs more than a read by id does (storage.md 4).
+Why:     These are plain ASGI endpoints: FastAPI's own routing costs more than a read by id does (docs/adr/0020).
 """
 
 import asyncio

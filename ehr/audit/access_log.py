@@ -1,7 +1,7 @@
 """Tell a citizen who looked at their record, from the audit table itself.
 
 Out:     Look: day, who, action, purpose, times; every audit row of the person's shards or person id is counted
-         in exactly one Look, so the page cannot show less than the audit holds (promise P10)
+         in exactly one Look, so the page cannot show less than the audit holds
 Why:     a log of its own once went two years without some lookups and nobody noticed; this one is computed
 """
 

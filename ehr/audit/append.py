@@ -2,7 +2,7 @@
 
 In:      the caller of the unit of work; what was touched (type, id, shard)
 Out:     rows of audit; a citizen's access log is read from them by shard and by person
-Why:     a row committed apart from the access can be lost with it: `promises` P10. Reads of one resource write
+Why:     a row committed apart from the access can be lost with it. Reads of one resource write
          their row in the statement that reads (ehr.store.resources); this module holds the others
 Never:   names, numbers or codes of a person in detail
 """

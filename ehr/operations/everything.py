@@ -4,7 +4,7 @@ In:      Patient or Person id; _since, _type, start, end, _count; the place of t
 Out:     Everything: the resource itself and its compartment as matches, what they refer to as included
 Keeps:   page after page the same order, so that writers meanwhile neither hide nor repeat what was there at the start
 Errors:  NotFound, also where the caller may not know; Forbidden for a _type the token does not grant
-Source:  FHIR R4 patient-operation-everything.html; the Person form is ours (design section 3)
+Source:  FHIR R4 patient-operation-everything.html; the Person form is ours (docs/adr/0014)
 """
 
 import re

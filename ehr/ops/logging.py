@@ -5,7 +5,7 @@ Out:     one JSON object a line (or a readable line with log_format=console) on 
 Keeps:   only the keys of ALLOWED, and of an error only its class and the places it passed; a dropped key is named
          in "dropped" so that a developer sees the loss
 Why:     Messages of exceptions quote data: a unique violation prints the key, a decoder prints the text. Library
-         messages are f-strings of anything. So texts of both are left out and places are kept (promises C81).
+         messages are f-strings of anything. So texts of both are left out and places are kept.
 """
 
 import logging

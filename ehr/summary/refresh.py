@@ -14,10 +14,11 @@ from typing import Final
 from ehr import identity
 from ehr.fhir import codec
 from ehr.store.unit_of_work import UnitOfWork
+from ehr.store.writes import SUMMARY_TOPIC
 from ehr.summary.gather import SUMMARY_TYPES, Sources, gather, sources_of_person
 from ehr.summary.ips import document
 
-TOPIC: Final = "summary"
+TOPIC: Final = SUMMARY_TOPIC
 
 
 @dataclass(frozen=True, slots=True)

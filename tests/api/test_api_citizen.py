@@ -1,4 +1,4 @@
-"""A citizen's token shows one person's record through every way of asking, and no other's (promises C50, C51)."""
+"""A citizen's token shows one person's record through every way of asking, and no other's."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""The token endpoint: who gets a token, and what it is worth (promises C61, C63)."""
+"""The token endpoint: who gets a token, and what it is worth."""
 
 import hashlib
 from base64 import b64encode

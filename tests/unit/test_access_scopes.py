@@ -1,4 +1,4 @@
-"""The scope grammar grants what it says and nothing else (promises C64)."""
+"""The scope grammar grants what it says and nothing else."""
 
 import pytest
 from hypothesis import given

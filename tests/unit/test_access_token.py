@@ -1,4 +1,4 @@
-"""Tokens that must not be accepted, each with the trick it plays (promises C61)."""
+"""Tokens that must not be accepted, each with the trick it plays."""
 
 import hmac
 import json

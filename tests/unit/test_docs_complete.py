@@ -1,12 +1,14 @@
-"""The documents name every limit, every setting and every phrase, and nothing that is not there."""
+"""The documents name every limit, setting, phrase, decision and table, and no module that is not there."""
 
 import ast
 import re
 import runpy
 from pathlib import Path
 
+from ehr.database import sync_tables, tables
 from ehr.settings import Settings
 from ehr.web.phrases import PHRASES
+from terminology import tables as terminology_tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -46,3 +48,24 @@ def test_every_phrase_is_said_and_every_phrase_said_is_known() -> None:
     quoted = {key for key in PHRASES if f'"{key}"' in text.replace(f'"{key}": (', "")}
     computed = {key for key in PHRASES if key.startswith(("action_", "purpose_"))}
     assert PHRASES.keys() - quoted - computed == set()
+
+
+def test_every_decision_is_listed_under_its_title() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = re.findall(
+        r"^- \[(\d{4})\]\((\S+)\) (.+)$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    files = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+    heads = [path.read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ").split(" ", 1) for path in files]
+    assert listed == [(number, path.name, title) for path, (number, title) in zip(files, heads, strict=True)]
+
+
+def test_the_map_of_the_code_is_true() -> None:
+    """Every path it names is there, and every table of the database stands on it."""
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:ehr|adapters|sync|terminology)/[\w/]*(?:\.py)?)`", text)
+    assert len(named) > 40
+    assert sorted(path for path in named if not (ROOT / path).exists()) == []
+    record = {*tables.metadata.tables, *sync_tables.sync_batch.metadata.tables}
+    every = record | {*terminology_tables.metadata.tables}
+    assert sorted(name for name in every if f"`{name}`" not in text) == []

@@ -1,4 +1,4 @@
-"""No personal data reaches a log, however it is thrown at it (promises C81)."""
+"""No personal data reaches a log, however it is thrown at it."""
 
 import ast
 import json
