@@ -10,13 +10,16 @@ Source:  FHIR R4 http.html#ccreate, #cond-update, #3.1.0.7.1 (conditional delete
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ehr.errors import Malformed, PreconditionFailed
 from ehr.ids import new_id
 from ehr.store import criteria
 from ehr.store.access_sql import require
+from ehr.store.conditions import Condition, find, is_exact
 from ehr.store.criteria import Criteria
+from ehr.store.locks import Holding
 from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
@@ -31,10 +34,10 @@ async def conditional_create(
     asked = criteria.parse(type_name, text, IF_NONE_EXIST)
     require(uow.access, type_name, "c")
     wanted = new_id()
-    found = await _claimed(uow, asked, wanted, own_only=False, at=IF_NONE_EXIST)
-    if found is not None:
-        return await uow.resources.read(type_name, found), False
-    return await _write(uow, Write("C", type_name, wanted, body, tree, made_id=True))
+    stands = await _claimed(uow, asked, wanted, own_only=False, at=IF_NONE_EXIST)
+    if stands.id is not None:
+        return await uow.resources.read(type_name, stands.id), False
+    return await _write(uow, Write("C", type_name, wanted, body, tree, made_id=True), stands.holding)
 
 
 async def conditional_update(
@@ -45,11 +48,13 @@ async def conditional_update(
     require(uow.access, type_name, "u")
     sent = tree.get("id")
     wanted = sent if isinstance(sent, str) else new_id()
-    found = await _claimed(uow, asked, wanted, own_only=True, at=type_name)
+    stands = await _claimed(uow, asked, wanted, own_only=True, at=type_name)
+    found = stands.id
     if found is not None and sent is not None and sent != found:
         raise Malformed("the body's id is not the id of the resource that matches", at=f"{type_name}.id")
     made_id = found is None and sent is None
-    return await _write(uow, Write("U", type_name, found or wanted, body, tree, if_match, made_id=made_id))
+    write = Write("U", type_name, found or wanted, body, tree, if_match, made_id=made_id)
+    return await _write(uow, write, stands.holding)
 
 
 async def conditional_delete(uow: UnitOfWork, type_name: str, text: str, *, if_match: int | None) -> Version | None:
@@ -61,16 +66,29 @@ async def conditional_delete(uow: UnitOfWork, type_name: str, text: str, *, if_m
     return None if found is None else await uow.resources.delete(type_name, found, if_match=if_match)
 
 
-async def _claimed(uow: UnitOfWork, asked: Criteria, wanted: str, *, own_only: bool, at: str) -> str | None:
-    """The one match, searched while the claim on its criteria is held; the claim then names what will stand."""
+@dataclass(frozen=True, slots=True)
+class _Stands:
+    """The one match of criteria, and what was locked with it."""
+
+    id: str | None
+    holding: Holding
+
+
+async def _claimed(uow: UnitOfWork, asked: Criteria, wanted: str, *, own_only: bool, at: str) -> _Stands:
+    """The one match, looked for while the claim on its criteria is held; the claim then names what will stand."""
     require(uow.access, asked.type_name, "s")
-    scope = uow.caller.facility_id
-    owner = await uow.claims.claim(scope, asked.type_name, asked.key, wanted)
-    look = criteria.matches if own_only else criteria.referents
-    found = _only(await look(uow, uow.caller, uow.access, asked), at)
-    if owner != (found or wanted):
+    scope, claimed = uow.caller.facility_id, (asked.type_name, asked.key)
+    taken = await uow.claims.claim_new(scope, {claimed: wanted})
+    look = [Condition(asked, "own" if own_only else "refer", writes=own_only)] if is_exact(asked) else []
+    together = await find(uow, look, (), taken)
+    if look:
+        ids = [match.id for match in together.matches[look[0]]]
+    else:
+        ids = await (criteria.matches if own_only else criteria.referents)(uow, uow.caller, uow.access, asked)
+    found = _only(ids, at)
+    if together.owners.get(claimed, wanted) != (found or wanted):
         await uow.claims.pass_on(scope, asked.type_name, asked.key, found or wanted)
-    return found
+    return _Stands(found, together.holding)
 
 
 def _only(found: list[str], at: str) -> str | None:
@@ -79,7 +97,7 @@ def _only(found: list[str], at: str) -> str | None:
     return found[0] if found else None
 
 
-async def _write(uow: UnitOfWork, write: Write) -> tuple[Version, bool]:
-    (written,) = await uow.resources.apply([write])
+async def _write(uow: UnitOfWork, write: Write, holding: Holding) -> tuple[Version, bool]:
+    (written,) = await uow.resources.apply([write], holding=holding)
     assert written.version is not None, "a create or update has a version"
     return written.version, written.created
