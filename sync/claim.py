@@ -17,6 +17,7 @@ from ehr.fhir.vietnam import (
     FACILITY_CODE,
     ICD_10,
     MA_DICH_VU,
+    MA_NHOM,
     MA_THUOC,
     MA_VAT_TU,
     REJECTION_REASON,
@@ -28,7 +29,6 @@ from sync.moments import date_of
 from sync.opened import Opened
 
 TRANSACTION_NUMBER: Final = "urn:city-ehr:sid:ma-giao-dich"
-COST_GROUP: Final = "urn:city-ehr:codes:nhom"
 _INSTITUTIONAL: Final = coded(TERMINOLOGY + "claim-type", "institutional")
 _INSURER: Final = {"display": SOCIAL_INSURANCE}
 _TOTALS: Final = ("T_THUOC", "T_VTYT", "T_TONGCHI_BV", "T_TONGCHI_BH", "T_BNTT", "T_BNCCT", "T_BHTT", "T_NGUONKHAC")
@@ -133,7 +133,7 @@ def _item(number: int, row: Columns, parties: Parties) -> dict[str, Any]:
     system, code, name = next((kind for kind in kinds if row.get(kind[1])), (MA_DICH_VU, "MA_DICH_VU", "TEN_DICH_VU"))
     return {
         "sequence": number,
-        "category": coded(COST_GROUP, row["MA_NHOM"]),
+        "category": coded(MA_NHOM, row["MA_NHOM"]),
         "productOrService": coded(system, row[code], row[name]),
         "servicedDate": date_of(row["NGAY_YL"]).isoformat(),
         "quantity": {"value": Decimal(row["SO_LUONG"]), "unit": row["DON_VI_TINH"]},

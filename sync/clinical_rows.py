@@ -11,6 +11,16 @@ from typing import Final
 
 from ehr.fhir.elements import code_of, target_of, text_of
 from ehr.fhir.vietnam import LOINC, MA_CHI_SO, MA_DICH_VU, claim_columns
+from ehr.fhir.vital_signs import (
+    BREATHS,
+    DIASTOLIC,
+    OXYGEN,
+    OXYGEN_ARTERIAL,
+    PRESSURE,
+    PULSE,
+    SYSTOLIC,
+    TEMPERATURE,
+)
 from sync.dossier import Columns
 from sync.episode import Episode, Tree, has_category
 from sync.moments import minute
@@ -20,10 +30,7 @@ NOTED_FORMS: Final = frozenset({"02", "03", "04", "05", "06", "08", "09"})
 """MA_LOAI_KCB whose episodes carry XML5."""
 
 _RESULTS: Final = ("laboratory", "imaging", "procedure")
-_BLOOD_PRESSURE: Final = "85354-9"
-_SYSTOLIC: Final = "8480-6"
-_DIASTOLIC: Final = "8462-4"
-_SIGNS: Final[Mapping[str, str]] = {"8867-4": "M", "8310-5": "T", "9279-1": "NT", "59408-5": "SP", "2708-6": "SP"}
+_SIGNS: Final[Mapping[str, str]] = {PULSE: "M", TEMPERATURE: "T", BREATHS: "NT", OXYGEN: "SP", OXYGEN_ARTERIAL: "SP"}
 _SIGN_ORDER: Final = ("M", "T", "HA", "NT", "SP")
 
 
@@ -143,12 +150,12 @@ def _measured(episode: Episode) -> Iterator[dict[str, str]]:
 def _signs(taken: Iterable[Tree]) -> Iterator[tuple[str, str]]:
     for observation in taken:
         code = code_of(observation.get("code"), LOINC)
-        if code == _BLOOD_PRESSURE:
+        if code == PRESSURE:
             parts = {
                 code_of(part.get("code"), LOINC): part.get("valueQuantity", {})
                 for part in observation.get("component", ())
             }
-            if _SYSTOLIC in parts and _DIASTOLIC in parts:
-                yield "HA", f"{quantity_text(parts[_SYSTOLIC])}/{quantity_text(parts[_DIASTOLIC])}"
+            if SYSTOLIC in parts and DIASTOLIC in parts:
+                yield "HA", f"{quantity_text(parts[SYSTOLIC])}/{quantity_text(parts[DIASTOLIC])}"
         elif code is not None and code in _SIGNS and "valueQuantity" in observation:
             yield _SIGNS[code], quantity_text(observation["valueQuantity"])

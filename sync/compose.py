@@ -12,7 +12,6 @@ from typing import Final
 from ehr.errors import Invalid, Issue
 from ehr.fhir.elements import code_of, identifier_of, text_of
 from ehr.fhir.vietnam import (
-    BODY_WEIGHT,
     ICD_10,
     LOINC,
     MA_KHOA,
@@ -25,6 +24,7 @@ from ehr.fhir.vietnam import (
     SEX_OF_GENDER,
     claim_columns,
 )
+from ehr.fhir.vital_signs import WEIGHT
 from sync.amounts import Amounts, total
 from sync.benefit import benefit
 from sync.charge_rows import money, priced, settled
@@ -218,7 +218,7 @@ def _weight(episode: Episode) -> str:
     weights = [
         observation
         for observation in episode.observations
-        if code_of(observation.get("code"), LOINC) == BODY_WEIGHT
+        if code_of(observation.get("code"), LOINC) == WEIGHT
         and observation.get("valueQuantity", {}).get("code") == "kg"
     ]
     if not weights:

@@ -26,8 +26,9 @@ ICD_10: Final = "http://hl7.org/fhir/sid/icd-10"
 LOINC: Final = "http://loinc.org"
 UCUM: Final = "http://unitsofmeasure.org"
 ATC: Final = "http://www.whocc.no/atc"
-INGREDIENT: Final = "http://fhir.hl7.org.vn/core/CodeSystem/ma-thuoc"
-SERVICE: Final = "http://fhir.hl7.org.vn/core/CodeSystem/ma-dich-vu"
+INGREDIENT: Final = "urn:city-ehr:codes:thuoc"
+SERVICE: Final = "urn:city-ehr:codes:dvkt"
+"""The systems under which the record holds these codes (ehr.fhir.vietnam, which this room does not know)."""
 
 Level = Literal[1, 2, 3]
 """The least facility that offers it: 1 commune station, 2 district health centre, 3 city hospital."""

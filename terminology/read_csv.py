@@ -23,7 +23,7 @@ from terminology.resources import CodeSystem, Concept, ConceptMap, Loadable, Map
 ICD_10_VERSION: Final = "QD-4469-2020"
 SERVICE_VERSION: Final = "QD-4440-2020"
 ICD_9_CM: Final = "http://hl7.org/fhir/sid/icd-9-cm"
-SERVICE_MAP: Final = "http://fhir.hl7.org.vn/core/ConceptMap/ma-dich-vu-icd-9-cm"
+SERVICE_MAP: Final = "urn:city-ehr:maps:dvkt-icd-9-cm"
 
 _ICD_10_COLUMNS: Final = frozenset({"code", "code_nodot", "name_vi", "name_en", "category"})
 _SERVICE_COLUMNS: Final = frozenset({"equivalent_code", "name_vi", "icd9_code"})

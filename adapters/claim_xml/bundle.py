@@ -21,9 +21,8 @@ from adapters.claim_xml.visit import encounter
 from adapters.draft import Draft, Tree
 from adapters.port import Mapped, Origin
 from ehr.errors import Issue
+from ehr.fhir import vietnam
 from ehr.fhir.elements import coded
-
-TABLE_CODES = "urn:city-ehr:codes:claim-table"
 
 
 def bundle_of(body: bytes, origin: Origin) -> Mapped:
@@ -70,7 +69,7 @@ def _document(stay: Stay, code: str, body: bytes, link: str) -> None:
         "resourceType": "DocumentReference",
         "identifier": [{"system": system, "value": value}],
         "status": "current",
-        "type": coded(TABLE_CODES, code),
+        "type": coded(vietnam.CLAIM_TABLE, code),
         "subject": stay.patient,
         "content": [{"attachment": content}],
         "context": {"encounter": [stay.visit]},

@@ -83,7 +83,7 @@ def _medication_request(stay: Stay, row: Row) -> str:
     if row.get("CACH_DUNG"):
         dosage["patientInstruction"] = row["CACH_DUNG"]
     if row.get("DUONG_DUNG"):
-        dosage["route"] = coded(ROUTE, row["DUONG_DUNG"])
+        dosage["route"] = coded(vietnam.DUONG_DUNG, row["DUONG_DUNG"])
     if dosage:
         resource["dosageInstruction"] = [dosage]
     resource["dispenseRequest"] = {"quantity": _quantity(row)}
@@ -91,10 +91,6 @@ def _medication_request(stay: Stay, row: Row) -> str:
     if kept:
         resource["extension"] = [vietnam.columns_extension(kept)]
     return stay.draft.state(resource, system, value)
-
-
-ROUTE: Final = "urn:city-ehr:codes:duong-dung"
-"""DUONG_DUNG, routes of the common list."""
 
 
 def _service_request(stay: Stay, row: Row) -> str:

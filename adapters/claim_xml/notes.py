@@ -14,19 +14,19 @@ from adapters.claim_xml.moments import minute
 from adapters.claim_xml.person import add_columns, category, clinicians
 from adapters.claim_xml.stay import Stay
 from adapters.draft import Tree
-from ehr.fhir import vietnam
+from ehr.fhir import vietnam, vital_signs
 
 _NUMBER: Final = r"(\d{1,3}(?:\.\d{1,2})?)"
 _SIGNS: Final = re.compile(
     rf"(?<![\w.])M{_NUMBER}_T{_NUMBER}(?:_HA{_NUMBER}/{_NUMBER})?(?:_NT{_NUMBER})?(?:_SP{_NUMBER})?(?=[_>\s.,;]|$)"
 )
-PULSE: Final = ("8867-4", "Heart rate", "/min")
-TEMPERATURE: Final = ("8310-5", "Body temperature", "Cel")
-BREATHS: Final = ("9279-1", "Respiratory rate", "/min")
-OXYGEN: Final = ("59408-5", "Oxygen saturation by pulse oximetry", "%")
-PRESSURE: Final = ("85354-9", "Blood pressure panel", "")
-SYSTOLIC: Final = ("8480-6", "Systolic blood pressure", "mm[Hg]")
-DIASTOLIC: Final = ("8462-4", "Diastolic blood pressure", "mm[Hg]")
+PULSE: Final = (vital_signs.PULSE, "Heart rate", "/min")
+TEMPERATURE: Final = (vital_signs.TEMPERATURE, "Body temperature", "Cel")
+BREATHS: Final = (vital_signs.BREATHS, "Respiratory rate", "/min")
+OXYGEN: Final = (vital_signs.OXYGEN, "Oxygen saturation by pulse oximetry", "%")
+PRESSURE: Final = (vital_signs.PRESSURE, "Blood pressure panel", "")
+SYSTOLIC: Final = (vital_signs.SYSTOLIC, "Systolic blood pressure", "mm[Hg]")
+DIASTOLIC: Final = (vital_signs.DIASTOLIC, "Diastolic blood pressure", "mm[Hg]")
 Sign = tuple[str, str, str]
 
 

@@ -13,7 +13,7 @@ from adapters.claim_xml.envelope import Row
 from adapters.claim_xml.moments import day, minute
 from adapters.draft import Draft, Tree
 from adapters.moments import birth
-from ehr.fhir import vietnam
+from ehr.fhir import vietnam, vital_signs
 from ehr.fhir.elements import coded, reference
 from terminology.claim_tables import NUMBER
 
@@ -103,7 +103,7 @@ def weight(draft: Draft, summary: Row, patient_url: str, visit_url: str) -> None
             "identifier": [{"system": system, "value": value}],
             "status": "final",
             "category": [category("vital-signs")],
-            "code": {"coding": [{"system": vietnam.LOINC, "code": vietnam.BODY_WEIGHT, "display": "Body weight"}]},
+            "code": {"coding": [{"system": vietnam.LOINC, "code": vital_signs.WEIGHT, "display": "Body weight"}]},
             "subject": reference(patient_url),
             "encounter": reference(visit_url),
             "effectiveDateTime": minute(summary["NGAY_VAO"]),

@@ -1,7 +1,7 @@
 """Write the clinical facts of an episode as FHIR resources: diagnoses, measurements, reports, notes, protection.
 
 Out:     entries of a Draft, each known by MA_LK and its place in the episode
-Source:  FHIR R4 resource pages; vital signs by the FHIR vital-signs profiles (8480-6 and 8462-4 as parts of 85354-9)
+Source:  FHIR R4 resource pages; vital signs by the FHIR vital-signs profiles
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any, Final
 from adapters.facilities.episode import Order, Result, Vaccine, Vitals
 from adapters.facilities.fhir_types import Sheet, Tree, moment, quantity
 from adapters.systems import CVX, local
-from ehr.fhir import vietnam
+from ehr.fhir import vietnam, vital_signs
 from ehr.fhir.elements import TERMINOLOGY, coded, reference
 from terminology.lists import LAB_TEST_BY_CODE
 
@@ -22,7 +22,6 @@ _NOTE: Final = local("note")
 _ALLERGY: Final = local("allergy")
 _DOSE: Final = local("immunization")
 _REFERRAL: Final = local("referral")
-_PRESSURE: Final = "85354-9"
 _INTERPRETATION: Final = TERMINOLOGY + "v3-ObservationInterpretation"
 _LABORATORY: Final = "1"
 
@@ -64,16 +63,16 @@ def measurements(sheet: Sheet) -> None:
 
 
 def _signs(vitals: Vitals) -> Iterator[tuple[str, Tree]]:
-    yield "8867-4", {"valueQuantity": quantity(str(vitals.pulse), "/min")}
-    yield "8310-5", {"valueQuantity": quantity(vitals.temperature, "Cel")}
-    yield "9279-1", {"valueQuantity": quantity(str(vitals.breaths), "/min")}
-    yield "59408-5", {"valueQuantity": quantity(str(vitals.oxygen), "%")}
-    yield "29463-7", {"valueQuantity": quantity(vitals.weight_kg, "kg")}
-    yield "8302-2", {"valueQuantity": quantity(str(vitals.height_cm), "cm")}
+    yield vital_signs.PULSE, {"valueQuantity": quantity(str(vitals.pulse), "/min")}
+    yield vital_signs.TEMPERATURE, {"valueQuantity": quantity(vitals.temperature, "Cel")}
+    yield vital_signs.BREATHS, {"valueQuantity": quantity(str(vitals.breaths), "/min")}
+    yield vital_signs.OXYGEN, {"valueQuantity": quantity(str(vitals.oxygen), "%")}
+    yield vital_signs.WEIGHT, {"valueQuantity": quantity(vitals.weight_kg, "kg")}
+    yield vital_signs.HEIGHT, {"valueQuantity": quantity(str(vitals.height_cm), "cm")}
     if vitals.systolic is not None and vitals.diastolic is not None:
-        parts = (("8480-6", vitals.systolic), ("8462-4", vitals.diastolic))
+        parts = ((vital_signs.SYSTOLIC, vitals.systolic), (vital_signs.DIASTOLIC, vitals.diastolic))
         yield (
-            _PRESSURE,
+            vital_signs.PRESSURE,
             {
                 "component": [
                     {"code": coded(vietnam.LOINC, code), "valueQuantity": quantity(str(value), "mm[Hg]")}

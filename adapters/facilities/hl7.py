@@ -18,17 +18,18 @@ from adapters.facilities import hl7_segments as segments
 from adapters.facilities.episode import Episode, Medicine, Order, Result, Service, Vaccine, Vitals, plain
 from adapters.facilities.hl7_segments import clinician, columns, segment, stamp, text
 from adapters.facilities.outgoing import Outgoing
+from ehr.fhir import vital_signs
 
 _SECTION: Final = {"1": "LAB", "2": "RAD", "3": "EC", "18": "EN"}
 _VITALS: Final = (
-    ("8867-4", "Mạch", "/min"),
-    ("8310-5", "Nhiệt độ", "Cel"),
-    ("8480-6", "Huyết áp tâm thu", "mm[Hg]"),
-    ("8462-4", "Huyết áp tâm trương", "mm[Hg]"),
-    ("9279-1", "Nhịp thở", "/min"),
-    ("59408-5", "SpO2", "%"),
-    ("29463-7", "Cân nặng", "kg"),
-    ("8302-2", "Chiều cao", "cm"),
+    (vital_signs.PULSE, "Mạch", "/min"),
+    (vital_signs.TEMPERATURE, "Nhiệt độ", "Cel"),
+    (vital_signs.SYSTOLIC, "Huyết áp tâm thu", "mm[Hg]"),
+    (vital_signs.DIASTOLIC, "Huyết áp tâm trương", "mm[Hg]"),
+    (vital_signs.BREATHS, "Nhịp thở", "/min"),
+    (vital_signs.OXYGEN, "SpO2", "%"),
+    (vital_signs.WEIGHT, "Cân nặng", "kg"),
+    (vital_signs.HEIGHT, "Chiều cao", "cm"),
 )
 
 

@@ -16,6 +16,7 @@ from typing import Final
 from adapters.facilities.episode import Flag, Result, Vitals
 from adapters.facilities.plans import Plan
 from adapters.facilities.population import Citizen
+from ehr.fhir import vital_signs
 from terminology.lists import LAB_TESTS, LabTest
 
 NEGATIVE: Final = "Âm tính"
@@ -109,7 +110,7 @@ def vitals(citizen: Citizen, age: int, plan: Plan, at: datetime, random: Random,
     breaths = round(random.gauss((38 - 2 * age if age < 9 else 18) + (3 if feverish else 0), 1.5))
     systolic = diastolic = None
     if age >= 4:
-        high = plan.shifts.get("8480-6")
+        high = plan.shifts.get(vital_signs.SYSTOLIC)
         mean, spread = high if high is not None else (min(96 + age * 0.75, 128) if age < 60 else 131, 9)
         systolic = round(random.gauss(mean + (118 - mean) * healing * 0.6, spread))
         diastolic = min(systolic - 20, round(random.gauss(systolic * 0.61, 5)))

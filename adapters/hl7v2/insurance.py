@@ -15,7 +15,7 @@ from adapters.hl7v2.reading import Reading
 from ehr.fhir import vietnam
 from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
-CARD: Final = re.compile(r"[A-Z]{2}\d{13}|\d{10}|TE1\d{12}")
+CARD: Final = re.compile(r"[A-Z]{2}\d{13}|\d{10}")
 RELATION: Final = {"SEL": "self", "SELF": "self", "SPO": "spouse", "CHD": "child", "PAR": "parent", "OTH": "other"}
 
 

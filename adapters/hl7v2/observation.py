@@ -18,7 +18,7 @@ from adapters.hl7v2.parse import Element, Segment
 from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.value import value
-from ehr.fhir import vietnam
+from ehr.fhir import vietnam, vital_signs
 from ehr.fhir.elements import TERMINOLOGY, coded, reference
 
 STATUS: Final = {
@@ -43,9 +43,6 @@ INTERPRETATION: Final = frozenset(
     SYN-S TOX U UNE VS W WR""".split()  # noqa: SIM905
 )
 """Codes of table 0078 that v3-ObservationInterpretation has too."""
-VITAL_SIGNS: Final = frozenset(
-    """8867-4 8310-5 8480-6 8462-4 85354-9 9279-1 59408-5 2708-6 29463-7 3141-9 8302-2 39156-5 8287-5""".split()  # noqa: SIM905
-)
 _RANGE: Final = re.compile(r"\s*(-?\d+(?:\.\d+)?)\s*(?:-|–|to)\s*(-?\d+(?:\.\d+)?)\s*")
 _BOUND: Final = re.compile(r"\s*(<|<=|>|>=|≤|≥)\s*(-?\d+(?:\.\d+)?)\s*")
 _TEXTS: Final = frozenset({"TX", "FT"})
@@ -139,7 +136,7 @@ def _identity(segment: Segment, code: Tree, context: Context) -> tuple[str, str]
 
 def _category(code: Tree, context: Context) -> Tree:
     codes = {item["code"] for item in code.get("coding", ()) if item.get("system") == vietnam.LOINC}
-    kind = "vital-signs" if codes & VITAL_SIGNS else context.section or "exam"
+    kind = "vital-signs" if codes & vital_signs.ALL else context.section or "exam"
     return coded(vietnam.OBSERVATION_CATEGORY, kind)
 
 

@@ -61,6 +61,9 @@ MA_CHI_SO: Final = "urn:city-ehr:codes:chi-so"
 MA_LOAI_KCB: Final = "urn:city-ehr:codes:loai-kcb"
 MA_LOAI_RV: Final = "urn:city-ehr:codes:loai-rv"
 MA_KHOA: Final = "urn:city-ehr:codes:khoa"
+MA_NHOM: Final = "urn:city-ehr:codes:nhom"
+DUONG_DUNG: Final = "urn:city-ehr:codes:duong-dung"
+CLAIM_TABLE: Final = "urn:city-ehr:codes:claim-table"
 REJECTION_REASON: Final = "urn:city-ehr:codes:loi-giam-dinh"
 """Reason codes the insurer gives for a refused dossier."""
 
@@ -77,7 +80,6 @@ SOCIAL_INSURANCE: Final = "Bảo hiểm xã hội Việt Nam"
 
 CLAIM_COLUMNS: Final = "urn:city-ehr:extension:claim-fields"
 DONG: Final = "VND"
-BODY_WEIGHT: Final = "29463-7"
 
 SEX_OF_GENDER: Final[Mapping[str, str]] = {"male": "1", "female": "2", "other": "3", "unknown": "3"}
 """FHIR administrative-gender → GIOI_TINH."""

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from ehr.clock import day_of, instant
 from ehr.fhir.elements import identifier_of, text_of
-from ehr.fhir.vietnam import BODY_WEIGHT, INSURANCE_NUMBER
+from ehr.fhir.vietnam import INSURANCE_NUMBER
+from ehr.fhir.vital_signs import HEIGHT, WEIGHT
 from ehr.summary.ips import PersonRecord, patient
 from ehr.summary.render import code_text, dosage_text, medication_text, range_text, value_text
 from ehr.summary.sections import (
@@ -31,7 +32,6 @@ from ehr.summary.sections import (
 
 BLOOD_GROUP: Final = ("883-9", "882-1")
 RHESUS: Final = "10331-7"
-HEIGHT: Final = "8302-2"
 _GENDER: Final = {"male": "Nam", "female": "Nữ", "other": "Khác", "unknown": "Không rõ"}
 
 
@@ -185,5 +185,5 @@ def _tracked(record: PersonRecord) -> dict[str, Any]:
         "nhomMau": latest(*BLOOD_GROUP),
         "rh": latest(RHESUS),
         "chieuCao": latest(HEIGHT),
-        "canNang": latest(BODY_WEIGHT),
+        "canNang": latest(WEIGHT),
     }

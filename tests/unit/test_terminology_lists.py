@@ -1,13 +1,19 @@
 """terminology.lists: the rows fit together, so that whoever uses one finds the others."""
 
+from ehr.fhir import vietnam
 from terminology.lists import (
     CODE_LISTS,
     DIAGNOSES,
     DIAGNOSIS_BY_CODE,
+    ICD_10,
+    INGREDIENT,
     LAB_TESTS,
+    LOINC,
     MEDICINES,
+    SERVICE,
     SERVICE_BY_CODE,
     SERVICES,
+    UCUM,
 )
 
 
@@ -64,3 +70,9 @@ def test_code_lists_hold_what_claims_need() -> None:
     assert CODE_LISTS["MA_LOAI_KCB"]["03"].name_en == "Inpatient"
     assert CODE_LISTS["MA_DANTOC"]["01"].name_vi == "Kinh"
     assert len(CODE_LISTS["MA_DANTOC"]) == 56
+
+
+def test_systems_are_those_of_the_record() -> None:
+    """A list under another name would explain no code that is stored."""
+    ours = (vietnam.ICD_10, vietnam.LOINC, vietnam.UCUM, vietnam.MA_THUOC, vietnam.MA_DICH_VU)
+    assert ours == (ICD_10, LOINC, UCUM, INGREDIENT, SERVICE)
