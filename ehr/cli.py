@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import asyncpg
 import typer
+import uvloop
 from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -99,7 +100,7 @@ def serve_command(
     settings = settings_of(host=host, port=port, mllp_port=mllp_port, data_dir=data_dir, access=access)
     logging.configure(settings.log_level, settings.log_format)
     quiet_libraries()
-    _run(serve(settings, announce=_say))
+    uvloop.run(serve(settings, announce=_say))
 
 
 @app.command()
