@@ -40,7 +40,7 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.jobs.queue import Queue
 from ehr.record import open_record
 from ehr.settings import Settings
-from ehr.store.record import load_bodies
+from ehr.store.dictionaries import load_bodies
 
 READ_LIMIT, SEARCH_LIMIT = 1.5, 2.0
 PAGE: Final = 20
