@@ -10,9 +10,9 @@ from decimal import Decimal
 from typing import Final
 
 from adapters import systems
+from adapters.claim_xml.columns import add_columns, clinicians, parts
 from adapters.claim_xml.envelope import Row
 from adapters.claim_xml.moments import minute
-from adapters.claim_xml.person import clinicians
 from adapters.claim_xml.stay import Stay
 from adapters.draft import Tree
 from ehr.fhir import vietnam
@@ -87,9 +87,7 @@ def _medication_request(stay: Stay, row: Row) -> str:
     if dosage:
         resource["dosageInstruction"] = [dosage]
     resource["dispenseRequest"] = {"quantity": _quantity(row)}
-    kept = {name: row[name] for name in ("HAM_LUONG", "DANG_BAO_CHE", "SO_DANG_KY") if row.get(name)}
-    if kept:
-        resource["extension"] = [vietnam.columns_extension(kept)]
+    add_columns(resource, row, ("HAM_LUONG", "DANG_BAO_CHE", "SO_DANG_KY"))
     return stay.draft.state(resource, system, value)
 
 
@@ -119,8 +117,7 @@ def _service_request(stay: Stay, row: Row) -> str:
 def _procedure(stay: Stay, row: Row) -> str:
     system, value = systems.local("procedure"), number_of(row, "XML3")
     code = _concept(row, only="MA_DICH_VU")
-    international = [part.strip() for part in row.get("MA_PTTT_QT", "").split(";") if part.strip()]
-    code["coding"] += [{"system": vietnam.ICD_9_CM, "code": part} for part in international]
+    code["coding"] += [{"system": vietnam.ICD_9_CM, "code": part} for part in parts(row, "MA_PTTT_QT")]
     resource: Tree = {
         "resourceType": "Procedure",
         "identifier": [{"system": system, "value": value}],
@@ -133,9 +130,9 @@ def _procedure(stay: Stay, row: Row) -> str:
     performers = clinicians(row, "NGUOI_THUC_HIEN") or clinicians(row, "MA_BAC_SI")
     if performers:
         resource["performer"] = [{"actor": person} for person in performers]
-    if row.get("MA_BENH"):
-        codes = [part.strip() for part in row["MA_BENH"].split(";") if part.strip()]
-        resource["reasonCode"] = [coded(vietnam.ICD_10, part) for part in codes]
+    reasons = parts(row, "MA_BENH")
+    if reasons:
+        resource["reasonCode"] = [coded(vietnam.ICD_10, code) for code in reasons]
     return stay.draft.state(resource, system, value)
 
 

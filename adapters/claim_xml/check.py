@@ -3,13 +3,14 @@
 In:      Dossier
 Out:     list[Issue]; at is "HOSO[1].XML2[3].SO_LUONG"
 Source:  terminology.claim_tables (widths, required fields, numbers); QĐ 4750 annex: one MA_LK in all tables, parallel
-         lists of cards; vietnam.py for identifiers
+         lists of cards
 """
 
 import re
 from collections.abc import Iterator
 from typing import Final
 
+from adapters.claim_xml.columns import parts
 from adapters.claim_xml.envelope import MAPPED, Dossier, Row
 from adapters.claim_xml.moments import Unreadable, day, minute
 from ehr.errors import Issue
@@ -42,8 +43,7 @@ def check(dossier: Dossier, facility_code: str) -> list[Issue]:
         if cards and len(summary.get(name, "").split(";")) != len(cards)
     ]
     for name in ("MA_BENH_CHINH", "MA_BENH_KT"):
-        codes = [code.strip() for code in summary.get(name, "").split(";") if code.strip()]
-        if any(not _ICD10.fullmatch(code) for code in codes):
+        if any(not _ICD10.fullmatch(code) for code in parts(summary, name)):
             issues.append(Issue("code-invalid", f"XML1.{name} holds something other than ICD-10 codes", f"{at}.{name}"))
     if not issues and minute(summary["NGAY_RA"]) < minute(summary["NGAY_VAO"]):
         issues.append(Issue("value", "XML1.NGAY_RA is before NGAY_VAO", f"{at}.NGAY_RA"))

@@ -9,9 +9,9 @@ from decimal import Decimal
 from typing import Final
 
 from adapters import systems
+from adapters.claim_xml.columns import add_columns, category, clinicians
 from adapters.claim_xml.envelope import Row
 from adapters.claim_xml.moments import minute
-from adapters.claim_xml.person import add_columns, category, clinicians
 from adapters.claim_xml.stay import Stay
 from adapters.draft import Tree
 from ehr.fhir import vietnam, vital_signs

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from adapters import systems
+from adapters.claim_xml.columns import add_columns, category, parts
 from adapters.claim_xml.envelope import Row
 from adapters.claim_xml.moments import day, minute
 from adapters.draft import Draft, Tree
@@ -49,7 +50,7 @@ def patient(draft: Draft, summary: Row) -> str:
         identifiers.append({"type": _type(code), "system": system, "value": document})
     identifiers += [
         {"type": _type("SB"), "system": vietnam.INSURANCE_NUMBER, "value": card}
-        for card in dict.fromkeys(_list(summary, "MA_THE_BHYT"))
+        for card in dict.fromkeys(parts(summary, "MA_THE_BHYT"))
     ]
     resource: Tree = {
         "resourceType": "Patient",
@@ -70,8 +71,8 @@ def patient(draft: Draft, summary: Row) -> str:
 
 def coverages(draft: Draft, summary: Row, patient_url: str) -> None:
     """One Coverage a card; the columns of cards are parallel lists."""
-    registered, starts, ends = (_list(summary, name) for name in ("MA_DKBD", "GT_THE_TU", "GT_THE_DEN"))
-    for number, card in enumerate(_list(summary, "MA_THE_BHYT")):
+    registered, starts, ends = (parts(summary, name) for name in ("MA_DKBD", "GT_THE_TU", "GT_THE_DEN"))
+    for number, card in enumerate(parts(summary, "MA_THE_BHYT")):
         resource: Tree = {
             "resourceType": "Coverage",
             "identifier": [{"system": vietnam.INSURANCE_NUMBER, "value": card}],
@@ -112,30 +113,6 @@ def weight(draft: Draft, summary: Row, patient_url: str, visit_url: str) -> None
         system,
         value,
     )
-
-
-def add_columns(resource: Tree, row: Row, names: tuple[str, ...]) -> None:
-    """The claim columns that have no element of their own."""
-    kept = {name: row[name] for name in names if row.get(name)}
-    if kept:
-        resource["extension"] = [vietnam.columns_extension(kept)]
-
-
-def category(code: str) -> Tree:
-    return coded(vietnam.OBSERVATION_CATEGORY, code)
-
-
-def clinician(number: str) -> Tree:
-    """A clinician by the number the tables know them by; no name is sent, so no Practitioner is made."""
-    return {"identifier": {"system": vietnam.PRACTISING_CERTIFICATE, "value": number}}
-
-
-def clinicians(row: Row, name: str) -> list[Tree]:
-    return [clinician(number) for number in dict.fromkeys(_list(row, name))]
-
-
-def _list(row: Row, name: str) -> list[str]:
-    return [part.strip() for part in row.get(name, "").split(";") if part.strip()]
 
 
 def _type(code: str) -> Tree:

@@ -7,6 +7,7 @@ Source:  QĐ 4750 table XML1; ehr.fhir.vietnam
 from typing import Final
 
 from adapters import systems
+from adapters.claim_xml.columns import parts
 from adapters.claim_xml.envelope import Row
 from adapters.claim_xml.moments import minute
 from adapters.claim_xml.person import CARD_COLUMNS, PERSON_COLUMNS
@@ -37,7 +38,7 @@ def encounter(draft: Draft, summary: Row, patient_url: str) -> str:
         "subject": reference(patient_url),
         "period": {"start": minute(summary["NGAY_VAO"]), "end": minute(summary["NGAY_RA"])},
     }
-    departments = [code.strip() for code in summary.get("MA_KHOA", "").split(";") if code.strip()]
+    departments = parts(summary, "MA_KHOA")
     if departments:
         resource["serviceType"] = {"coding": [{"system": vietnam.MA_KHOA, "code": code} for code in departments]}
     if summary.get("LY_DO_VV"):
@@ -61,8 +62,7 @@ def _class(summary: Row, form: str) -> str:
 
 def _diagnoses(draft: Draft, summary: Row, patient_url: str, visit_url: str) -> list[Tree]:
     """MA_BENH_CHINH first, then MA_BENH_KT in their order, each a Condition named in the Encounter."""
-    codes = [summary["MA_BENH_CHINH"].strip()]
-    codes += [code.strip() for code in summary.get("MA_BENH_KT", "").split(";") if code.strip()]
+    codes = [summary["MA_BENH_CHINH"].strip(), *parts(summary, "MA_BENH_KT")]
     result = []
     for rank, code in enumerate(dict.fromkeys(codes), start=1):
         system, value = systems.local("diagnosis"), f"{summary['MA_LK']}/XML1/{code}"

@@ -24,7 +24,7 @@ from adapters.facilities.bundle_facts import (
 )
 from adapters.facilities.communes import PROVINCE
 from adapters.facilities.episode import Clinician, Episode
-from adapters.facilities.fhir_types import Sheet, columns, moment
+from adapters.facilities.sheet import Sheet, columns, moment
 from adapters.port import Origin
 from adapters.systems import IDENTIFIER_TYPE
 from ehr.fhir import codec, vietnam

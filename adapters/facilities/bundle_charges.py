@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from adapters.facilities import claim_columns, claim_xml
 from adapters.facilities.episode import Medicine, Service
-from adapters.facilities.fhir_types import Sheet, Tree, columns, moment
+from adapters.facilities.sheet import Sheet, Tree, columns, moment
 from adapters.systems import local
 from ehr.fhir import vietnam
 from ehr.fhir.elements import coded, reference

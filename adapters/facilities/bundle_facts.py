@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from adapters.facilities.episode import Order, Result, Vaccine, Vitals
-from adapters.facilities.fhir_types import Sheet, Tree, moment, quantity
+from adapters.facilities.sheet import Sheet, Tree, moment, quantity
 from adapters.systems import CVX, local
 from ehr.fhir import vietnam, vital_signs
 from ehr.fhir.elements import TERMINOLOGY, coded, reference

@@ -89,10 +89,7 @@ AUTHORITY: Final = {"ISO": "urn:oid:", "UUID": "urn:uuid:", "URI": "", "DNS": "h
 def authority(element: Element, component: int) -> str | None:
     """HD as identifier system: its universal id, else its name as one of ours."""
     name, universal, kind = (element.text(component, sub) for sub in (1, 2, 3))
-    prefix = AUTHORITY.get(kind.upper())
-    if universal and prefix is not None and not any(sign.isspace() for sign in universal):
-        return prefix + universal
-    return systems.local("authority:" + name) if name else None
+    return _universal(universal, kind) or (systems.local("authority:" + name) if name else None)
 
 
 def entity(element: Element) -> tuple[str, str] | None:
@@ -101,10 +98,13 @@ def entity(element: Element) -> tuple[str, str] | None:
     if not value:
         return None
     name, universal, kind = element.text(2), element.text(3), element.text(4)
+    return _universal(universal, kind) or systems.local("order" + (f":{name}" if name else "")), value
+
+
+def _universal(id: str, kind: str) -> str | None:
+    """A universal id of a known kind as URI."""
     prefix = AUTHORITY.get(kind.upper())
-    if universal and prefix is not None and not any(sign.isspace() for sign in universal):
-        return prefix + universal, value
-    return systems.local("order" + (f":{name}" if name else "")), value
+    return prefix + id if id and prefix is not None and not any(sign.isspace() for sign in id) else None
 
 
 def name(element: Element, *, first: int = 1) -> Tree | None:

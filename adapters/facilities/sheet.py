@@ -1,4 +1,4 @@
-"""The few FHIR types the facility Bundles are made of.
+"""One facility Bundle in the making, and the types its resources are made of.
 
 Out:     trees; empty values are left out, because FHIR has no empty elements
 """
