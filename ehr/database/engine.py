@@ -46,15 +46,11 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL with $1 … $n and what goes into them. names[i] is the parameter of args[i], for running it again."""
+    """SQL with $1 … $n. names[i] is the parameter behind $i+1; constants are the values the statement itself holds."""
 
     sql: str
-    args: list[Any]
-    names: tuple[str, ...] = ()
-
-    def bind(self, values: Mapping[str, Any]) -> list[Any]:
-        """The arguments with some parameters replaced: compile a hot statement once, run it often."""
-        return [values.get(name, given) for name, given in zip(self.names, self.args, strict=True)]
+    names: tuple[str, ...]
+    constants: Mapping[str, Any]
 
 
 class Database:
@@ -92,11 +88,14 @@ async def _reset(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
 
 
 def compiled(statement: ClauseElement) -> Statement:
-    """Compile for asyncpg. Bound values pass their column type's conversion (jsonb becomes text, and so on)."""
+    """Compile for asyncpg. Parameters without a value are left to whoever runs it, as often as it is run."""
     result = statement.compile(dialect=DIALECT, compile_kwargs={"render_postcompile": True})
     assert isinstance(result, SQLCompiler), "DML and queries are compiled here, not DDL"
-    values: Mapping[str, Any] = result.construct_params() or {}
     names: Sequence[str] = result.positiontup or ()
     processors: Mapping[str, Any] = result._bind_processors  # what SQLAlchemy itself runs when it executes
-    args = [processors[name](values[name]) if name in processors else values[name] for name in names]
-    return Statement(str(result), args, tuple(names))
+    constants = {}
+    for name in names:
+        if not result.binds[name].required:
+            given = result.binds[name].effective_value
+            constants[name] = processors[name](given) if name in processors else given
+    return Statement(str(result), tuple(names), constants)

@@ -8,13 +8,14 @@ Source:  FHIR R4 search.html, http.html#search
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+
+import orjson
 
 from ehr.access.policy import Caller
 from ehr.errors import Issue
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.interactions.subset import subset_of
-from ehr.search.page import Page
+from ehr.search.page import Note, Page
 from ehr.search.page import search as search_page
 from ehr.search.parse import SearchRequest, parse
 from ehr.search.plan import plan
@@ -57,10 +58,12 @@ async def search_within(uow: UnitOfWork, request: SearchRequest) -> Searched:
     """The same inside a transaction, as a GET entry of a Bundle asks for it."""
     part = subset_of(request.type_name, request.summary, request.elements)
     planned = plan(request, uow.access)
-    page = await search_page(uow.connection, planned, installation=uow.record.installation, bodies=uow.record.bodies)
-    shards = {found.shard for found in (*page.matches, *page.included) if found.type_name in PATIENT_TYPES}
+    record, detail = uow.record, {"parameters": sorted({name for name, _ in request.served})}
+    note = Note(uow.caller, orjson.dumps(detail).decode())
+    page = await search_page(uow.connection, planned, installation=record.installation, bodies=record.bodies, note=note)
+    if not page.noted:
+        shards = {found.shard for found in (*page.matches, *page.included) if found.type_name in PATIENT_TYPES}
+        await uow.audit.search(request.type_name, shards, detail=detail)
     if part is not None:
         page.matches = [replace(found, body=part.of(found.type_name, found.body)) for found in page.matches]
-    detail: dict[str, Any] = {"parameters": sorted({name for name, _ in request.served})}
-    await uow.audit.search(request.type_name, shards, detail=detail)
     return Searched(request, page)

@@ -9,26 +9,24 @@ Source:  FHIR R4 3.1.1.5.4, 3.1.1.5.5
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import orjson
-from sqlalchemy import Select, select
 
 from ehr import limits
-from ehr.database.engine import compiled
-from ehr.database.tables import resource
 from ehr.errors import Issue
 from ehr.fhir import references
 from ehr.fhir.parameters import Parameter, walk
-from ehr.fhir.r4 import TYPE_IDS
-from ehr.search.compile import Compiler, parts_of
 from ehr.search.found import Bodies, Found, found_of
+from ehr.search.lower import Lowering, parts_of, typed, wanted
 from ehr.search.plan import IncludeStep, SearchPlan
+from ehr.search.shape import Clause, Identified, IncludedOf, Tokens, Values
+from ehr.search.statements import sql_of
 
 if TYPE_CHECKING:
     from ehr.store.connection import Connection
 
-COLUMNS: Final = ("type_id", "id", "version", "updated", "rid", "shard", "body")
+Asked = tuple[list[Clause], Values]
 
 
 @dataclass(slots=True)
@@ -39,7 +37,7 @@ class Included:
 
 
 async def included(
-    connection: "Connection", plan: SearchPlan, compiler: Compiler, matches: Sequence[Found], bodies: Bodies
+    connection: "Connection", plan: SearchPlan, lowering: Lowering, matches: Sequence[Found], bodies: Bodies
 ) -> Included:
     result = Included()
     if not plan.includes or not matches:
@@ -48,12 +46,11 @@ async def included(
     fresh: Sequence[Found] = matches
     steps: Iterable[IncludeStep] = plan.includes
     while fresh and steps:
-        statements = [*_forward(steps, compiler, fresh, seen), *_reverse(steps, compiler, fresh)]
         found: list[Found] = []
-        for statement in statements:
+        for clauses, to in [*_forward(steps, lowering, fresh, seen), *_reverse(steps, lowering, fresh)]:
             room = limits.include_count_max + 1 - len(result.found) - len(found)
-            made = compiled(statement.order_by(resource.c.type_id, resource.c.rid).limit(room + len(seen)))
-            for row in await connection.fetch(made.sql, *made.args):
+            sql = sql_of(IncludedOf(tuple(clauses), to.add(room + len(seen))))
+            for row in await connection.fetch(sql.text, *sql.arguments(to)):
                 one = found_of(row, bodies)
                 if one.reference not in seen:
                     seen.add(one.reference)
@@ -73,11 +70,9 @@ def _cut(result: Included) -> Included:
     return result
 
 
-def _forward(
-    steps: Iterable[IncludeStep], compiler: Compiler, fresh: Sequence[Found], seen: set[str]
-) -> list[Select[Any]]:
+def _forward(steps: Iterable[IncludeStep], lowering: Lowering, fresh: Sequence[Found], seen: set[str]) -> list[Asked]:
     """The resources that fresh ones point to, by id."""
-    wanted: dict[str, set[str]] = defaultdict(set)
+    pointed: dict[str, set[str]] = defaultdict(set)
     trees: dict[str, Any] = {}
     for step in steps:
         if step.reverse:
@@ -88,11 +83,12 @@ def _forward(
                 trees[one.reference] = tree
                 for type_name, id_ in _targets(tree, step.parameters):
                     if type_name in step.targets and f"{type_name}/{id_}" not in seen:
-                        wanted[type_name].add(id_)
-    made = []
-    for type_name, ids in wanted.items():
-        clauses = [resource.c.type_id == TYPE_IDS[type_name], resource.c.id.in_(sorted(ids))]
-        made.append(_columns().where(*clauses, *compiler.seen(resource, [type_name])))
+                        pointed[type_name].add(id_)
+    made: list[Asked] = []
+    for type_name, ids in pointed.items():
+        to = Values()
+        named = Identified(wanted(to, sorted(ids)))
+        made.append(([typed(to, [type_name]), named, *lowering.seen(to, [type_name])], to))
     return made
 
 
@@ -107,9 +103,9 @@ def _targets(tree: Any, found: Iterable[Parameter]) -> Iterable[tuple[str, str]]
                         yield parsed.type, parsed.id
 
 
-def _reverse(steps: Iterable[IncludeStep], compiler: Compiler, fresh: Sequence[Found]) -> list[Select[Any]]:
+def _reverse(steps: Iterable[IncludeStep], lowering: Lowering, fresh: Sequence[Found]) -> list[Asked]:
     """The resources that point to fresh ones; all source types in one statement."""
-    hasher = compiler.hasher
+    hasher = lowering.hasher
     alternatives: dict[str, set[int]] = defaultdict(set)
     for step in steps:
         if not step.reverse:
@@ -125,9 +121,5 @@ def _reverse(steps: Iterable[IncludeStep], compiler: Compiler, fresh: Sequence[F
     # References are salted by parameter, and a parameter belongs to one type: types and tokens need no pairing.
     names = sorted(alternatives)
     tokens = sorted(set().union(*alternatives.values()))
-    clauses = [compiler.typed(resource, names), resource.c.tokens.overlap(tokens)]
-    return [_columns().where(*clauses, *compiler.seen(resource, names))]
-
-
-def _columns() -> Select[Any]:
-    return select(*(resource.c[name] for name in COLUMNS))
+    to = Values()
+    return [([typed(to, names), Tokens("any", to.add(tokens)), *lowering.seen(to, names)], to)]

@@ -1,4 +1,4 @@
-"""Sort keys of a request → SQL expressions, and the condition that a row lies beyond a place.
+"""Sort keys of a request → keys of a shape, and what a cursor remembers of a row's place among them.
 
 Order:   the request's keys, then rid in the direction of the last key: a total order, so pages never overlap
 Nulls:   rows without a value come last in either direction; a single main date does it in two phases (rows with a
@@ -9,28 +9,16 @@ Values:  several values of one row: the least when ascending, the greatest when 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from sqlalchemy import BigInteger, ColumnElement, FromClause, Integer, and_, case, func, literal, or_, select, tuple_
-
-from ehr.database.tables import date_index, quantity_index, string_index
 from ehr.index.main_date import main_date
-from ehr.search.compile import Clause, parts_of
+from ehr.search.lower import parts_of
 from ehr.search.plan import SearchPlan
-from ehr.search.terms import Direction, SortKey
+from ehr.search.shape import Key, SideValue, Slot, Values, Wanted
+from ehr.search.terms import SortKey
 
 WITH_DATE: Final = 0
 WITHOUT_DATE: Final = 1
-_NO_NUMBER: Final[ColumnElement[Any]] = literal(0, BigInteger)
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One expression to order by. moment: its value is a timestamp, which JSON holds as text."""
-
-    expression: ColumnElement[Any]
-    descending: bool
-    moment: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,86 +32,52 @@ class Order:
         """Rows without a date are ordered by rid alone."""
         return self.keys[-1:] if phase == WITHOUT_DATE else self.keys
 
-    def values(self, phase: int | None, row: Sequence[Any]) -> list[Any]:
-        """What a cursor remembers of a row, given its key columns."""
+    def kept(self, phase: int | None, row: Sequence[Any]) -> list[Any]:
+        """What a cursor remembers of a row, given its key columns: JSON holds moments as text."""
         keys = self.of_phase(phase)[:-1]
-        return [value.isoformat() if key.moment else value for key, value in zip(keys, row, strict=False)]
+        return [value.isoformat() if key.by == "updated" else value for key, value in zip(keys, row, strict=True)]
+
+    def place(self, to: Values, phase: int | None, kept: Sequence[Any], rid: int) -> tuple[Slot, ...]:
+        """The place a cursor remembers, as values."""
+        again = [
+            datetime.fromisoformat(one) if key.by == "updated" else one
+            for key, one in zip(self.of_phase(phase)[:-1], kept, strict=True)
+        ]
+        return tuple(to.add(one) for one in (*again, rid))
 
 
-def order_of(plan: SearchPlan, row: FromClause) -> Order:
+def order_of(to: Values, plan: SearchPlan) -> Order:
     sort = plan.request.sort
     if len(sort) == 1 and _is_main(plan, sort[0]):
         down = sort[0].direction == "desc"
-        keys = (Key(row.c.date_lo_us, down), Key(row.c.rid, down))
-        return Order(keys, (WITH_DATE, WITHOUT_DATE))
+        return Order((Key("date_lo_us", down), Key("rid", down)), (WITH_DATE, WITHOUT_DATE))
     made: list[Key] = []
     for one in sort:
-        made += _keys(plan, one, row)
+        made += _keys(to, plan, one)
     last_down = bool(made) and made[-1].descending
-    return Order((*made, Key(row.c.rid, last_down)))
+    return Order((*made, Key("rid", last_down)))
 
 
 def _is_main(plan: SearchPlan, key: SortKey) -> bool:
     return plan.type_name == key.parameter.type_name and key.parameter.code == main_date(plan.type_name)
 
 
-def _keys(plan: SearchPlan, sort: SortKey, row: FromClause) -> list[Key]:
+def _keys(to: Values, plan: SearchPlan, sort: SortKey) -> list[Key]:
     down = sort.direction == "desc"
     if sort.parameter.code == "_id":
-        return [Key(row.c.id, down)]
+        return [Key("id", down)]
     if sort.parameter.code == "_lastUpdated":
-        return [Key(row.c.updated, down, moment=True)]
-    value: ColumnElement[Any]
-    none: ColumnElement[Any]
-    if _is_main(plan, sort):
-        value, none = row.c.date_lo_us, _NO_NUMBER
-    else:
-        value, none = _value(sort, row)
-    absent = case((value.is_(None), 1), else_=0).cast(Integer)
-    return [Key(absent, descending=False), Key(func.coalesce(value, none), down)]
+        return [Key("updated", down)]
+    by: Literal["date_lo_us"] | SideValue = "date_lo_us"
+    if not _is_main(plan, sort):
+        by = _value(to, sort)
+    return [Key(by, descending=False, absent=True), Key(by, down, filled=True)]
 
 
-def _value(sort: SortKey, row: FromClause) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """The row's value to sort by, and what stands in its place where there is none."""
+def _value(to: Values, sort: SortKey) -> SideValue:
     which = [part.id for part in parts_of(sort.parameter)]
-    column: ColumnElement[Any]
-    none: ColumnElement[Any]
-    match sort.parameter.kind:
-        case "string":
-            table, column, none = string_index, string_index.c.value, literal("")
-        case "date":
-            table, column, none = date_index, date_index.c.lo_us, _NO_NUMBER
-        case _:
-            table, column, none = quantity_index, quantity_index.c.value, _NO_NUMBER
-    first = func.max(column) if sort.direction == "desc" else func.min(column)
-    found = select(first).where(table.c.rid == row.c.rid, table.c.param_id.in_(which)).correlate(row)
-    return found.scalar_subquery(), none
-
-
-def ordering(keys: tuple[Key, ...], columns: Sequence[ColumnElement[Any]], *, forward: bool) -> list[Any]:
-    """ORDER BY; the other way round for the page before."""
-    return [
-        column.desc() if key.descending == forward else column.asc() for key, column in zip(keys, columns, strict=True)
-    ]
-
-
-def beyond(
-    keys: tuple[Key, ...], columns: Sequence[ColumnElement[Any]], values: Sequence[Any], *, forward: bool
-) -> Clause:
-    """The row comes after the place (before it, when going back)."""
-    bound = [datetime.fromisoformat(value) if key.moment else value for key, value in zip(keys, values, strict=True)]
-    if len({key.descending for key in keys}) == 1:  # one direction: a row comparison, which an index can serve
-        left, right = (
-            tuple_(*columns),
-            tuple_(*(literal(value, column.type) for value, column in zip(bound, columns, strict=True))),
-        )
-        return left < right if keys[0].descending == forward else left > right
-    alternatives = []
-    for position, key in enumerate(keys):
-        column, value = columns[position], bound[position]
-        equal = [columns[before] == bound[before] for before in range(position)]
-        alternatives.append(and_(*equal, column < value if key.descending == forward else column > value))
-    return or_(*alternatives)
-
-
-__all__ = ["Direction", "Key", "Order", "beyond", "order_of", "ordering"]
+    parameters = Wanted(to.add(which[0] if len(which) == 1 else which), len(which) != 1)
+    table: Literal["string", "date", "quantity"] = "quantity"
+    if sort.parameter.kind in {"string", "date"}:
+        table = "string" if sort.parameter.kind == "string" else "date"
+    return SideValue(table, parameters, sort.direction == "desc")

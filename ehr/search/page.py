@@ -1,8 +1,10 @@
-"""SearchPlan → one page of resources, read in one transaction of the caller.
+"""SearchPlan → one page of resources, and the audit rows of what it shows.
 
 Out:     Page: matches in order, included, total where asked for, cursors of the pages beside it
 Keeps:   pages neither overlap nor shift while others write: a page begins after a row, not after a number of rows,
          and rows made after the first page was read stay out
+Audit:   with a Note, the statement that finds the rows writes their audit rows; a page with includes shows more than
+         that statement finds, so it is left to the caller (Page.noted says which)
 Limits:  an include that is over limits.include_count_max shortens the page; the next link goes on from there
 Errors:  Invalid (cursor), Unavailable (statement timeout, by the caller's edge)
 """
@@ -12,18 +14,32 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
-from sqlalchemy import BigInteger, Column, FromClause, Select, func, literal_column, select
 
-from ehr.database.engine import compiled
-from ehr.database.tables import resource
+from ehr.access.policy import Caller
 from ehr.errors import Issue
+from ehr.fhir.compartments import PATIENT_TYPES
+from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
 from ehr.search import include, probe
-from ehr.search.compile import Clause, Compiler
 from ehr.search.cursor import Cursor, opened, sealed, search_hash
 from ehr.search.found import Bodies, Found, found_of
-from ehr.search.order import WITH_DATE, Key, Order, beyond, order_of, ordering
+from ehr.search.lower import Lowering, typed
+from ehr.search.order import WITH_DATE, order_of
 from ehr.search.plan import SearchPlan
+from ehr.search.shape import (
+    Clause,
+    CountOf,
+    EstimateOf,
+    From,
+    HasDate,
+    IdsOf,
+    NotAfter,
+    Noted,
+    PageOf,
+    Shape,
+    Values,
+)
+from ehr.search.statements import sql_of
 
 if TYPE_CHECKING:
     from ehr.database.engine import Installation
@@ -32,11 +48,13 @@ if TYPE_CHECKING:
 ESTIMATE_EXACT_MAX: Final = 1_000
 """_total=estimate counts up to here, then asks the planner."""
 
-COLUMNS: Final = ("type_id", "id", "version", "updated", "rid", "shard", "body")
-ROW: Final = resource.alias("r")
-BODY: Final = resource.alias("body")
-"""Made once: an alias of a wide table costs more than the rest of a statement."""
-RID_MAX: Final = literal_column("(select last_value from resource_rid)", BigInteger)
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Who searches, for the audit. detail: JSON; names of parameters, never their values."""
+
+    caller: Caller
+    detail: str
 
 
 @dataclass(slots=True)
@@ -47,6 +65,7 @@ class Page:
     next_cursor: str | None = None
     previous_cursor: str | None = None
     issues: list[Issue] = field(default_factory=list)
+    noted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,85 +83,78 @@ class _Search:
 
     connection: "Connection"
     plan: SearchPlan
-    compiler: Compiler
+    lowering: Lowering
     cursor: Cursor | None
-    rid_max: int | None = None
+    note: Note | None
+    noted: bool = False
 
-    def clauses(self, row: FromClause, phase: int | None = None) -> tuple[list[Clause], bool]:
+    def clauses(self, to: Values) -> tuple[list[Clause], bool]:
         """What a row must satisfy; and whether such rows are looked up before any order is tried."""
-        clauses, narrow = self.compiler.plan(self.plan, row)
-        if phase is not None:
-            clauses.append(row.c.date_lo_us.is_not(None) if phase == WITH_DATE else row.c.date_lo_us.is_(None))
-        if self.rid_max is not None:
-            clauses.append(row.c.rid <= self.rid_max)
+        clauses, narrow = self.lowering.plan(to, self.plan)
+        if self.cursor is not None:
+            clauses.append(NotAfter(to.add(self.cursor.rid_max)))
         return clauses, narrow
 
     async def rows(self, count: int) -> list[_Placed]:
-        """At most count rows beyond the cursor, in the order asked (backwards for a previous page)."""
-        row = ROW
-        order = order_of(self.plan, row)
+        """Beyond the cursor, in the order asked or, going back, against it; one above count where there are more."""
         forward = self.cursor.forward if self.cursor else True
-        phases = order.phases if forward else order.phases[::-1]
-        if self.cursor and len(phases) > 1:
+        phases = order_of(Values(), self.plan).phases
+        divided = len(phases) > 1
+        phases = phases if forward else phases[::-1]
+        if self.cursor and divided:
             phases = phases[phases.index(self.cursor.phase) :]
         found: list[_Placed] = []
         for phase in phases:
-            started = self.cursor if self.cursor and (len(order.phases) == 1 or phase == self.cursor.phase) else None
-            statement = self._statement(row, order, phase, started, count - len(found), forward=forward)
-            for one in await self._fetch(statement):
-                keys = [one[f"k{number}"] for number in range(len(order.of_phase(phase)) - 1)]
-                found.append(_Placed(one, phase, order.values(phase, keys)))
-            if len(found) >= count:
+            started = self.cursor if self.cursor and (not divided or phase == self.cursor.phase) else None
+            found += await self._of_phase(phase, started, count - len(found), found, last=phase == phases[-1])
+            if len(found) > count:
                 break
+        self.noted = self.note is not None
         return found
 
-    def _statement(
-        self, row: FromClause, order: Order, phase: int | None, started: Cursor | None, count: int, *, forward: bool
-    ) -> Select[Any]:
-        keys = order.of_phase(phase)
-        clauses, narrow = self.clauses(row, phase)
-        if not narrow and all(isinstance(key.expression, Column) for key in keys):
-            return self._straight(row, keys, clauses, started, count, forward=forward)
-        columns = [key.expression.label(f"k{number}") for number, key in enumerate(keys[:-1])]
-        page = _gathered(select(row.c.type_id, row.c.rid, *columns).where(*clauses), narrow=narrow)
-        places = [*(page.c[f"k{number}"] for number in range(len(keys) - 1)), page.c.rid]
-        placed = select(page).order_by(*ordering(keys, places, forward=forward)).limit(count)
-        if started is not None:
-            placed = placed.where(beyond(keys, places, [*started.keys, started.rid], forward=forward))
-        chosen = placed.subquery("chosen")
-        again = [*(chosen.c[f"k{number}"] for number in range(len(keys) - 1)), chosen.c.rid]
-        return (
-            select(*(BODY.c[name] for name in COLUMNS), *again[:-1], RID_MAX.label("rid_max"))
-            .join_from(chosen, BODY, (BODY.c.type_id == chosen.c.type_id) & (BODY.c.rid == chosen.c.rid))
-            .where(self.compiler.typed(BODY, self.plan.types))
-            .order_by(*ordering(keys, again, forward=forward))
+    async def _of_phase(
+        self, phase: int | None, started: Cursor | None, count: int, before: list[_Placed], *, last: bool
+    ) -> list[_Placed]:
+        to = Values()
+        clauses, narrow = self.clauses(to)
+        order = order_of(to, self.plan)
+        if phase is not None:
+            clauses.append(HasDate(phase == WITH_DATE))
+        asked = PageOf(
+            tuple(clauses),
+            typed(to, self.plan.types),
+            narrow,
+            order.of_phase(phase),
+            started.forward if started else self.cursor.forward if self.cursor else True,
+            order.place(to, phase, started.keys, started.rid) if started else None,
+            to.add(count + 1),
+            self._noted(to, count, before, last=last) if self.note else None,
+        )
+        rows = await self._fetch(asked, to)
+        names = [f"k{number}" for number in range(len(asked.keys) - 1)]
+        return [_Placed(one, phase, order.kept(phase, [one[name] for name in names])) for one in rows]
+
+    def _noted(self, to: Values, count: int, before: list[_Placed], *, last: bool) -> Noted:
+        assert self.note is not None, "asked for with a note only"
+        caller = self.note.caller
+        belonging = [TYPE_IDS[name] for name in self.plan.types if name in PATIENT_TYPES]
+        patients: Literal["all", "none"] | int = "none"
+        if belonging:
+            patients = "all" if len(belonging) == len(self.plan.types) else to.add(belonging)
+        earlier = {one.row["shard"] for one in before} if patients != "none" else set()
+        return Noted(
+            (to.add(caller.kind), to.add(caller.id), to.add(caller.facility_id), to.add(caller.purpose)),
+            to.add(TYPE_IDS[self.plan.request.type_name] if self.plan.request.type_name else None),
+            to.add(self.note.detail),
+            to.add(count),
+            to.add(sorted(earlier)),
+            not last,
+            patients,
         )
 
-    def _straight(
-        self,
-        row: FromClause,
-        keys: tuple[Key, ...],
-        clauses: list[Clause],
-        started: Cursor | None,
-        count: int,
-        *,
-        forward: bool,
-    ) -> Select[Any]:
-        """Ordered by columns: one walk of one index gives the page."""
-        places = [key.expression for key in keys]
-        if started is not None:
-            clauses = [*clauses, beyond(keys, places, [*started.keys, started.rid], forward=forward)]
-        labelled = [place.label(f"k{number}") for number, place in enumerate(places[:-1])]
-        return (
-            select(*(row.c[name] for name in COLUMNS), *labelled, RID_MAX.label("rid_max"))
-            .where(*clauses)
-            .order_by(*ordering(keys, places, forward=forward))
-            .limit(count)
-        )
-
-    async def _fetch(self, statement: Select[Any]) -> Sequence["Row"]:
-        made = compiled(statement)
-        return await self.connection.fetch(made.sql, *made.args)
+    async def _fetch(self, asked: Shape, to: Values) -> Sequence["Row"]:
+        sql = sql_of(asked)
+        return await self.connection.fetch(sql.text, *sql.arguments(to))
 
     async def total(self) -> int | None:
         if self.cursor is not None and self.cursor.total is not None:
@@ -150,53 +162,53 @@ class _Search:
         asked = self.plan.request.total
         if asked == "none":
             return None
-        row = ROW
-        clauses, _ = self.clauses(row)
         if asked == "accurate":
-            made = compiled(select(func.count()).select_from(row).where(*clauses))
-            return int(await self.connection.fetchval(made.sql, *made.args))
-        return await self._estimate(row, clauses)
-
-    async def _estimate(self, row: FromClause, clauses: list[Clause]) -> int:
-        some = select(row.c.rid).where(*clauses)
-        limited = compiled(select(func.count()).select_from(some.limit(ESTIMATE_EXACT_MAX + 1).subquery()))
-        counted = int(await self.connection.fetchval(limited.sql, *limited.args))
+            return await self._counted(None)
+        counted = await self._counted(ESTIMATE_EXACT_MAX + 1)
         if counted <= ESTIMATE_EXACT_MAX:
             return counted
-        made = compiled(some)
-        explained = await self.connection.fetchval("EXPLAIN (FORMAT JSON) " + made.sql, *made.args)
+        to = Values()
+        clauses, _ = self.clauses(to)
+        explained = (await self._fetch(EstimateOf(tuple(clauses)), to))[0][0]
         return max(counted, int(orjson.loads(explained)[0]["Plan"]["Plan Rows"]))
 
+    async def _counted(self, count_max: int | None) -> int:
+        to = Values()
+        clauses, _ = self.clauses(to)
+        asked = CountOf(tuple(clauses), None if count_max is None else to.add(count_max))
+        return int((await self._fetch(asked, to))[0][0])
 
-def _gathered(inner: Select[Any], *, narrow: bool) -> FromClause:
-    """narrow: look the rows up first; a LIMIT would tempt the planner to walk an order until it meets them."""
-    if narrow:
-        return inner.cte("page").prefix_with("MATERIALIZED", dialect="postgresql")
-    return inner.subquery("page")
 
-
-async def search(connection: "Connection", plan: SearchPlan, *, installation: "Installation", bodies: Bodies) -> Page:
+async def search(
+    connection: "Connection",
+    plan: SearchPlan,
+    *,
+    installation: "Installation",
+    bodies: Bodies,
+    note: Note | None = None,
+) -> Page:
     request = plan.request
     own = search_hash(request, plan.access.person_id)
     cursor = opened(request.cursor, installation.cursor_key, own) if request.cursor else None
-    compiler = await probe.compiler_of(connection, plan, Hasher(installation.hash_key))
-    running = _Search(connection, plan, compiler, cursor, cursor.rid_max if cursor else None)
+    lowering = await probe.lowering_of(connection, plan, Hasher(installation.hash_key))
+    running = _Search(connection, plan, lowering, cursor, None if plan.includes else note)
     page = Page(total=await running.total())
     if request.count == 0:
         return page
-    placed = await running.rows(request.count + 1)
+    placed = await running.rows(request.count)
+    page.noted = running.noted
     more = len(placed) > request.count
     placed = placed[: request.count]
     forward = cursor.forward if cursor else True
     if not forward:
         placed.reverse()
     matches = [found_of(one.row, bodies) for one in placed]
-    included = await include.included(connection, plan, compiler, matches, bodies)
+    included = await include.included(connection, plan, lowering, matches, bodies)
     while included.over and len(matches) > 1:
         kept = len(matches) // 2
         matches, placed = (matches[:kept], placed[:kept]) if forward else (matches[-kept:], placed[-kept:])
         more = True
-        included = await include.included(connection, plan, compiler, matches, bodies)
+        included = await include.included(connection, plan, lowering, matches, bodies)
     page.matches, page.included, page.issues = matches, included.found, included.issues
     if placed:
         rid_max = cursor.rid_max if cursor else int(placed[0].row["rid_max"])
@@ -232,12 +244,10 @@ async def match_ids(
     source: int | None = None,
 ) -> list[str]:
     """Ids of the first matches, for conditional interactions; source: only resources of this facility."""
-    row = ROW
-    compiler = await probe.compiler_of(connection, plan, Hasher(installation.hash_key))
-    clauses, narrow = compiler.plan(plan, row)
+    lowering = await probe.lowering_of(connection, plan, Hasher(installation.hash_key))
+    to = Values()
+    clauses, narrow = lowering.plan(to, plan)
     if source is not None:
-        clauses.append(row.c.source == source)
-    inner = select(row.c.rid, row.c.id).where(*clauses)
-    page = _gathered(inner, narrow=narrow)
-    made = compiled(select(page.c.id).order_by(page.c.rid).limit(limit))
-    return [str(one["id"]) for one in await connection.fetch(made.sql, *made.args)]
+        clauses.append(From(to.add(source)))
+    sql = sql_of(IdsOf(tuple(clauses), narrow, to.add(limit)))
+    return [str(one["id"]) for one in await connection.fetch(sql.text, *sql.arguments(to))]

@@ -1,4 +1,4 @@
-"""How many rows stand behind each chain, _has and side-table criterion → a Compiler that knows.
+"""How many rows stand behind each chain, _has and side-table criterion → a Lowering that knows.
 
 Why:     a LIMIT tempts the planner to walk an order until it has met enough rows. Right for what most rows satisfy,
          ruinous for what few do; and it cannot see the size of a chain's far end. Counting to a thousand is cheap.
@@ -7,19 +7,17 @@ Not for: a search within one patient's shard, which is small
 Errors:  TooMuch   a chain with more than BROAD_MAX resources at its far end (Patients are joined by shard, unbounded)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Select, func, literal, select
-
-from ehr.database.engine import compiled
-from ehr.database.tables import resource
 from ehr.errors import TooMuch
 from ehr.index.hashing import Hasher
-from ehr.search import compile_values
-from ehr.search.compile import Compiler, by_shard, has_by_shard, parts_of
+from ehr.search import lower_values
+from ehr.search.lower import Lowering, by_shard, has_by_shard, parts_of
 from ehr.search.plan import SearchPlan
+from ehr.search.shape import CountOf, Never, Values
+from ehr.search.statements import sql_of
 from ehr.search.terms import Chain, Condition, Criterion, Has
 
 if TYPE_CHECKING:
@@ -31,58 +29,68 @@ BROAD_MAX: Final = 100_000
 """Self tokens that fit a hash table of the default work_mem with room to spare."""
 
 
-async def compiler_of(connection: "Connection", plan: SearchPlan, hasher: Hasher) -> Compiler:
-    compiler = Compiler(hasher, plan.access)
-    sharded = compiler.sharded(plan)
+async def lowering_of(connection: "Connection", plan: SearchPlan, hasher: Hasher) -> Lowering:
+    lowering = Lowering(hasher, plan.access)
+    sharded = lowering.sharded(plan)
     for condition in plan.conditions:
         if sharded and isinstance(condition, Criterion):
             continue
-        compiler = await _probed(connection, compiler, plan.type_name, condition)
-    return compiler
+        lowering = await _probed(connection, lowering, plan.type_name, condition)
+    return lowering
 
 
-async def _probed(connection: "Connection", compiler: Compiler, type_name: str, condition: Condition) -> Compiler:
+async def _probed(connection: "Connection", lowering: Lowering, type_name: str, condition: Condition) -> Lowering:
     if isinstance(condition, Criterion):
-        rids = compile_values.rids(compiler.hasher, condition, parts_of(condition.parameter))
-        if rids is not None and await _count(connection, [rids], NARROW_MAX) > NARROW_MAX:
-            return _with(compiler, condition)
-        return compiler
-    ends: Iterable[tuple[str, Condition]]
+        return await _probed_list(connection, lowering, condition)
+    ends: Sequence[tuple[str, Condition]]
     if isinstance(condition, Chain):
         ends, joined = condition.links, by_shard(type_name, condition)
     elif isinstance(condition, Has):
         ends, joined = [(condition.source, condition.inner)], has_by_shard(condition)
     else:
-        return compiler
+        return lowering
     for name, inner in ends:
-        compiler = await _probed(connection, compiler, name, inner)
+        lowering = await _probed(connection, lowering, name, inner)
     if joined:
-        return compiler
-    far = [_far(compiler, name, inner) for name, inner in ends]
-    if await _count(connection, far, NARROW_MAX) <= NARROW_MAX:
-        return compiler
-    if await _count(connection, far, BROAD_MAX) > BROAD_MAX:
+        return lowering
+    if await _count_far(connection, lowering, ends, NARROW_MAX) <= NARROW_MAX:
+        return lowering
+    if await _count_far(connection, lowering, ends, BROAD_MAX) > BROAD_MAX:
         text = f"more than {BROAD_MAX} resources stand behind {condition.parameter.code}; narrow it down"
         raise TooMuch(text, at=condition.parameter.code)
-    return _with(compiler, condition)
+    return _with(lowering, condition)
 
 
-def _far(compiler: Compiler, type_name: str, condition: Condition) -> Select[Any]:
-    target = resource.alias()
-    return select(literal(1)).select_from(target).where(*compiler.inner(type_name, condition, target))
+async def _probed_list(connection: "Connection", lowering: Lowering, criterion: Criterion) -> Lowering:
+    """What a side table lists; tokens and main dates are the planner's to judge."""
+    if criterion.parameter.kind in {"token", "reference", "uri"} or criterion.modifier == "exact":
+        return lowering
+    to = Values()
+    listed = lower_values.listed(to, lowering.hasher, criterion, parts_of(criterion.parameter))
+    if listed is None or isinstance(listed, Never):
+        return lowering
+    counted = await _count(connection, CountOf(listed, to.add(NARROW_MAX + 1)), to)
+    return _with(lowering, criterion) if counted > NARROW_MAX else lowering
 
 
-def _with(compiler: Compiler, condition: Condition) -> Compiler:
-    return replace(compiler, broad=compiler.broad | {condition})
-
-
-async def _count(connection: "Connection", rows: list[Select[Any]], count_max: int) -> int:
-    """Rows of all selects, counted to one above the bound."""
+async def _count_far(
+    connection: "Connection", lowering: Lowering, ends: Iterable[tuple[str, Condition]], count_max: int
+) -> int:
+    """Resources at the far ends, counted to one above the bound."""
     total = 0
-    for one in rows:
-        limited = one.limit(count_max + 1 - total).subquery()
-        made = compiled(select(func.count()).select_from(limited))
-        total += int(await connection.fetchval(made.sql, *made.args))
+    for name, inner in ends:
+        to = Values()
+        clauses = lowering.inner(to, name, inner)
+        total += await _count(connection, CountOf(clauses, to.add(count_max + 1 - total)), to)
         if total > count_max:
             break
     return total
+
+
+async def _count(connection: "Connection", asked: CountOf, values: Values) -> int:
+    sql = sql_of(asked)
+    return int(await connection.fetchval(sql.text, *sql.arguments(values)))
+
+
+def _with(lowering: Lowering, condition: Condition) -> Lowering:
+    return replace(lowering, broad=lowering.broad | {condition})

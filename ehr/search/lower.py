@@ -1,0 +1,285 @@
+"""SearchPlan → shape and values: every hash, bound and number a search needs, apart from what it asks.
+
+Tokens    an AND of single values is one  tokens @> array;  an OR is one  tokens && array  (a list of many values must
+          not become many ORed terms: a well-known server hung on 113 of them)
+Chains    references are computed from their targets, or hashed targets looked up: ehr.search.probe decides
+Patients  a reference that decides a resource's shard also demands that shard: then the index by shard answers
+Access    every row of resource that is asked for in here, however deep, carries the access condition
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from ehr.access.policy import AccessPredicate
+from ehr.fhir import parameters
+from ehr.fhir.compartments import PATIENT_TYPES, members, shard_params
+from ehr.fhir.parameters import Parameter
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.index.hashing import Hasher
+from ehr.search import lower_values
+from ehr.search.plan import SearchPlan
+from ehr.search.shape import (
+    Chained,
+    Clause,
+    Either,
+    Identified,
+    Never,
+    OfPerson,
+    Part,
+    Pointed,
+    Seen,
+    Sharded,
+    Tokens,
+    Typed,
+    Updated,
+    Values,
+    Wanted,
+)
+from ehr.search.terms import Chain, Compartment, Condition, Criterion, Has, Ids, Missing, ReferenceValue
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Conditions on one row of resource.
+
+    every    hashes that must all be among its tokens
+    others   everything else
+    sharded  the shard is known: the planner needs no help
+    narrow   a token few rows have, or rows the planner cannot count: look these up before any order is tried
+    """
+
+    every: list[int] = field(default_factory=list)
+    others: list[Clause] = field(default_factory=list)
+    sharded: bool = False
+    narrow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lowering:
+    """For one caller. broad: chains, _has and side-table criteria that many rows satisfy (ehr.search.probe)."""
+
+    hasher: Hasher
+    access: AccessPredicate
+    broad: frozenset[Condition] = frozenset()
+
+    def plan(self, to: Values, plan: SearchPlan) -> tuple[list[Clause], bool]:
+        """Conditions of a plan on a row; and whether such rows should be looked up before any order is tried."""
+        gathered = Gathered()
+        if plan.request.compartment is not None:
+            self._compartment(to, gathered, plan.request.compartment, plan.types)
+        for condition in plan.conditions:
+            self._add(to, gathered, plan.type_name, condition)
+        clauses = [typed(to, plan.types), *self._closed(to, gathered), *self.seen(to, plan.types)]
+        return clauses, gathered.narrow and not gathered.sharded
+
+    def sharded(self, plan: SearchPlan) -> bool:
+        """One patient's, or one person's, resources are searched."""
+        if plan.request.compartment is not None and plan.request.compartment.name == "Person":
+            return True
+        return any(
+            isinstance(condition, Criterion) and bool(self._shards_of(plan.type_name, condition))
+            for condition in plan.conditions
+        )
+
+    def seen(self, to: Values, types: Iterable[str]) -> list[Clause]:
+        """The access condition: a confined caller sees its person's shards, its Person, and open types."""
+        person_id = self.access.person_id
+        if person_id is None:
+            return []
+        names = set(types)
+        if names <= self.access.open_types:
+            return []
+        open_numbers = sorted(TYPE_IDS[name] for name in names & self.access.open_types)
+        return [Seen(to.add(person_id), to.add(open_numbers) if open_numbers else None, "Person" in names)]
+
+    def inner(self, to: Values, type_name: str, condition: Condition) -> tuple[Clause, ...]:
+        """Conditions on a chained or pointing resource, its access included."""
+        gathered = Gathered()
+        self._add(to, gathered, type_name, condition)
+        return (typed(to, [type_name]), *self._closed(to, gathered), *self.seen(to, [type_name]))
+
+    def on_row(self, to: Values, type_name: str, condition: Condition) -> tuple[Clause, ...]:
+        """Conditions on a row whose type and access are in the statement already."""
+        gathered = Gathered()
+        self._add(to, gathered, type_name, condition)
+        return tuple(self._closed(to, gathered))
+
+    def _is_broad(self, condition: Condition) -> bool:
+        return bool(self.broad) and condition in self.broad  # a condition's hash walks its parameter
+
+    def _closed(self, to: Values, gathered: Gathered) -> list[Clause]:
+        return [*([Tokens("all", to.add(gathered.every))] if gathered.every else []), *gathered.others]
+
+    def _add(self, to: Values, gathered: Gathered, type_name: str, condition: Condition) -> None:
+        match condition:
+            case Ids(ids):
+                gathered.others.append(Identified(wanted(to, ids)) if ids else Never())
+            case Criterion():
+                self._criterion(to, gathered, type_name, condition)
+            case Chain():
+                self._chain(to, gathered, type_name, condition)
+            case Has():
+                self._has(to, gathered, condition)
+            case Missing():
+                self._missing(to, gathered, condition)
+            case _:
+                gathered.others.append(Updated(tuple(lower_values.updated(to, one) for one in condition.values)))
+
+    def _missing(self, to: Values, gathered: Gathered, condition: Missing) -> None:
+        if condition.parameter.code in {"_id", "_lastUpdated"}:  # never missing
+            gathered.others += [Never()] if condition.missing else []
+            return
+        own = condition.parameter
+        parts = [own] if own.only else parts_of(own)  # a filtered union is stored with a presence of its own
+        present = to.add([self.hasher.present(part.id) for part in parts])
+        gathered.others.append(Tokens("none" if condition.missing else "any", present))
+
+    def _criterion(self, to: Values, gathered: Gathered, type_name: str, criterion: Criterion) -> None:
+        parts = parts_of(criterion.parameter)
+        kind = criterion.parameter.kind
+        if kind in {"token", "reference", "uri"} or criterion.modifier == "exact":
+            self._tokens(to, gathered, type_name, criterion, parts)
+            return
+        listed = lower_values.listed(to, self.hasher, criterion, parts)
+        if listed is None:
+            gathered.others.append(self._clause(to, criterion, parts))
+        else:
+            gathered.others.append(listed)
+            gathered.narrow |= not self._is_broad(criterion)
+
+    def _clause(self, to: Values, criterion: Criterion, parts: Sequence[Parameter]) -> Clause:
+        """The main date, and composites."""
+        if criterion.parameter.kind == "date":
+            return lower_values.main_dates(to, criterion)
+        found: list[tuple[Clause, ...]] = []
+        for part in parts:
+            if not part.bases[0]:  # over the resource itself: each component is one element, so an AND is exact
+                found += [
+                    tuple(one for each in components for one in self.on_row(to, part.type_name, each))
+                    for components in lower_values.components(criterion, part)
+                ]
+            elif part.components[1].kind == "quantity":
+                found.append((lower_values.measured_components(to, self.hasher, criterion, part),))
+            elif pairs := lower_values.pairs(self.hasher, criterion, part):
+                found.append((Tokens("any", to.add(pairs)),))
+        if not found:
+            return Never()
+        return found[0][0] if len(found) == len(found[0]) == 1 else Either(tuple(found))
+
+    def _tokens(
+        self, to: Values, gathered: Gathered, type_name: str, criterion: Criterion, parts: Sequence[Parameter]
+    ) -> None:
+        if criterion.modifier == "below":
+            gathered.others.append(lower_values.below(to, criterion, parts))
+            return
+        hashes = lower_values.hashes(self.hasher, criterion, parts)
+        if criterion.modifier == "not":
+            gathered.others += [Tokens("none", to.add(hashes))] if hashes else []
+            return
+        if not hashes:
+            gathered.others.append(Never())
+        elif len(hashes) == 1:
+            gathered.every += hashes
+        else:
+            gathered.others.append(Tokens("any", to.add(hashes)))
+        gathered.narrow |= lower_values.is_narrow(criterion)
+        shards = self._shards_of(type_name, criterion)
+        if shards:
+            gathered.sharded = True
+            gathered.others.append(Sharded(wanted(to, shards)))
+
+    def _shards_of(self, type_name: str, criterion: Criterion) -> list[int]:
+        """Shards a patient reference demands; none where it may also name something else."""
+        if criterion.modifier or criterion.parameter.code not in shard_params_of(type_name):
+            return []
+        found = []
+        for value in criterion.values:
+            if not isinstance(value, ReferenceValue) or len(value.locals) != 1 or value.locals[0][0] != "Patient":
+                return []
+            found.append(self.hasher.shard(*value.locals[0]))
+        return found
+
+    def _chain(self, to: Values, gathered: Gathered, type_name: str, chain: Chain) -> None:
+        how: Literal["shard", "tokens", "walk"] = "tokens"
+        if by_shard(type_name, chain):
+            how = "shard"
+        elif self._is_broad(chain):
+            how = "walk"
+        gathered.narrow |= how == "tokens"
+        links = tuple(self.inner(to, name, condition) for name, condition in chain.links)
+        gathered.others.append(Chained(how, self._parts(to, chain.parameter), links))
+
+    def _has(self, to: Values, gathered: Gathered, has: Has) -> None:
+        how: Literal["shard", "tokens", "walk"] = "tokens"
+        if has_by_shard(has):
+            how = "shard"
+        elif self._is_broad(has):
+            how = "walk"
+        gathered.narrow |= how == "tokens"
+        clauses = self.inner(to, has.source, has.inner)
+        gathered.others.append(Pointed(how, self._parts(to, has.parameter), clauses))
+
+    def _parts(self, to: Values, parameter: Parameter) -> tuple[Part, ...]:
+        return tuple(Part(to.add(self.hasher.salt(part.id)), to.add(part.slot)) for part in parts_of(parameter))
+
+    def _compartment(self, to: Values, gathered: Gathered, compartment: Compartment, types: Sequence[str]) -> None:
+        name, id_ = compartment.name, compartment.id
+        if name == "Person":
+            gathered.sharded = True
+            gathered.others.append(OfPerson(to.add(id_)))
+            return
+        belonging = members(name)
+        hashes = set()
+        for type_name in types:
+            for code in belonging.get(type_name, ()):
+                for part in parts_of(parameters.of(type_name)[code]):
+                    hashes.add(self.hasher.reference(part.id, part.slot, name, id_))
+            if type_name == name:
+                hashes.add(self.hasher.self_token(name, id_))
+        if name == "Patient" and all(_one_patient(type_name) for type_name in types):
+            gathered.sharded = True
+            gathered.others.append(Sharded(wanted(to, [self.hasher.shard(name, id_)])))
+        gathered.narrow = True
+        gathered.others.append(Tokens("any", to.add(sorted(hashes))))
+
+
+def wanted(to: Values, values: Sequence[Any]) -> Wanted:
+    """One value as itself, several as a list."""
+    return Wanted(to.add(values[0] if len(values) == 1 else list(values)), len(values) != 1)
+
+
+def typed(to: Values, types: Sequence[str]) -> Typed:
+    return Typed(wanted(to, [TYPE_IDS[name] for name in types]))
+
+
+def parts_of(parameter: Parameter) -> Sequence[Parameter]:
+    """The parameters that store its values."""
+    if not parameter.union:
+        return (parameter,)
+    known = parameters.of(parameter.type_name)
+    return [known[code] for code in parameter.union]
+
+
+def by_shard(type_name: str, chain: Chain) -> bool:
+    """A chain to the patient that decides the shard: the index by shard joins it."""
+    return (
+        len(chain.links) == 1 and chain.links[0][0] == "Patient" and chain.parameter.code in shard_params_of(type_name)
+    )
+
+
+def has_by_shard(has: Has) -> bool:
+    return has.type_name == "Patient" and has.parameter.code in shard_params_of(has.source)
+
+
+def shard_params_of(type_name: str) -> frozenset[str]:
+    return shard_params(type_name) if type_name in PATIENT_TYPES else _NONE
+
+
+_NONE: Final[frozenset[str]] = frozenset()
+
+
+def _one_patient(type_name: str) -> bool:
+    """Every membership parameter of the type is the one that decides its shard."""
+    codes = members("Patient").get(type_name, ())
+    return type_name == "Patient" or (bool(codes) and set(codes) <= shard_params_of(type_name))

@@ -1,0 +1,312 @@
+"""What a search asks of rows, every value taken out: the key under which its SQL is kept.
+
+Out:     trees of frozen nodes, equal where the SQL is equal; a Slot is the place of a value among Values
+Why:     building and compiling a statement costs more than running it. ehr.search.lower makes a shape and its values,
+         ehr.search.compile makes SQL of the shape alone. What compile cannot see cannot change the SQL, so the key
+         is complete by construction: whoever gets the SQL of another search gets the SQL of an equal one
+Keeps:   type and parameter numbers are values too, so that a search by code is one statement for every type
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from ehr.search.terms import Prefix
+
+Slot: TypeAlias = int
+
+
+@dataclass(slots=True)
+class Values:
+    """Values of one statement in the order they were met."""
+
+    all: list[Any] = field(default_factory=list)
+
+    def add(self, value: Any) -> Slot:
+        self.all.append(value)
+        return len(self.all) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One value or a list: "= value" lets an index give its order, "= ANY(list)" does not."""
+
+    at: Slot
+    many: bool
+
+
+# -- conditions on a row of resource -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Never:
+    """No row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    types: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The access condition of a caller confined to a person: its shards; its open types; its own Person."""
+
+    person: Slot
+    open_types: Slot | None
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OfPerson:
+    """Rows of a person's shards."""
+
+    person: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Sharded:
+    shards: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """all: every hash is among the row's tokens; any: one is; none: none is."""
+
+    which: Literal["all", "any", "none"]
+    hashes: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Identified:
+    ids: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A range against the range first to last (for numbers: what the prefix makes of a number; last may be unused)."""
+
+    prefix: Prefix
+    first: Slot
+    last: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    values: tuple[Compared, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MainDate:
+    values: tuple[Compared, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Begins:
+    """A text, or a part of one, from first up to what comes after all that begins so; exact: or the text alone."""
+
+    first: Slot
+    after: Slot | None
+    exact: Slot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contains:
+    pattern: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A number; its unit's code and system where they were given (a composite keeps its token in system)."""
+
+    number: Compared
+    code: Slot | None = None
+    system: Wanted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Rows that a side table lists: by these parameters, with one of these values."""
+
+    table: Literal["string", "date", "quantity"]
+    parameters: Wanted
+    values: tuple[Begins | Contains | Compared | Measured, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """One of these; each is an AND."""
+
+    alternatives: tuple[tuple["Clause", ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A reference parameter: what salts its tokens, and its number within the type."""
+
+    salt: Slot
+    number: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """The row refers to a resource for which one of the links holds.
+
+    how     shard: the target decides the shard; tokens: look up what the targets would be called; walk: hash the
+            targets and look among them for what each row refers to
+    """
+
+    how: Literal["shard", "tokens", "walk"]
+    parts: tuple[Part, ...]
+    links: tuple[tuple["Clause", ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pointed:
+    """A resource for which the clauses hold refers to the row (_has); how as in Chained."""
+
+    how: Literal["shard", "tokens", "walk"]
+    parts: tuple[Part, ...]
+    clauses: tuple["Clause", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HasDate:
+    """Whether the row has a main date."""
+
+    there: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotAfter:
+    """Rows made before a page was first read."""
+
+    rid_max: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """Rows that a facility sent."""
+
+    source: Slot
+
+
+Clause: TypeAlias = (
+    Never
+    | Typed
+    | Seen
+    | OfPerson
+    | Sharded
+    | Tokens
+    | Identified
+    | Updated
+    | MainDate
+    | Listed
+    | Either
+    | Chained
+    | Pointed
+    | HasDate
+    | NotAfter
+    | From
+)
+
+
+# -- order -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SideValue:
+    """The least or greatest value a side table has for a row."""
+
+    table: Literal["string", "date", "quantity"]
+    parameters: Wanted
+    greatest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One expression to order by.
+
+    by      a column of resource, or a value of a side table
+    absent  whether there is a value, instead of the value
+    filled  where there is none, something takes its place (an absent key before this one decides)
+    """
+
+    by: Literal["rid", "id", "updated", "date_lo_us"] | SideValue
+    descending: bool
+    absent: bool = False
+    filled: bool = False
+
+
+# -- statements --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The audit rows of a search, in its own statement: one a shard whose rows are shown.
+
+    caller     kind, id, facility and purpose of who searches
+    shown      how many of the page's rows are shown
+    kept_full  only where more rows were found than are shown: else another statement goes on, and notes
+    earlier    shards that statements before this one have shown
+    patients   rows of these types belong to patients; or all rows do, or none
+    """
+
+    caller: tuple[Slot, Slot, Slot, Slot]
+    type_id: Slot
+    detail: Slot
+    shown: Slot
+    earlier: Slot
+    kept_full: bool
+    patients: Literal["all", "none"] | Slot
+
+
+@dataclass(frozen=True, slots=True)
+class PageOf:
+    """Rows in order, beyond a place where there is one.
+
+    narrow  look the rows up before any order is tried
+    """
+
+    clauses: tuple[Clause, ...]
+    types: Typed
+    narrow: bool
+    keys: tuple[Key, ...]
+    forward: bool
+    place: tuple[Slot, ...] | None
+    count: Slot
+    noted: Noted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CountOf:
+    """How many rows there are, counted up to a bound where there is one."""
+
+    clauses: tuple[Clause, ...] | Listed
+    count_max: Slot | None
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateOf:
+    """How many rows the planner expects."""
+
+    clauses: tuple[Clause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IdsOf:
+    """Ids in the order of creation."""
+
+    clauses: tuple[Clause, ...]
+    narrow: bool
+    count: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class IncludedOf:
+    """Rows around a page, by type and creation."""
+
+    clauses: tuple[Clause, ...]
+    count: Slot
+
+
+Shape: TypeAlias = PageOf | CountOf | EstimateOf | IdsOf | IncludedOf
