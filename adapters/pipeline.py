@@ -20,13 +20,14 @@ from weakref import WeakValueDictionary
 import structlog
 
 from adapters import claim_xml, fhir_push
+from adapters.draft import Tree
 from adapters.hl7v2 import ack, route
 from adapters.hl7v2.parse import Envelope, Message, parse, peek
 from adapters.port import Bundle, Origin
-from adapters.weave import restated, weave
+from adapters.weave import weave
 from ehr.access.policy import Caller
-from ehr.errors import EhrError, Forbidden, Invalid, Issue, PreconditionFailed, Unavailable
-from ehr.intake import FacilityRow, Intake, Receipt, Source
+from ehr.errors import EhrError, Forbidden, Invalid, Issue, Unavailable
+from ehr.intake import FacilityRow, Held, Intake, Receipt, Source
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +35,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 UNKNOWN_SENDER: Final = "the sending facility is not registered; ask the city to register its code"
-WEAVES_MAX: Final = 5
-"""Tries of a message whose earlier version changes while it is woven: another connection of the same facility."""
 THREAD_BYTES: Final = 128 * 1024
 """Bodies above this are read in a thread: a report of megabytes must not hold up the other connections."""
 UNREADABLE: Final = "?"
@@ -142,7 +141,7 @@ class Pipeline:
             mapper = route.mapper(message)
             bundle = _settled(await _aside(lambda _: mapper(message, origin), block))
             answer = ack.accept(message, number=receipt.message_id, now=self._intake.clock.now())
-            await self._submit_woven(bundle, receipt, facility, answer)
+            return await self._submit_woven(bundle, receipt, facility, answer)
         except Unavailable:
             raise
         except EhrError as error:
@@ -157,22 +156,18 @@ class Pipeline:
             await self._intake.refuse(receipt, error.issues, answer)
         return await self._stored(receipt)
 
-    async def _submit_woven(self, bundle: Bundle, receipt: Receipt, facility: FacilityRow, answer: bytes) -> None:
-        """Weave with what the record holds, and write only onto what was woven with."""
-        asked = restated(bundle)
+    async def _submit_woven(self, bundle: Bundle, receipt: Receipt, facility: FacilityRow, answer: bytes) -> bytes:
+        """Weave with what the record holds, while it is locked; the answer that stands."""
+
+        def woven(held: Mapping[int, Held]) -> Mapping[int, Tree]:
+            resources, late = weave(bundle, held)
+            if late:
+                log.info("message came late", message_id=receipt.message_id, count=late)
+            return resources
+
         async with self._turn(facility.id, bundle):
-            for attempt in range(1, WEAVES_MAX + 1):
-                held = await self._intake.held(facility, asked.values())
-                woven, late = weave(bundle, {url: held[its] for url, its in asked.items() if its in held})
-                if late:
-                    log.info("message came late", message_id=receipt.message_id, count=late)
-                try:
-                    await self._intake.submit(woven, receipt, answer=answer)
-                except PreconditionFailed:
-                    if attempt == WEAVES_MAX:
-                        raise
-                else:
-                    return
+            response = await self._intake.submit(bundle, receipt, answer=answer, weave=woven)
+        return answer if response["entry"] else await self._stored(receipt)
 
     def _turn(self, facility_id: int, bundle: Bundle) -> asyncio.Lock:
         """Messages of one facility about one patient go one after another."""
@@ -190,9 +185,16 @@ class Pipeline:
         return bundle
 
     async def _answer_http(self, receipt: Receipt, read: Callable[[], Awaitable[Bundle]]) -> tuple[int, bytes]:
+        made: list[bytes] = []
+
+        def answer(response: Bundle) -> bytes:
+            made.append(fhir_push.packed(200, response))
+            return made[-1]
+
         try:
-            bundle = await read()
-            await self._intake.submit(bundle, receipt, answer=lambda response: fhir_push.packed(200, response))
+            response = await self._intake.submit(await read(), receipt, answer=answer)
+            if response["entry"]:
+                return fhir_push.unpacked(made[-1])
         except Unavailable:
             raise
         except EhrError as error:

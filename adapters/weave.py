@@ -1,8 +1,7 @@
 """Lay what a message states over what the record already holds, so that order and silence do no harm.
 
-In:      the Bundle of a mapper; the earlier versions of its conditional updates, as the record holds them
-Out:     the same Bundle: each entry that has an earlier version names its id and version (ifMatch), and its
-         resource is the two woven together
+In:      the Bundle of a mapper; the earlier versions of its conditional updates, as the record holds them locked
+Out:     for each entry that has an earlier version the resource to be written: the two woven together
 Rules:   an empty field of a message means "unchanged" (HL7 2.5.3.6): Patient, Encounter, RelatedPerson and Coverage
          keep what the newer message does not mention; what the sender erased ("") goes
          a message that speaks of an earlier moment than the record's version changes nothing that is there, and
@@ -26,43 +25,23 @@ UNITED: Final = ("identifier", "link")
 """Lists that only grow: a number once sent is not taken back by a message without it."""
 
 
-def restated(bundle: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """fullUrl → (type, criteria) of the entries that restate something: the conditional updates."""
-    found = {}
-    for entry in bundle["entry"]:
-        type_name, mark, query = entry["request"]["url"].partition("?")
-        if entry["request"]["method"] == "PUT" and mark:
-            found[entry["fullUrl"]] = (type_name, query)
-    return found
-
-
-def weave(bundle: Mapping[str, Any], held: Mapping[str, Held]) -> tuple[Tree, int]:
-    """The woven Bundle, and how many of its entries came late. held: fullUrl → what the record holds."""
-    references = {url: f"{_type_of(bundle, url)}/{found.id}" for url, found in held.items()}
+def weave(bundle: Mapping[str, Any], held: Mapping[int, Held]) -> tuple[dict[int, Tree], int]:
+    """The resources to be written, and how many of them came late. held: place of an entry → what the record holds."""
+    references = {bundle["entry"][place]["fullUrl"]: f"{found.type_name}/{found.id}" for place, found in held.items()}
     late = 0
-    entries = []
-    for sent in bundle["entry"]:
+    woven = {}
+    for place, found in held.items():
+        sent = bundle["entry"][place]
         notes = sent.get("extension", ())
-        entry = {name: value for name, value in sent.items() if name != "extension"}
-        found = held.get(entry["fullUrl"])
-        if found is not None:
-            came_late = _late(entry["resource"], found.tree)
-            late += came_late
-            said = Said(
-                late=came_late,
-                deferred=frozenset(note["valueString"] for note in notes if note["url"] == DEFERS),
-                erased=frozenset(note["valueString"] for note in notes if note["url"] == ERASES),
-            )
-            entry["resource"] = _woven(entry["resource"], found.tree, references, said)
-            kind = entry["resource"]["resourceType"]
-            entry["resource"]["id"] = found.id
-            entry["request"] = {"method": "PUT", "url": f"{kind}/{found.id}", "ifMatch": f'W/"{found.version}"'}
-        entries.append(entry)
-    return {**bundle, "entry": entries}, late
-
-
-def _type_of(bundle: Mapping[str, Any], url: str) -> str:
-    return next(str(e["resource"]["resourceType"]) for e in bundle["entry"] if e["fullUrl"] == url)
+        came_late = _late(sent["resource"], found.tree)
+        late += came_late
+        said = Said(
+            late=came_late,
+            deferred=frozenset(note["valueString"] for note in notes if note["url"] == DEFERS),
+            erased=frozenset(note["valueString"] for note in notes if note["url"] == ERASES),
+        )
+        woven[place] = {**_woven(sent["resource"], found.tree, references, said), "id": found.id}
+    return woven, late
 
 
 def _late(incoming: Mapping[str, Any], held: Mapping[str, Any]) -> bool:

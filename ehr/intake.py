@@ -84,6 +84,9 @@ class FacilityRow:
     location_id: str | None
 
 
+Weaver = Callable[[Mapping[int, Held]], Mapping[int, dict[str, Any]]]
+"""Place of an entry → what the record holds of it, locked → the resource to be written there."""
+
 _KEEP: Final = """
 WITH kept AS (
     INSERT INTO intake_message (facility_id, channel, kind, control_id, sha256, received, issues, body)
@@ -155,23 +158,24 @@ class Intake:
         receipt: Receipt,
         *,
         answer: Callable[[dict[str, Any]], bytes] | bytes,
-        weave: Weave | None = None,
+        weave: Weaver | None = None,
     ) -> dict[str, Any]:
         """Apply a message's transaction Bundle. A message that is applied already changes nothing: {"entry": []}.
 
-        weave  what conditional updates mean beside what is there (ehr.store.bundles)
+        weave  what conditional updates mean beside what is there, asked while nobody else can change it
         """
         facility = await self.facility_of(receipt.source.facility_id)
         caller = Caller.of_facility(receipt.source.facility_id, receipt.source.facility_code)
         if receipt.state == "applied":
             return dict(_NOTHING)
         entries = bundles.checked(bundle, weaves=weave is not None)
+        woven = _as_held(weave) if weave is not None else None
 
         async def work(uow: "UnitOfWork") -> dict[str, Any]:
             def also(made: Sequence[Version], standing: Sequence[Version]) -> Sequence[Write]:
                 return _provenance(uow, facility, receipt, made, standing)
 
-            response = await bundles.transaction(uow, bundle, entries=entries, weave=weave, also=also)
+            response = await bundles.transaction(uow, bundle, entries=entries, weave=woven, also=also)
             reply = answer if isinstance(answer, bytes) else answer(response)
             done = await uow.connection.execute(_FINISH, receipt.message_id, "applied", uow.now, reply, None)
             if done != "UPDATE 1":
@@ -297,6 +301,13 @@ def _provenance(
         ],
     }
     return (Write("C", "Provenance", id, None, tree, made_id=True),)
+
+
+def _as_held(weave: Weaver) -> Weave:
+    def woven(standing: Mapping[int, tuple[Version, dict[str, Any]]]) -> Mapping[int, dict[str, Any]]:
+        return weave({place: Held(v.type_name, v.id, v.version, tree) for place, (v, tree) in standing.items()})
+
+    return woven
 
 
 async def _current(uow: "UnitOfWork", type_name: str, id: str) -> Held:
