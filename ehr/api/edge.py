@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 import structlog
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr import ids, limits
@@ -43,6 +44,7 @@ class Edge:
         self._metrics = metrics
         self._clock = clock
         self._always = [*_ALWAYS, _TLS] if tls else _ALWAYS
+        self._paths: dict[object, str] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -74,18 +76,27 @@ class Edge:
                 application = self._fhir if is_fhir(scope["path"]) else self._app
                 await application(scope, receive, with_headers)
         except Exception:
-            log.error("request failed", route=_route(scope), method=scope["method"], exc_info=True)
+            log.error("request failed", route=self._route(scope), method=scope["method"], exc_info=True)
             if status == 0:
                 await bug_answer(scope["path"]).send(with_headers)
         self._observe(scope, status or 500, self._clock.monotonic_s() - began_s)
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        route, method = _route(scope), _method(scope)
+        route, method = self._route(scope), _method(scope)
         self._metrics.observe(route, method, status, seconds)
         if status >= 400:
             log.info("answered", route=route, method=method, status=status, duration_ms=round(seconds * 1000, 1))
         else:
             log.debug("answered", route=route, method=method, status=status, duration_ms=round(seconds * 1000, 1))
+
+    def _route(self, scope: Scope) -> str:
+        """The pattern of the route that answered, never the address: that holds ids."""
+        pattern = scope.get("route_pattern")
+        if isinstance(pattern, str):
+            return pattern
+        if self._paths is None:
+            self._paths = {one.endpoint: one.path for one in scope["app"].routes if isinstance(one, Route)}
+        return self._paths.get(scope.get("endpoint"), "none")
 
 
 def _request_id(scope: Scope) -> str:
@@ -94,15 +105,6 @@ def _request_id(scope: Scope) -> str:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
     return ids.new_id()
-
-
-def _route(scope: Scope) -> str:
-    """The pattern of the route that answered, never the address: that holds ids."""
-    pattern = scope.get("route_pattern")
-    if isinstance(pattern, str):
-        return pattern
-    path = getattr(scope.get("route"), "path", None)
-    return str(path or getattr(scope.get("endpoint"), "__qualname__", "none"))
 
 
 def _method(scope: Scope) -> str:

@@ -193,7 +193,20 @@ def _shown_rows(tables: Sequence[tuple[str, Sequence[str], Sequence[Any]]]) -> l
 _WELL: Final = frozenset({"pending", "batched", "accepted"})
 _REFUSED_COLUMNS: Final = ("Facility", "Episode (MA_LK)", "Attempt", "State", "Code", "What is wrong")
 _BATCH_COLUMNS: Final = ("Batch", "Facility", "State", "Dossiers", "Claimed (đồng)", "maGiaoDich", "Created", "Sent")
-_JOB_COLUMNS: Final = ("Job", "Kind", "State", "Owner", "Created", "Finished", "Chunks done", "Chunks")
+_JOB_COLUMNS: Final = (
+    "Job",
+    "Kind",
+    "State",
+    "Owner",
+    "Created",
+    "Finished",
+    "Chunks done",
+    "Chunks",
+    "Lines",
+    "Refused",
+    "Where they are",
+    "What is wrong",
+)
 _DOSSIERS: Final = """
 select state, count(*) as dossiers, sum(t_bhtt) as t_bhtt from sync_dossier group by state order by state
 """
@@ -211,7 +224,10 @@ from sync_batch b join facility f on f.id = b.facility_id order by b.id desc lim
 _JOBS: Final = """
 select j.id, j.kind, j.state, j.owner, to_char(j.created at time zone 'Asia/Ho_Chi_Minh', 'DD/MM/YYYY HH24:MI:SS'),
        to_char(j.finished at time zone 'Asia/Ho_Chi_Minh', 'DD/MM/YYYY HH24:MI:SS'),
-       count(c.number) filter (where c.state = 'done'), count(c.number)
+       count(c.number) filter (where c.state = 'done'), count(c.number),
+       sum((c.result ->> 'lines')::bigint), sum((c.result ->> 'refused')::bigint) as refused,
+       case when sum((c.result ->> 'refused')::bigint) > 0 then j.params ->> 'home' || '/' || j.id end,
+       max(c.error) filter (where c.state = 'failed')
 from job j left join job_chunk c on c.job_id = j.id
 group by j.id order by j.created desc limit 100
 """

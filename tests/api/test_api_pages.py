@@ -1,5 +1,6 @@
 """The citizen's page, the health book and the summary show one record; the console shows the facilities."""
 
+import re
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ from ehr import identity
 from ehr.access.authenticate import citizen_link
 from ehr.access.token import LINK
 from ehr.fhir.vietnam import NATIONAL_ID, PATIENT_NUMBER
+from ehr.jobs.queue import Queue
 from ehr.web.ops import OPERATOR_SCOPE
 from tests.api.conftest import City
 
@@ -210,3 +212,16 @@ async def test_pages_carry_a_strict_policy_and_are_never_cached(city: City) -> N
         assert answer.headers["cache-control"] == "no-store"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert (await made.get("/static/style.css")).status_code == 200
+
+
+async def test_the_console_says_how_many_lines_of_an_import_were_refused_and_where_they_are(city: City) -> None:
+    queue = Queue(city.record.database)
+    job_id = await queue.enqueue("import", {"home": "/imports"}, [{}, {}], owner="cli")
+    for refused in (0, 5):
+        chunk = await queue.claim(["import"])
+        assert chunk is not None
+        await queue.finish(chunk, {"lines": 40, "refused": refused})
+    made = await browser(city, city.authenticator.tokens.issue("operator", OPERATOR_SCOPE, typ=LINK), "/ops")
+    cells = re.findall(r"<td>([^<]*)</td>", (await made.get("/ops/jobs")).text)
+    assert cells[0] == job_id
+    assert cells[-6:] == ["2", "2", "80", "5", f"/imports/{job_id}", ""]
