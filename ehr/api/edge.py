@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 import structlog
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr import ids, limits
@@ -95,8 +95,11 @@ class Edge:
         if isinstance(pattern, str):
             return pattern
         if self._paths is None:
-            self._paths = {one.endpoint: one.path for one in scope["app"].routes if isinstance(one, Route)}
-        return self._paths.get(scope.get("endpoint"), "none")
+            routes = scope["app"].routes
+            self._paths = {one.endpoint: one.path for one in routes if isinstance(one, Route)}
+            self._paths |= {one.app: one.path for one in routes if isinstance(one, Mount)}
+        known = self._paths.get(scope.get("endpoint")) or getattr(scope.get("route"), "path", None)
+        return str(known or "none")
 
 
 def _request_id(scope: Scope) -> str:

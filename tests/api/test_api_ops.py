@@ -59,8 +59,12 @@ async def test_metrics_count_by_route_and_never_by_address(city: City, client: h
     assert 'ehr_http_requests_total{method="GET",route="/fhir/{type:fhirtype}/{id:fhirid}",status="200"} 1.0' in text
     assert 'ehr_ledger_messages{state="refused"} 1.0' in text
     assert 'ehr_outbox_oldest_seconds{topic="summary"}' in text
-    await city.client().get(address(city, "/livez"))
-    assert 'route="/livez"' in (await city.client().get(address(city, "/metrics"))).text
+    for path in ("/livez", "/identity/v1/citizens/001180012345/health-book", "/citizen", "/static/style.css"):
+        await city.client().get(address(city, path))
+    text = (await city.client().get(address(city, "/metrics"))).text
+    for route in ("/livez", "/identity/v1/citizens/{cccd}/health-book", "/citizen", "/static"):
+        assert f'route="{route}"' in text, route
+    assert "001180012345" not in text
     assert "secret-id" not in text
     assert CANARY not in text
 
