@@ -16,6 +16,7 @@ from ehr.app import create_app
 from ehr.record import open_record
 from ehr.settings import Settings
 from ehr.store.record import Record
+from tests.facility import add_facility
 
 JSON = "application/fhir+json"
 
@@ -99,15 +100,7 @@ async def facilities(city: City) -> list[int]:
 
 async def two_facilities(city: City) -> list[int]:
     async with city.record.database.acquire() as connection:
-        return [
-            await connection.fetchval(
-                "INSERT INTO facility (code, name, kind, feed, district, commune, commune_code) "
-                "VALUES ($1, $2, 'station', 'fhir', 'd', 'c', '0') RETURNING id",
-                code,
-                f"Station {code}",
-            )
-            for code in ("01Z01", "01Z02")
-        ]
+        return [await add_facility(connection, code, feed="fhir") for code in ("01Z01", "01Z02")]
 
 
 @contextmanager

@@ -193,6 +193,7 @@ async def test_the_console_lists_facilities_and_finds_messages(city: City, facil
     assert "01Z01" in page.text
     assert "01Z02" in page.text
     found = await made.get("/ops", params={"q": "01z02"})
+    assert "Station 01Z02" in found.text
     assert "Station 01Z01" not in found.text
     for path in ("/ops/facilities/01Z01", "/ops/messages?state=refused", "/ops/insurance", "/ops/jobs"):
         assert (await made.get(path)).status_code == 200, path

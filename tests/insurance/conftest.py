@@ -16,6 +16,7 @@ from ehr.settings import Settings
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 from sync.episode import Episode
+from tests.facility import add_facility
 
 Tree = dict[str, Any]
 
@@ -252,15 +253,7 @@ class Episodes:
 
     async def facility(self, record: Record, code: str, kind: str = "hospital") -> int:
         async with record.database.acquire() as connection:
-            row = await connection.fetchval(
-                "INSERT INTO facility (code, name, kind, feed, district, commune, commune_code) "
-                "VALUES ($1, $2, $3, 'fhir', 'Ba Đình', 'Trúc Bạch', '00004') "
-                "ON CONFLICT (code) DO UPDATE SET name = excluded.name RETURNING id",
-                code,
-                f"Bệnh viện {code}",
-                kind,
-            )
-        return int(row)
+            return await add_facility(connection, code, kind=kind, feed="fhir")
 
     async def write(self, record: Record, visit: Visit, resources: Sequence[Tree] | None = None) -> None:
         """Write a visit as its facility would."""

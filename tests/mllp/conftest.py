@@ -10,9 +10,8 @@ from adapters.pipeline import Pipeline
 from ehr.access.policy import Caller
 from ehr.ids import new_id
 from ehr.intake import Intake
-from ehr.record import open_record
-from ehr.settings import Settings
 from ehr.store.record import Record
+from tests.facility import add_facility
 
 FACILITY = "01Z01"
 
@@ -28,20 +27,7 @@ async def register(record: Record, code: str) -> int:
     }
     async with record.unit_of_work(Caller.system("test registration")) as uow:
         await uow.resources.create("Organization", None, tree, id=organization_id)
-        facility_id: int = await uow.connection.fetchval(
-            "INSERT INTO facility (code, name, kind, feed, district, commune, commune_code, organization_id)"
-            " VALUES ($1, $1, 'station', 'hl7v2', '', '', '', $2) RETURNING id",
-            code,
-            organization_id,
-        )
-    return facility_id
-
-
-@pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    opened = await open_record(Settings(pool_connections_max=8), database_url)
-    yield opened
-    await opened.close()
+        return await add_facility(uow.connection, code, organization_id=organization_id)
 
 
 @pytest.fixture

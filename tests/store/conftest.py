@@ -1,20 +1,14 @@
-"""A record on a database of its own, opened as the composition roots open it."""
-
-from collections.abc import AsyncIterator
+"""Many connections, for the races of the store's tests."""
 
 import pytest
 
 from ehr.access.policy import Caller
-from ehr.record import open_record
 from ehr.settings import Settings
-from ehr.store.record import Record
 
 
 @pytest.fixture
-async def record(database_url: str) -> AsyncIterator[Record]:
-    opened = await open_record(Settings(pool_connections_max=40), database_url)
-    yield opened
-    await opened.close()
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"pool_connections_max": 40})
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.intake import Intake, Source
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
+from tests.facility import add_facility
 
 MRN = "http://fhir.ehealth.gov.vn/core/sid/patient-internal-id"
 
@@ -22,10 +23,7 @@ async def intake(record: Record, city: Caller) -> Intake:
     async def work(uow: UnitOfWork) -> None:
         tree = {"resourceType": "Organization", "id": "org-1", "name": "Trạm Y tế"}
         await uow.resources.update("Organization", "org-1", None, tree)
-        await uow.connection.execute(
-            "INSERT INTO facility (code, name, kind, feed, district, commune, commune_code, organization_id)"
-            " VALUES ('01Z01', 'Trạm Y tế', 'station', 'hl7v2', 'Ba Đình', 'Phúc Xá', '00001', 'org-1')"
-        )
+        await add_facility(uow.connection, organization_id="org-1")
 
     await record.run(city, work)
     return Intake(record)

@@ -18,6 +18,7 @@ from ehr.settings import Settings
 from ehr.store import bundles
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
+from tests.facility import add_facility
 
 Tree = dict[str, Any]
 RECORDS = "urn:test:record"
@@ -150,10 +151,7 @@ async def test_a_write_takes_its_round_trips_and_no_more(record: Record, city: C
 @pytest.fixture
 async def intake(record: Record) -> Intake:
     async with record.database.acquire() as connection:
-        await connection.execute(
-            "INSERT INTO facility (code, name, kind, feed, district, commune, commune_code)"
-            " VALUES ('01Z01', 'Trạm Y tế', 'station', 'hl7v2', 'Ba Đình', 'Phúc Xá', '00001')"
-        )
+        await add_facility(connection)
     return Intake(record)
 
 
