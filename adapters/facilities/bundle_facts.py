@@ -126,7 +126,11 @@ def reports(sheet: Sheet) -> dict[int, str]:
 
 
 def _laboratory(sheet: Sheet, order: Order, result: Result, resulted: datetime) -> str:
-    body: Tree = {"code": coded(vietnam.LOINC, result.loinc, result.name), "issued": moment(resulted)}
+    body: Tree = {
+        "code": coded(vietnam.LOINC, result.loinc, result.name),
+        "issued": moment(resulted),
+        "performer": [reference(sheet.doctor, sheet.episode.doctor.name)],
+    }
     if result.unit:
         body["valueQuantity"] = quantity(result.value, result.unit)
     else:
@@ -144,6 +148,7 @@ def _image(sheet: Sheet, order: Order, resulted: datetime) -> str:
     body: Tree = {
         "code": coded(vietnam.MA_DICH_VU, order.service.code, order.service.name),
         "issued": moment(resulted),
+        "performer": [reference(sheet.doctor, sheet.episode.doctor.name)],
         "valueString": f"{order.description} {order.conclusion}",
     }
     category = "imaging" if order.service.group == "2" else "procedure"

@@ -166,6 +166,25 @@ def test_every_bundle_is_valid(episodes: list[Episode]) -> None:
             assert validate(codec.loads(body), type_name="Bundle") == []
 
 
+def test_a_laboratory_result_says_who_answers_for_it_in_every_language(episodes: list[Episode]) -> None:
+    """An International Patient Summary asks for the performer of each."""
+    asked = Counter[str]()
+    for one in [found for found in episodes if any(order.results for order in found.orders)][:3]:
+        origin = Origin(one.facility.code, "1", "Organization/x")
+        results = [found.payload for found in hl7v2.messages(one) if found.kind == "ORU^R01"]
+        said: dict[str, list[Any]] = {
+            "hl7v2": [bundle_of(parse(payload), origin) for payload in results],
+            "fhir": [codec.loads(bundle.departure(one, "2"))],
+            "claim_xml": [claim_bundle(claim_xml.envelope(one), origin)],
+        }
+        for feed, bundles in said.items():
+            for tree in (entry["resource"] for made in bundles for entry in made["entry"]):
+                if tree["resourceType"] == "Observation" and "laboratory" in str(tree["category"]):
+                    asked[feed] += 1
+                    assert tree.get("performer"), (feed, tree["code"])
+    assert min(asked[feed] for feed in ("hl7v2", "fhir", "claim_xml")) > 5
+
+
 def test_claim_files_keep_the_tables_and_the_sums(episodes: list[Episode]) -> None:
     known = tables("3176")
     for one in episodes:
