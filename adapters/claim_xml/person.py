@@ -104,7 +104,10 @@ def weight(draft: Draft, summary: Row, patient_url: str, visit_url: str) -> None
             "identifier": [{"system": system, "value": value}],
             "status": "final",
             "category": [category("vital-signs")],
-            "code": {"coding": [{"system": vietnam.LOINC, "code": vital_signs.WEIGHT, "display": "Body weight"}]},
+            "code": {
+                "coding": [{"system": vietnam.LOINC, "code": vital_signs.WEIGHT, "display": "Body weight"}],
+                "text": "Cân nặng",
+            },
             "subject": reference(patient_url),
             "encounter": reference(visit_url),
             "effectiveDateTime": minute(summary["NGAY_VAO"]),

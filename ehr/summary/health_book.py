@@ -16,7 +16,7 @@ from ehr.fhir.elements import identifier_of, text_of
 from ehr.fhir.vietnam import INSURANCE_NUMBER
 from ehr.fhir.vital_signs import HEIGHT, WEIGHT
 from ehr.summary.ips import PersonRecord, patient
-from ehr.summary.render import code_text, dosage_text, medication_text, range_text, value_text
+from ehr.summary.render import code_text, disposition_text, dosage_text, medication_text, range_text, value_text
 from ehr.summary.sections import (
     ALLERGIES,
     IMMUNIZATIONS,
@@ -158,7 +158,7 @@ def _episode(record: PersonRecord, encounter: Tree) -> dict[str, Any]:
         "ngayVao": period.get("start", ""),
         "ngayRa": period.get("end", ""),
         "lyDo": "; ".join(text_of(c) for c in encounter.get("reasonCode", ())),
-        "ketQua": text_of(stay.get("dischargeDisposition")),
+        "ketQua": disposition_text(stay.get("dischargeDisposition")),
         "chanDoan": [{"ma": code_text(t.get("code")), "ten": text_of(t.get("code"))} for t in own("Condition")],
         "xetNghiem": [
             {

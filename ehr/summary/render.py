@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ehr.fhir.elements import text_of
 from ehr.summary.sections import Section, Tree, when
+from terminology.lists import CODE_LISTS
 
 UNITS: Final[Mapping[str, str]] = {"Cel": "°C", "mm[Hg]": "mmHg", "10*9/L": "×10⁹/L", "10*12/L": "×10¹²/L", "1": ""}
 """UCUM codes that people do not read as they are; whatever else a sender writes is shown as sent."""
@@ -21,6 +22,13 @@ def code_text(concept: object) -> str:
     """The first code of a CodeableConcept, '' if it has none."""
     codings = concept.get("coding", ()) if isinstance(concept, Mapping) else ()
     return str(codings[0].get("code", "")) if codings else ""
+
+
+def disposition_text(concept: Mapping[str, Any] | None) -> str:
+    """How a stay ended: the sender's words, else the name its code has in the national list."""
+    listed = CODE_LISTS["MA_LOAI_RV"].get(code_text(concept))
+    words = text_of(concept)
+    return listed.name_vi if listed is not None and words == listed.code else words
 
 
 def quantity_text(quantity: object) -> str:

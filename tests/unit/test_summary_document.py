@@ -8,7 +8,7 @@ from ehr import limits
 from ehr.fhir.codec import dumps
 from ehr.summary.health_book import health_book
 from ehr.summary.ips import PersonRecord, document
-from ehr.summary.render import range_text, value_text
+from ehr.summary.render import disposition_text, range_text, value_text
 from ehr.summary.sections import sections
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
@@ -166,3 +166,14 @@ def test_the_health_book_shows_each_episode_with_its_own_results() -> None:
     assert episode["chanDoan"] == [{"ma": "I10", "ten": "bệnh I10"}]
     assert book["hanhChinh"]["hoTen"] == "Nguyễn Thị Hà"
     assert book["tienSu"]["benhTat"][0]["ma"] == "I10"
+
+
+def test_how_a_stay_ended_is_told_in_words() -> None:
+    national = {"system": "urn:city-ehr:codes:loai-rv", "code": "1"}
+    for given, told in (
+        ({"coding": [national]}, "Ra viện"),
+        ({"coding": [national], "text": "Cho về"}, "Cho về"),
+        ({"coding": [{"system": "urn:other", "code": "exp"}]}, "exp"),
+        (None, ""),
+    ):
+        assert disposition_text(given) == told
