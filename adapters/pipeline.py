@@ -22,7 +22,8 @@ import structlog
 from adapters import claim_xml, fhir_push
 from adapters.draft import Tree
 from adapters.hl7v2 import ack, route
-from adapters.hl7v2.parse import Envelope, Message, parse, peek
+from adapters.hl7v2.message import Message
+from adapters.hl7v2.parse import Envelope, parse, peek
 from adapters.port import Bundle, Origin
 from adapters.weave import weave
 from ehr.access.policy import Caller

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Literal
 
-from adapters.hl7v2.parse import Message
+from adapters.hl7v2.message import Message
 from ehr.clock import ICT
 from ehr.errors import Issue
 

@@ -14,8 +14,8 @@ from adapters.draft import Tree, digest
 from adapters.hl7v2.allergy import allergies
 from adapters.hl7v2.diagnosis import conditions, problems, procedures
 from adapters.hl7v2.insurance import coverages
+from adapters.hl7v2.message import Message, Segment
 from adapters.hl7v2.observation import Context, observations
-from adapters.hl7v2.parse import Message, Segment
 from adapters.hl7v2.patient import identifier, of_segment, patient, related_persons
 from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.visit import mentioned, stated

@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from adapters.draft import Tree
-from adapters.hl7v2.parse import Element
+from adapters.hl7v2.message import Element
 
 MEDIA: Final = {
     "PDF": "application/pdf",

@@ -13,7 +13,7 @@ from typing import Final
 
 from adapters import systems
 from adapters.draft import Tree
-from adapters.hl7v2.parse import Element
+from adapters.hl7v2.message import Element
 from ehr.fhir import vietnam
 
 _NUMBER: Final = re.compile(r"([+-]?)(\d*)(\.\d+)?\.?")

@@ -14,8 +14,8 @@ from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes, order
 from adapters.hl7v2.diagnosis import conditions, procedures
 from adapters.hl7v2.insurance import coverages
+from adapters.hl7v2.message import Message, Segment
 from adapters.hl7v2.orm import requested
-from adapters.hl7v2.parse import Message, Segment
 from adapters.hl7v2.patient import patient
 from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading

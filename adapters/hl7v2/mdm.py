@@ -10,9 +10,9 @@ from adapters import systems
 from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
 from adapters.hl7v2.attachment import attachment, media_type, text_attachment
+from adapters.hl7v2.message import Message, Segment
 from adapters.hl7v2.order import groups
 from adapters.hl7v2.orm import requested
-from adapters.hl7v2.parse import Message, Segment
 from adapters.hl7v2.patient import patient
 from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading

@@ -9,8 +9,8 @@ from typing import Final
 from adapters import systems
 from adapters.draft import Tree
 from adapters.hl7v2 import datatypes, order
+from adapters.hl7v2.message import Segment
 from adapters.hl7v2.order import Group
-from adapters.hl7v2.parse import Segment
 from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.visit import Visit

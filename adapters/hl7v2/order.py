@@ -10,7 +10,7 @@ from typing import Final
 
 from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
-from adapters.hl7v2.parse import Element, Message, Segment
+from adapters.hl7v2.message import Element, Message, Segment
 from adapters.hl7v2.reading import Reading
 from adapters.systems import IDENTIFIER_TYPE
 from ehr.fhir.elements import coded

@@ -13,9 +13,9 @@ from adapters import systems
 from adapters.draft import Tree
 from adapters.hl7v2 import order
 from adapters.hl7v2.attachment import attachment
+from adapters.hl7v2.message import Message, Segment
 from adapters.hl7v2.observation import Context, observations
 from adapters.hl7v2.order import Group
-from adapters.hl7v2.parse import Message, Segment
 from adapters.hl7v2.patient import patient
 from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading

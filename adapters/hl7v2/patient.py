@@ -12,7 +12,7 @@ from typing import Final
 from adapters import systems
 from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
-from adapters.hl7v2.parse import Element, Segment
+from adapters.hl7v2.message import Element, Segment
 from adapters.hl7v2.people import practitioners
 from adapters.hl7v2.reading import Reading
 from adapters.moments import birth

@@ -8,9 +8,9 @@ from adapters.draft import digest
 from adapters.hl7v2 import order
 from adapters.hl7v2.allergy import allergies
 from adapters.hl7v2.diagnosis import problems
+from adapters.hl7v2.message import Message
 from adapters.hl7v2.observation import Context, observations
 from adapters.hl7v2.orm import requested
-from adapters.hl7v2.parse import Message
 from adapters.hl7v2.patient import patient
 from adapters.hl7v2.reading import Reading
 from adapters.hl7v2.visit import mentioned, stated

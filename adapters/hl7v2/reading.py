@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from adapters.draft import Draft, Tree
 from adapters.hl7v2 import datatypes
-from adapters.hl7v2.parse import Element, Message, Segment
+from adapters.hl7v2.message import Element, Message, Segment
 from adapters.moments import VIETNAM_OFFSET, Unreadable, date_time, offset_of
 from adapters.port import Mapped, Origin
 from ehr.errors import Issue

@@ -10,9 +10,9 @@ from typing import Final
 from adapters.hl7v2 import adt
 from adapters.hl7v2.dft import dft
 from adapters.hl7v2.mdm import mdm
+from adapters.hl7v2.message import Message
 from adapters.hl7v2.orm import orm
 from adapters.hl7v2.oru import oru
-from adapters.hl7v2.parse import Message
 from adapters.hl7v2.ppr import ppr
 from adapters.hl7v2.siu import siu
 from adapters.hl7v2.vxu import vxu

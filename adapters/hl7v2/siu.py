@@ -10,7 +10,7 @@ from typing import Final
 from adapters import systems
 from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
-from adapters.hl7v2.parse import Message, Segment
+from adapters.hl7v2.message import Message, Segment
 from adapters.hl7v2.patient import patient
 from adapters.hl7v2.people import location, practitioner
 from adapters.hl7v2.reading import Reading

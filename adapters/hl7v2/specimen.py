@@ -6,8 +6,8 @@ Source:  HL7 v2-to-FHIR guide, SPM[Specimen], OBR[Specimen]; FHIR R4 10.5
 from adapters import systems
 from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes
+from adapters.hl7v2.message import Segment
 from adapters.hl7v2.order import Group
-from adapters.hl7v2.parse import Segment
 from adapters.hl7v2.reading import Reading
 from ehr.fhir.elements import reference
 

@@ -11,7 +11,7 @@ import re
 from adapters.draft import Tree
 from adapters.hl7v2 import datatypes
 from adapters.hl7v2.attachment import attachment
-from adapters.hl7v2.parse import Element, Segment
+from adapters.hl7v2.message import Element, Segment
 from adapters.hl7v2.reading import Reading
 
 

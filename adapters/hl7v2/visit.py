@@ -13,7 +13,7 @@ from typing import Final
 
 from adapters import systems
 from adapters.draft import Tree, digest
-from adapters.hl7v2.parse import Segment
+from adapters.hl7v2.message import Segment
 from adapters.hl7v2.people import location, practitioners
 from adapters.hl7v2.reading import Reading
 from ehr.fhir import vietnam

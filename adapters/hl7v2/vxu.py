@@ -14,9 +14,9 @@ from adapters.draft import Tree, digest
 from adapters.hl7v2 import datatypes, order
 from adapters.hl7v2.allergy import allergies
 from adapters.hl7v2.insurance import coverages
+from adapters.hl7v2.message import Message, Segment
 from adapters.hl7v2.observation import Context, observations
 from adapters.hl7v2.order import Group
-from adapters.hl7v2.parse import Message, Segment
 from adapters.hl7v2.patient import patient, related_persons
 from adapters.hl7v2.people import location, practitioner
 from adapters.hl7v2.reading import Reading

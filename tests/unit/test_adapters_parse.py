@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.hl7v2 import ack
-from adapters.hl7v2.parse import Message, parse, peek
+from adapters.hl7v2.message import Message
+from adapters.hl7v2.parse import parse, peek
 from adapters.hl7v2.route import bundle_of
 from adapters.port import Origin
 from ehr.errors import EhrError, Invalid, Issue, Malformed, NotSupported, TooMuch
