@@ -29,13 +29,15 @@ lint: develop
 bench: install
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
-# Debian's chromium serves the browser tests where it may be installed; without it they skip and say so.
-browser:
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || test "$$(id -u)" != 0 \
-		|| ! command -v apt-get >/dev/null \
-		|| { echo "installing chromium"; { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
-		     apt-get -qq install -y --no-install-recommends chromium; } >/dev/null 2>&1; } \
-		|| echo "chromium could not be installed: browser tests will skip"
+# Debian's chromium serves the browser tests, and libatomic1 playwright's driver; where they are missing and we may not
+# install them, the tests skip and say so.
+browser: develop
+	@if { command -v chromium || command -v google-chrome; } >/dev/null && $(BIN)/playwright --version >/dev/null 2>&1; \
+	then exit 0; fi; \
+	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; \
+	then echo "installing chromium"; { apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+		apt-get -qq install -y --no-install-recommends chromium libatomic1; } >/dev/null 2>&1; else false; fi \
+	|| echo "chromium could not be installed: browser tests will skip"
 
 # The hashes of both lock files cover every platform; they are made anew by: make lock
 lock: .venv/bin/python

@@ -1,18 +1,18 @@
-"""One PostgreSQL for the whole test run, one migrated template, and a fresh database for whoever asks.
+"""One PostgreSQL for each test worker, one migrated template in it, and a fresh database for whoever asks.
 
-EHR_DATABASE_URL   names an outside server instead: databases are made and dropped beside the one it names
-xdist              workers share the server: whoever needs it first starts it, and stops it when the others have left
+xdist              a transaction in any database of a server holds back the change feed of all: workers share no server
+EHR_DATABASE_URL   names an outside server instead: databases are made and dropped beside the one it names.
+                   It is for one worker: make test WORKERS=0
 """
 
 import asyncio
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -50,7 +50,7 @@ class Server:
 
     async def create(self, *, template: str = "template0") -> str:
         name = f"ehr_test_{uuid4().hex}"
-        await self.execute(f"create database {name} template {template}")
+        await self.execute(f"create database {name} template {template} strategy file_copy")  # half the time
         return name
 
     async def drop(self, name: str) -> None:
@@ -64,53 +64,22 @@ class Server:
             await connection.close()
 
 
-async def _ensure_template(server: Server) -> None:
-    connection = await asyncpg.connect(server.url)
-    try:
-        if not await connection.fetchval("select 1 from pg_database where datname = $1", server.template):
-            making = f"{server.template}_making"
-            await connection.execute(f"drop database if exists {making} with (force)")
-            await connection.execute(f"create database {making}")
-            await migrate.upgrade(server.named(making))
-            await connection.execute(f"alter database {making} rename to {server.template}")
-    finally:
-        await connection.close()
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Server]:
-    run_id = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid4().hex)[:12]
-    shared = Path(tempfile.gettempdir()) / f"ehr-test-{run_id}"
-    shared.mkdir(mode=0o755, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="ehr-test-"))
+    folder.chmod(0o755)
     outside = Settings().database_url
-    embedded = EmbeddedPostgres(shared, Settings().postgres_bin, durable=False)
-    with (shared / "users.lock").open("ab") as users, (shared / "template.lock").open("ab") as making:
-        fcntl.flock(users, fcntl.LOCK_SH)
-        url = outside.get_secret_value() if outside else run(embedded.start())
-        server = Server(url, f"ehr_template_{run_id}")
-        try:
-            fcntl.flock(making, fcntl.LOCK_EX)
-            run(_ensure_template(server))
-            fcntl.flock(making, fcntl.LOCK_UN)
-            yield server
-        finally:
-            last = _leave(server, embedded, users, outside=outside is not None)
-    if last:
-        shutil.rmtree(shared, ignore_errors=True)
-
-
-def _leave(server: Server, embedded: EmbeddedPostgres, users: IO[bytes], *, outside: bool) -> bool:
-    """The owner of the embedded server waits until all workers left; of an outside one the last worker cleans up."""
-    fcntl.flock(users, fcntl.LOCK_UN)
+    embedded = EmbeddedPostgres(folder, Settings().postgres_bin, durable=False)
+    url = outside.get_secret_value() if outside else run(embedded.start())
+    server = Server(url, f"ehr_template_{uuid4().hex}")
     try:
-        fcntl.flock(users, fcntl.LOCK_EX if embedded.owned else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    if outside:
+        run(server.execute(f"create database {server.template}"))
+        run(migrate.upgrade(server.named(server.template)))
+        yield server
+    finally:
         run(server.drop(server.template))
-    last = outside or embedded.owned
-    run(embedded.stop())
-    return last
+        run(embedded.stop())
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
