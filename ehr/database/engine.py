@@ -7,7 +7,7 @@ Why an own reset: asyncpg's costs a round trip on every release, and no path her
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import asyncpg
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
@@ -15,10 +15,8 @@ from sqlalchemy.sql import ClauseElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from ehr import limits
+from ehr.database.hand import Hand, Loan
 from ehr.errors import Unavailable
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolAcquireContext
 
 DIALECT = asyncpg_dialect.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -56,6 +54,7 @@ class Statement:
 class Database:
     def __init__(self, url: str, pool: "asyncpg.Pool[asyncpg.Record]", installation: Installation) -> None:
         self.url, self.pool, self.installation = url, pool, installation
+        self._hand = Hand(pool)
 
     @classmethod
     async def open(cls, url: str, *, connections_max: int) -> Self:
@@ -73,12 +72,12 @@ class Database:
             raise Unavailable("the table installation is empty: the migration did not finish")
         return cls(url, pool, Installation(row["hash_key"], row["cursor_key"]))
 
-    def acquire(self, *, timeout_s: float | None = None) -> "PoolAcquireContext[asyncpg.Record]":
+    def acquire(self, *, timeout_s: float | None = None) -> Loan:
         """async with database.acquire() as connection"""
-        return self.pool.acquire(timeout=timeout_s)
+        return Loan(self._hand, timeout_s)
 
     async def close(self) -> None:
-        await self.pool.close()
+        await self._hand.close()
 
 
 async def _reset(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -10,7 +10,6 @@ Plans:   values  each statement is planned for its values: searches must be, or 
                  all partitions takes 3 ms where running it takes 0.3
 """
 
-from contextlib import AsyncExitStack
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -57,7 +56,7 @@ class UnitOfWork:
         self.access = predicate(caller)
         self.reading = reading
         self._plans: Plans = plans
-        self._stack = AsyncExitStack()
+        self._loan = record.database.acquire(timeout_s=limits.statement_s)
         self._begun = False
         self._entered = False
 
@@ -65,17 +64,11 @@ class UnitOfWork:
         assert not self._entered, "a unit of work is used once"
         self._entered = True
         try:
-            acquired = self.record.database.acquire(timeout_s=limits.statement_s)
-            self.connection = await self._stack.enter_async_context(acquired)
+            self.connection = await self._loan.__aenter__()
             if not self.reading:
-                await self.connection.execute(_BEGIN[self._plans])
-                self._begun = True
+                await self._begin()
         except faults.TRANSLATED as error:
-            await self._stack.aclose()
             raise faults.refused(error) or error from error
-        except BaseException:
-            await self._stack.aclose()
-            raise
         moment = self.record.clock.now()
         self.now = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
         self.changed = []
@@ -92,13 +85,18 @@ class UnitOfWork:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        ended = error
         try:
             await self._end(error)
         except faults.TRANSLATED as lost:
+            ended = lost
             if error is None:
                 raise faults.refused(lost) or lost from lost
+        except BaseException as lost:
+            ended = lost
+            raise
         finally:
-            await self._stack.aclose()
+            await self._loan.__aexit__(None, ended, None)
         refusal = faults.refused(error) if error is not None else None
         if refusal is not None and refusal is not error:
             raise refusal from error
@@ -108,6 +106,14 @@ class UnitOfWork:
         if self._begun and plans != self._plans:
             await self.connection.execute(_PLAN[plans])
             self._plans = plans
+
+    async def _begin(self) -> None:
+        try:
+            await self.connection.execute(_BEGIN[self._plans])
+        except BaseException as error:
+            await self._loan.__aexit__(None, error, None)
+            raise
+        self._begun = True
 
     async def _end(self, error: BaseException | None) -> None:
         if not self._begun:

@@ -1,0 +1,109 @@
+"""Connections at hand: lent again without the pool, never kept from who waits, never lent when something is wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from ehr.database.engine import Database
+from ehr.database.hand import AT_HAND_MAX
+
+
+@pytest.fixture
+async def two(database_url: str) -> AsyncIterator[Database]:
+    opened = await Database.open(database_url, connections_max=2)
+    yield opened
+    await opened.close()
+
+
+def at_hand(database: Database) -> int:
+    return len(database._hand.at_hand)
+
+
+async def pid(database: Database) -> int:
+    async with database.acquire() as connection:
+        return int(await connection.fetchval("select pg_backend_pid()"))
+
+
+async def test_one_connection_serves_one_after_the_other(two: Database) -> None:
+    assert len({await pid(two) for _ in range(5)}) == 1
+    assert at_hand(two) == 1
+    assert two.pool.get_size() == 1
+
+
+async def test_at_most_a_few_are_kept(database: Database) -> None:
+    async def hold(together: asyncio.Barrier) -> None:
+        async with database.acquire():
+            await together.wait()
+
+    together = asyncio.Barrier(AT_HAND_MAX + 2)
+    await asyncio.gather(*(hold(together) for _ in range(AT_HAND_MAX + 2)))
+    assert at_hand(database) == AT_HAND_MAX
+    assert database.pool.get_idle_size() == database.pool.get_size() - AT_HAND_MAX
+
+
+async def test_nobody_waits_for_a_connection_that_was_given_back(two: Database) -> None:
+    async def use(times: int) -> None:
+        for _ in range(times):
+            async with two.acquire(timeout_s=10) as connection:
+                await connection.fetchval("select 1")
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(use(40) for _ in range(8)))
+        async with two.acquire() as _, two.acquire() as _:
+            waiting = asyncio.create_task(use(1))
+            await asyncio.sleep(0)
+            assert two._hand.waiting == 1
+        await waiting
+    assert two._hand.waiting == 0
+
+
+async def test_who_waits_too_long_is_told(two: Database) -> None:
+    async with two.acquire() as _, two.acquire() as _:
+        with pytest.raises(TimeoutError):
+            async with two.acquire(timeout_s=0.05):
+                pass
+    assert two._hand.waiting == 0
+    assert await pid(two)
+
+
+async def test_an_error_or_an_open_transaction_goes_through_the_pool(two: Database) -> None:
+    with pytest.raises(asyncpg.SyntaxOrAccessError):
+        async with two.acquire() as connection:
+            await connection.execute("select from nowhere at all")
+    assert at_hand(two) == 0
+    async with two.acquire() as connection:
+        await connection.execute("begin")
+        await connection.execute("create table lost (id int)")
+    assert at_hand(two) == 0
+    async with two.acquire() as connection:
+        assert await connection.fetchval("select to_regclass('lost')") is None
+        assert not connection.is_in_transaction()
+
+
+async def test_a_connection_that_was_cut_meanwhile_is_not_lent(two: Database) -> None:
+    cut = await pid(two)
+    async with two.acquire() as _, two.acquire() as other:
+        await other.execute("select 1")
+    assert at_hand(two) == 2
+    killer = await asyncpg.connect(two.url)
+    await killer.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid = $1", cut)
+    await killer.close()
+    await asyncio.sleep(0.2)  # its end has arrived, and nobody was reading
+    assert cut not in {await pid(two) for _ in range(4)}
+    async with two.acquire() as _, two.acquire() as _:
+        pass
+    assert at_hand(two) == 2
+
+
+async def test_close_waits_for_what_is_lent(database_url: str) -> None:
+    opened = await Database.open(database_url, connections_max=2)
+    await pid(opened)
+    async with asyncio.timeout(10):
+        async with opened.acquire() as connection:
+            closing = asyncio.create_task(opened.close())
+            await asyncio.sleep(0.05)
+            assert await connection.fetchval("select 1") == 1
+            assert not closing.done()
+        await closing
