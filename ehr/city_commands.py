@@ -14,7 +14,6 @@ import typer
 
 from ehr.demo import demo
 from ehr.ops import logging
-from ehr.serve import quiet_libraries
 from ehr.settings import Settings
 from ehr.simulate import Plan, Standing, simulate
 
@@ -61,7 +60,6 @@ def demo_command(  # noqa: PLR0917 - options of a command
     if settings.log_level == "INFO":
         settings = settings.model_copy(update={"log_level": "WARNING"})
     logging.configure(settings.log_level, settings.log_format)
-    quiet_libraries()
     plan = Plan(facilities, speed, duration, None, seed, citizens, faults, visits or None)
     if not asyncio.run(demo(settings, plan, say=_say)):
         raise typer.Exit(1)
@@ -82,7 +80,6 @@ def simulate_command(  # noqa: PLR0917 - options of a command
     """Let simulated facilities send to the city that serves from this data folder."""
     settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
     logging.configure(settings.log_level, settings.log_format)
-    quiet_libraries()
 
     def told(now: Standing) -> None:
         if as_json:

@@ -36,7 +36,7 @@ from ehr.jobs.celery_app import make_celery, wake
 from ehr.jobs.queue import Queue
 from ehr.ops import logging
 from ehr.record import open_record
-from ehr.serve import broker_of, database_of, environment_of, quiet_libraries, record_of, running, serve
+from ehr.serve import broker_of, database_of, environment_of, record_of, running, serve
 from ehr.settings import Settings
 from ehr.store import dictionaries, ledger
 from ehr.store.record import Record
@@ -99,7 +99,6 @@ def serve_command(
     """Serve the record: HTTP, MLLP, and, where none is given, a database, a broker and a worker of its own."""
     settings = settings_of(host=host, port=port, mllp_port=mllp_port, data_dir=data_dir, access=access)
     logging.configure(settings.log_level, settings.log_format)
-    quiet_libraries()
     uvloop.run(serve(settings, announce=_say))
 
 

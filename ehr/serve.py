@@ -8,7 +8,6 @@ Knows    running.json in the data folder tells `ehr token` and others the addres
 """
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -151,12 +150,6 @@ async def city(settings: Settings) -> AsyncIterator[City]:
 def refuse_unsafe(settings: Settings) -> None:
     if settings.access == "open" and not is_loopback(settings.host):
         raise Invalid("access open is for a loopback host only; bind 127.0.0.1 or use tokens", at="--access")
-
-
-def quiet_libraries() -> None:
-    """Their news of every start, tick and migration is not ours; what goes wrong still shows."""
-    for name in ("alembic", "celery", "kombu", "uvicorn"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @asynccontextmanager

@@ -60,6 +60,9 @@ REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=Non
 
 _VALUE_CHARS_MAX: Final = 128
 _FRAMES_MAX: Final = 24
+_LIBRARIES_WITH_NEWS: Final = ("alembic", "celery", "kombu", "uvicorn")
+"""They tell of every start, tick and migration."""
+
 _LIBRARIES_WITH_PLAIN_TEMPLATES: Final = ("uvicorn", "celery", "kombu", "alembic")
 
 
@@ -94,6 +97,8 @@ def configure(level: str, log_format: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for name in _LIBRARIES_WITH_NEWS:
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "DEBUG" else max(root.level, logging.WARNING))
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "celery"):
         library = logging.getLogger(name)
         library.handlers.clear()

@@ -85,6 +85,19 @@ def test_no_allowed_key_is_a_word_for_a_person() -> None:
     assert not ALLOWED & personal
 
 
+@pytest.mark.parametrize(("level", "told"), [("INFO", 0), ("DEBUG", 1)])
+def test_the_news_of_libraries_is_for_developers(
+    lines: StringIO, monkeypatch: pytest.MonkeyPatch, level: str, told: int
+) -> None:
+    """Celery's clock alone says three lines a second; what goes wrong still shows."""
+    monkeypatch.setattr(sys, "stderr", lines)
+    configure(level, "json")
+    logging.getLogger("celery.beat").info("Scheduler: Sending due task %s (%s)", "drain", "drain")
+    assert len(lines.getvalue().splitlines()) == told
+    logging.getLogger("celery.beat").warning("lost")
+    assert len(lines.getvalue().splitlines()) == told + 1
+
+
 def test_our_own_calls_use_allowed_keys() -> None:
     """A key that is dropped is a line that says nothing."""
     root = Path(__file__).resolve().parents[2]
