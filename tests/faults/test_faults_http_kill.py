@@ -30,7 +30,7 @@ from tests.faults import retrying
 from tests.faults.retrying import Ask, Sender
 from tests.faults.serving import Serving
 
-KILLS = (False, True, False, True)
+KILLS = (False, True, True)
 """Whether the database is killed too."""
 SEED = 20261124
 CLIENTS = 5
