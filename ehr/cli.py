@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 import asyncpg
 import typer
 import uvloop
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
@@ -36,7 +36,7 @@ from ehr.jobs.celery_app import make_celery, wake
 from ehr.jobs.queue import Queue
 from ehr.ops import logging
 from ehr.record import open_record
-from ehr.serve import broker_of, database_of, environment_of, record_of, running, serve
+from ehr.serve import broker_of, database_of, record_of, running, serve, work
 from ehr.settings import Settings
 from ehr.store import dictionaries, ledger
 from ehr.store.record import Record
@@ -105,33 +105,13 @@ def serve_command(
 @app.command()
 def worker(hands: Annotated[int | None, typer.Option(help="Processes that work at once.")] = None) -> None:
     """Do background work (beside `ehr serve`, or for an outside broker)."""
-    _become_worker(["--hands", str(hands)] if hands else [])
+    _run(work(settings_of(), *(["--hands", str(hands)] if hands else [])))
 
 
 @app.command()
 def beat() -> None:
     """Send the ticks of the clock; one process of an installation does."""
-    _become_worker(["--clock-only"])
-
-
-def _become_worker(arguments: list[str]) -> None:
-    """A process of its own, with the addresses of the database and the broker in its environment."""
-
-    async def run() -> int:
-        settings = settings_of()
-        async with database_of(settings) as database_url, broker_of(settings) as broker_url:
-            known = {"database_url": SecretStr(database_url), "broker_url": SecretStr(broker_url)}
-            settings = settings.model_copy(update=known)
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "ehr.worker", *arguments, env=environment_of(settings)
-            )
-            try:
-                return await process.wait()
-            except asyncio.CancelledError:
-                await process.wait()
-                raise
-
-    _end(_run(run()))
+    _run(work(settings_of(), "--clock-only"))
 
 
 @app.command("import")

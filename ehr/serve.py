@@ -8,6 +8,7 @@ Knows    running.json in the data folder tells `ehr token` and others the addres
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -35,7 +36,7 @@ from ehr.app import create_app
 from ehr.database import migrate
 from ehr.database.child import Child, ourselves
 from ehr.database.embedded import EmbeddedPostgres
-from ehr.errors import Forbidden, Invalid, TooMuch
+from ehr.errors import Forbidden, Invalid, TooMuch, Unavailable
 from ehr.intake import Intake
 from ehr.jobs.broker import EmbeddedBroker
 from ehr.ops.health import Check
@@ -48,6 +49,7 @@ WORKER_HANDS: Final = 1
 """Processes of the worker that `serve` brings along; a loaded city runs `ehr worker` beside it."""
 
 WORKER_END_S: Final = 10
+LOOK_S: Final = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -142,7 +144,7 @@ async def city(settings: Settings) -> AsyncIterator[City]:
         stack.push_async_callback(mllp.stop)
         settings = settings.model_copy(update={"mllp_port": mllp.port})
         if brings_worker:
-            await stack.enter_async_context(worker_of(settings))
+            await stack.enter_async_context(worker_of(settings, "--hands", str(WORKER_HANDS), "--beat"))
         await stack.enter_async_context(_announced(settings))
         yield City(settings, record, intake, pipeline, settings.base_url or http.base_url, mllp.port)
 
@@ -153,25 +155,42 @@ def refuse_unsafe(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def worker_of(settings: Settings, *, hands: int = WORKER_HANDS, beat: bool = True) -> AsyncIterator[int]:
-    """A worker process with these settings, its pid; it ends with the block, and with us even by kill -9.
+async def worker_of(
+    settings: Settings, *arguments: str, patience_s: float = WORKER_END_S, ending_s: int = WORKER_END_S
+) -> AsyncIterator[Child]:
+    """A worker process with these settings; it ends with the block, and with us even by kill -9.
 
     Warm first, then hard, with its whole session: every chunk and row it held is taken again.
     """
-    command = [sys.executable, "-m", "ehr.worker", "--hands", str(hands), *(["--beat"] if beat else [])]
     worker = Child.start(
-        command,
+        [sys.executable, "-m", "ehr.worker", *arguments],
         ourselves(),
         log_file=None,
         ending=signal.SIGTERM,
-        killing_after_s=WORKER_END_S,
+        killing_after_s=ending_s,
         cwd=Path.cwd(),
         environment=environment_of(settings),
     )
     try:
-        yield worker.pid
+        yield worker
     finally:
-        await worker.stop(signal.SIGTERM, patience_s=WORKER_END_S)
+        await worker.stop(signal.SIGTERM, patience_s=patience_s)
+
+
+async def work(settings: Settings, *arguments: str) -> None:
+    """Be a worker, or its clock, until SIGTERM or SIGINT: what it has in hand is finished first."""
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(asked, stopping.set)
+    async with database_of(settings) as database_url, broker_of(settings) as broker_url:
+        known = {"database_url": SecretStr(database_url), "broker_url": SecretStr(broker_url)}
+        settings = settings.model_copy(update=known)
+        async with worker_of(settings, *arguments, patience_s=limits.job_lease_s) as worker:
+            while worker.running() and not stopping.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), LOOK_S)
+            if not stopping.is_set():
+                raise Unavailable("the worker ended by itself: see the log above")
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

@@ -119,6 +119,28 @@ async def test_kill_9_loses_nothing_that_was_answered_and_leaves_no_process(data
     assert not living_in(data_dir)
 
 
+@pytest.mark.parametrize("arguments", [["worker", "--hands", "1"], ["beat"]])
+async def test_a_worker_of_its_own_ends_when_it_is_asked(
+    data_dir: Path, database_url: str, arguments: list[str]
+) -> None:
+    """A service manager asks the process it started, and no other."""
+    asked = environment(data_dir, EHR_DATABASE_URL=database_url)
+    process = subprocess.Popen([*COMMAND, *arguments], cwd=ROOT, env=asked, start_new_session=True)
+    try:
+        for _ in range(300):
+            if any("ehr.worker" in " ".join(child.cmdline()) for child in psutil.Process(process.pid).children()):
+                break
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(3.0)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 60) == 0
+        assert not living_in(data_dir)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+
 def basic(id: str) -> dict[str, object]:
     return {"resourceType": "Basic", "id": id, "code": {"text": "x"}}
 
