@@ -23,6 +23,7 @@ from ehr.access.policy import Caller
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.extract import IndexRows
+from ehr.store.arrays import numbers, texts
 from ehr.store.connection import Connection
 from ehr.store.faults import Raced
 from ehr.store.version import Before, Op, Version
@@ -74,12 +75,14 @@ _STAGED: Final = """
 WITH s AS MATERIALIZED (
     SELECT n.n, n.type_id, CASE WHEN n.rid = 0 THEN nextval('resource_rid') ELSE n.rid END AS rid, n.id, n.version,
            n.op, n.shard, n.source, n.updated
-    FROM unnest($1::int[], $2::smallint[], $3::bigint[], $4::text[], $5::int[], $6::text[], $7::bigint[], $8::int[],
-                $9::timestamptz[]) AS n(n, type_id, rid, id, version, op, shard, source, updated)
+    FROM unnest($1::text::smallint[], $2::text::bigint[], $3::text::text[], $4::text::int[], $5::text::text[],
+                $6::text::bigint[], $7::text::int[], $8::text::timestamptz[])
+         WITH ORDINALITY AS n(type_id, rid, id, version, op, shard, source, updated, n)
 ), made AS (
     INSERT INTO resource (type_id, rid, shard, id, version, updated, source, date_lo_us, date_hi_us, tokens, body)
     SELECT s.type_id, s.rid, s.shard, s.id, s.version, s.updated, s.source, b.lo, b.hi, b.tokens::bigint[], b.body
-    FROM unnest($10::int[], $11::bigint[], $12::bigint[], $13::text[], $14::bytea[]) AS b(n, lo, hi, tokens, body)
+    FROM unnest($9::text::int[], $10::text::bigint[], $11::text::bigint[], $12::text::text[], $13::bytea[])
+         AS b(n, lo, hi, tokens, body)
     JOIN s USING (n) WHERE s.op = 'C'
 )"""
 _MADE_BY: Final = """CASE WHEN r.version = 1 OR EXISTS (
@@ -97,7 +100,8 @@ _REPLACED: Final = f"""
         date_lo_us = n.lo, date_hi_us = n.hi, tokens = n.tokens::bigint[], body = n.body
     FROM (
         SELECT s.*, b.lo, b.hi, b.tokens, b.body
-        FROM unnest($10::int[], $11::bigint[], $12::bigint[], $13::text[], $14::bytea[]) AS b(n, lo, hi, tokens, body)
+        FROM unnest($9::text::int[], $10::text::bigint[], $11::text::bigint[], $12::text::text[], $13::bytea[])
+             AS b(n, lo, hi, tokens, body)
         JOIN s USING (n) WHERE s.op = 'U'
     ) n
     WHERE r.type_id = n.type_id AND r.rid = n.rid RETURNING r.rid
@@ -108,29 +112,34 @@ _REPLACED: Final = f"""
 _LEFT: Final = """
 , strings AS (
     INSERT INTO string_index (param_id, value, rid, shard) SELECT i.param_id, i.value, s.rid, s.shard
-    FROM unnest($15::int[], $16::int[], $17::text[]) AS i(n, param_id, value) JOIN s USING (n)
+    FROM unnest($14::text::int[], $15::text::int[], $16::text::text[]) AS i(n, param_id, value) JOIN s USING (n)
 ), dates AS (
     INSERT INTO date_index (param_id, lo_us, hi_us, rid, shard) SELECT i.param_id, i.lo, i.hi, s.rid, s.shard
-    FROM unnest($18::int[], $19::int[], $20::bigint[], $21::bigint[]) AS i(n, param_id, lo, hi) JOIN s USING (n)
+    FROM unnest($17::text::int[], $18::text::int[], $19::text::bigint[], $20::text::bigint[])
+         AS i(n, param_id, lo, hi) JOIN s USING (n)
 ), quantities AS (
     INSERT INTO quantity_index (param_id, value, code, system, rid, shard)
     SELECT i.param_id, i.value, i.code, i.system, s.rid, s.shard
-    FROM unnest($22::int[], $23::int[], $24::float8[], $25::bigint[], $26::bigint[])
+    FROM unnest($21::text::int[], $22::text::int[], $23::text::float8[], $24::text::bigint[], $25::text::bigint[])
          AS i(n, param_id, value, code, system) JOIN s USING (n)
 ), fed AS (
     INSERT INTO change (type_id, rid, id, version, op, shard, source, updated)
     SELECT s.type_id, s.rid, s.id, s.version, s.op, s.shard, s.source, s.updated FROM s ORDER BY s.n
 ), due AS (
-    INSERT INTO outbox (topic, key) SELECT $27, k FROM unnest($28::text[]) AS k
+    INSERT INTO outbox (topic, key) SELECT $26, k FROM unnest($27::text::text[]) AS k
 ), noted AS (
     INSERT INTO audit (actor_kind, actor, facility_id, action, type_id, resource_id, shard, person_id, purpose, detail)
-    SELECT $29, $30, $31, n.action, n.type_id, n.id, n.shard,
-           (SELECT l.person_id FROM person_link l WHERE l.shard = n.shard), $32, n.detail::jsonb
-    FROM unnest($33::text[], $34::smallint[], $35::text[], $36::bigint[], $37::text[])
-         AS n(action, type_id, id, shard, detail)
+    SELECT $28, $29, $30, n.action, n.type_id, n.id, n.shard,
+           (SELECT l.person_id FROM person_link l WHERE l.shard = n.shard), $31, n.detail::jsonb
+    FROM (
+        SELECT s.op AS action, s.type_id, s.id, s.shard, NULL AS detail FROM s
+        UNION ALL
+        SELECT * FROM unnest($32::text[], $33::smallint[], $34::text[], $35::bigint[], $36::text[])
+    ) n
 )
 """
 _CREATE: Final = f"{_STAGED}{_LEFT}SELECT s.n, s.rid, 0 AS replaced FROM s"  # noqa: S608 - constants of ours
+"""n counts from 1."""
 _WRITE: Final = f"""{_STAGED}{_REPLACED}{_LEFT}
 SELECT s.n, s.rid, (SELECT count(*) FROM replaced) AS replaced FROM s
 """  # noqa: S608 - constants of ours
@@ -140,7 +149,7 @@ JOIN resource_history h ON h.type_id = n.type_id AND h.id = n.id AND h.version >
 """
 _DELETE: Final = f"""
 WITH gone AS (
-    DELETE FROM resource r WHERE r.type_id = $1 AND r.rid = ANY($2::bigint[]) RETURNING *
+    DELETE FROM resource r WHERE r.type_id = $1 AND r.rid = ANY($2::text::bigint[]) RETURNING *
 ), moved AS (
     INSERT INTO resource_history (type_id, rid, version, id, shard, updated, xid, source, op, body)
     SELECT r.type_id, r.rid, r.version, r.id, r.shard, r.updated, r.xid, r.source, {_MADE_BY}, r.body FROM gone r
@@ -152,7 +161,7 @@ WITH gone AS (
 )
 INSERT INTO resource_history (type_id, rid, version, id, shard, updated, xid, source, op, body)
 SELECT r.type_id, r.rid, r.version + 1, r.id, r.shard, n.updated, pg_current_xact_id(), r.source, 'D', NULL
-FROM gone r JOIN unnest($2::bigint[], $3::timestamptz[]) AS n(rid, updated) USING (rid)
+FROM gone r JOIN unnest($2::text::bigint[], $3::text::timestamptz[]) AS n(rid, updated) USING (rid)
 """  # noqa: S608 - a constant of ours
 
 
@@ -175,7 +184,7 @@ async def flush(
     except asyncpg.UniqueViolationError as error:
         raise Raced("the resource was created by another writer at the same moment") from error
     for n, rid, done in rows:
-        staged[n].rid = rid
+        staged[n - 1].rid = rid
         assert done == replaced, "every row was locked before it was replaced"
     chosen = [s for s in staged if s.chosen_id]
     if chosen and await uow.connection.fetchval(
@@ -187,83 +196,88 @@ async def flush(
 
 async def _delete(connection: Connection, deleted: list[Staged]) -> None:
     for type_name, group in _by_type(deleted):
-        changed = await connection.execute(
-            _DELETE, TYPE_IDS[type_name], [s.rid for s in group], [s.updated for s in group]
-        )
+        rids, moments = numbers([s.rid for s in group]), texts([s.updated.isoformat() for s in group])
+        changed = await connection.execute(_DELETE, TYPE_IDS[type_name], rids, moments)
         assert changed == f"INSERT 0 {len(group)}", "every row was locked before it was deleted"
 
 
 def _arguments(
     uow: "UnitOfWork", caller: Caller, staged: Sequence[Staged], noted: Sequence[Noted]
 ) -> tuple[object, ...]:
-    """$1 … $37 of _CREATE and _WRITE. n is the place in staged; what is deleted has no row and no index any more."""
-    type_ids, ids = [TYPE_IDS[s.type_name] for s in staged], [s.id for s in staged]
-    ops, shards = [s.op for s in staged], [s.shard for s in staged]
+    """$1 … $36 of _CREATE and _WRITE."""
     return (
-        list(range(len(staged))),
-        type_ids,
-        [s.rid for s in staged],
-        ids,
-        [s.version for s in staged],
-        ops,
-        shards,
-        [s.source for s in staged],
-        [s.updated for s in staged],
+        numbers([TYPE_IDS[s.type_name] for s in staged]),
+        numbers([s.rid for s in staged]),
+        texts([s.id for s in staged]),
+        numbers([s.version for s in staged]),
+        texts([s.op for s in staged]),
+        numbers([s.shard for s in staged]),
+        numbers([s.source for s in staged]),
+        texts([s.updated.isoformat() for s in staged]),
         *_contents(uow, staged),
         SUMMARY_TOPIC,
-        uow.outbox.fresh(
-            SUMMARY_TOPIC, (patient for s in staged if s.type_name in PATIENT_TYPES for patient in s.patients)
+        texts(
+            uow.outbox.fresh(
+                SUMMARY_TOPIC, (patient for s in staged if s.type_name in PATIENT_TYPES for patient in s.patients)
+            )
         ),
         caller.kind,
         caller.id,
         caller.facility_id,
         caller.purpose,
-        [*ops, *(n.action for n in noted)],
-        [*type_ids, *(TYPE_IDS[n.type_name] for n in noted)],
-        [*ids, *(n.id for n in noted)],
-        [*shards, *(n.shard for n in noted)],
-        [*[None] * len(staged), *(_UNCHANGED if n.unchanged else None for n in noted)],
+        *_columns_of(noted),
     )
 
 
-def _contents(uow: "UnitOfWork", staged: Sequence[Staged]) -> Iterable[list[Any]]:
-    """Columns of what a version holds, then of its side rows, each with its place in staged."""
+def _contents(uow: "UnitOfWork", staged: Sequence[Staged]) -> Iterable[object]:
+    """Columns of what a version holds, then of its side rows, each with its place in staged, from 1.
+
+    What is deleted has no row and no index any more.
+    """
     compress = uow.record.bodies.compress
-    numbers: list[int] = []
+    places: list[int] = []
     lows: list[int | None] = []
     highs: list[int | None] = []
     tokens: list[str] = []
     frames: list[bytes] = []
-    strings: list[tuple[object, ...]] = []
-    dates: list[tuple[object, ...]] = []
-    quantities: list[tuple[object, ...]] = []
-    for n, s in enumerate(staged):
+    strings: list[tuple[int, int, str]] = []
+    dates: list[tuple[int, ...]] = []
+    quantities: list[tuple[float, ...]] = []
+    for n, s in enumerate(staged, start=1):
         rows, body = s.rows, s.body
         if rows is None or body is None:
             assert s.op == "D", "a version that is not a deletion has a body and index rows"
             continue
-        numbers.append(n)
+        places.append(n)
         lows.append(rows.date_lo_us)
         highs.append(rows.date_hi_us)
-        tokens.append(_array(rows.tokens))
+        tokens.append(numbers(rows.tokens))
         frames.append(compress(TYPE_IDS[s.type_name], body))
         strings += [(n, *row) for row in rows.strings]
         dates += [(n, *row) for row in rows.dates]
         quantities += [(n, *row) for row in rows.quantities]
     return (
-        numbers,
-        lows,
-        highs,
-        tokens,
+        numbers(places),
+        numbers(lows),
+        numbers(highs),
+        texts(tokens),
         frames,
-        *_columns(strings, 3),
-        *_columns(dates, 4),
-        *_columns(quantities, 5),
+        numbers([row[0] for row in strings]),
+        numbers([row[1] for row in strings]),
+        texts([row[2] for row in strings]),
+        *(numbers([row[column] for row in dates]) for column in range(4)),
+        *(numbers([row[column] for row in quantities]) for column in range(5)),
     )
 
 
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> Iterable[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+def _columns_of(noted: Sequence[Noted]) -> Iterable[list[Any]]:
+    return (
+        [n.action for n in noted],
+        [TYPE_IDS[n.type_name] for n in noted],
+        [n.id for n in noted],
+        [n.shard for n in noted],
+        [_UNCHANGED if n.unchanged else None for n in noted],
+    )
 
 
 _NOTE: Final = """
@@ -284,11 +298,7 @@ async def _note(uow: "UnitOfWork", caller: Caller, noted: Sequence[Noted]) -> No
             caller.id,
             caller.facility_id,
             caller.purpose,
-            [n.action for n in noted],
-            [TYPE_IDS[n.type_name] for n in noted],
-            [n.id for n in noted],
-            [n.shard for n in noted],
-            [_UNCHANGED if n.unchanged else None for n in noted],
+            *_columns_of(noted),
         )
 
 
@@ -299,8 +309,3 @@ def _by_type(staged: Iterable[Staged]) -> Iterable[tuple[str, list[Staged]]]:
 
 def _order(staged: Staged) -> tuple[str, str]:
     return staged.type_name, staged.id
-
-
-def _array(tokens: Sequence[int]) -> str:
-    """bigint[] as text: unnest would flatten an array of arrays."""
-    return "{" + ",".join(map(str, tokens)) + "}"
