@@ -21,6 +21,8 @@ from ehr.errors import Malformed, NotFound
 SUFFIXES: Final = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
 FIRST: Final = ("Organization", "Location", "Practitioner", "PractitionerRole", "Patient")
 BLOCK_BYTES: Final = 1024 * 1024
+WHOLE_BYTES_MAX: Final = limits.import_chunk_bytes + limits.ndjson_line_bytes_max
+"""A part up to this is read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +90,33 @@ def parts(name: str, path: Path, *, part_bytes: int = limits.import_chunk_bytes)
 
 def lines(part: Part, *, line_bytes_max: int = limits.ndjson_line_bytes_max) -> Iterator[Line]:
     """The lines of a part, without their ends; blank ones too."""
-    number = part.first_line
     with Path(part.path).open("rb") as file:
         file.seek(part.offset)
-        end = part.offset + part.length
-        while file.tell() < end:
-            content: bytes | None = file.readline(line_bytes_max + 2)
-            assert content, "a part lies within its file"
-            if not content.endswith(b"\n") and len(content) > line_bytes_max:
-                _skip_line(file)
-                content = None
-            yield Line(number, None if content is None else content.rstrip(b"\r\n"))
-            number += 1
+        if part.length <= WHOLE_BYTES_MAX:
+            yield from _whole_lines(file.read(part.length), part.first_line, line_bytes_max)
+        else:
+            yield from _single_lines(file, part, line_bytes_max)
+
+
+def _whole_lines(content: bytes, first_line: int, line_bytes_max: int) -> Iterator[Line]:
+    if not content:
+        return
+    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=first_line):
+        text = line.rstrip(b"\r")
+        yield Line(number, text if len(text) <= line_bytes_max else None)
+
+
+def _single_lines(file: IO[bytes], part: Part, line_bytes_max: int) -> Iterator[Line]:
+    """For a part that ends with a line nobody would want to hold."""
+    number, end = part.first_line, part.offset + part.length
+    while file.tell() < end:
+        content: bytes | None = file.readline(line_bytes_max + 2)
+        assert content, "a part lies within its file"
+        if not content.endswith(b"\n") and len(content) > line_bytes_max:
+            _skip_line(file)
+            content = None
+        yield Line(number, None if content is None else content.rstrip(b"\r\n"))
+        number += 1
 
 
 def _skip_line(file: IO[bytes]) -> int:

@@ -3,8 +3,9 @@
 Cost:    the database's half of an import is small (15 % of the work); this encoding is what the client adds to it
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import cache
 from typing import Final
 
 from ehr.bulk.prepare import Ready, body_of, read
@@ -20,13 +21,21 @@ RESOURCE: Final = (
 )  # fmt: skip
 CHANGE: Final = ("type_id", "rid", "shard", "version", "updated", "source", "op", "id")
 
-_resource = copy.fixed("int2", "int8", "int8", "int4", "int8", "int4", columns=len(RESOURCE))
-_change = copy.fixed("int2", "int8", "int8", "int4", "int8", "int4", columns=len(CHANGE))
+_FIXED: Final = ("int2", "int8", "int8", "int4", "int8", "int4")
 _string_head = copy.fixed("int4", columns=4)
 _string_tail = copy.fixed("int8", "int8")
 _date = copy.fixed("int4", "int8", "int8", "int8", "int8", columns=5)
 _quantity = copy.fixed("int4", "float8", "int8", "int8", "int8", "int8", columns=6)
-_CREATED: Final = copy.variable(b"C")
+
+
+@cache
+def _packers(id_bytes: int, *, dated: bool) -> tuple[Callable[..., bytes], Callable[..., bytes]]:
+    """The row of resource up to its tokens, and the row of change."""
+    dates = ("int8", "int8") if dated else (None, None)
+    return (
+        copy.fixed(*_FIXED, id_bytes, *dates, columns=len(RESOURCE)),
+        copy.fixed(*_FIXED, 1, id_bytes, columns=len(CHANGE)),
+    )
 
 
 class FirstVersions:
@@ -59,16 +68,18 @@ class Encoder:
     def add(self, rid: int, one: Ready) -> None:
         index = one.rows
         shard, type_id = index.shard, TYPE_IDS[one.type_name]
-        id = copy.variable(one.id.encode())
+        id = one.id.encode()
+        low, high = index.date_lo_us, index.date_hi_us
+        dates = () if low is None or high is None else (low, high)
+        head, change = _packers(len(id), dated=bool(dates))
+        frame = self._bodies.compress(type_id, self._versions.body(one))
         self._resources += (
-            _resource(type_id, rid, shard, 1, self._moment, self._source),
-            id,
-            copy.nullable_int8(index.date_lo_us),
-            copy.nullable_int8(index.date_hi_us),
+            head(type_id, rid, shard, 1, self._moment, self._source, id, *dates),
             copy.int8_array(index.tokens),
-            copy.variable(self._bodies.compress(type_id, self._versions.body(one))),
+            copy.length(frame),
+            frame,
         )
-        self._changes += (_change(type_id, rid, shard, 1, self._moment, self._source), _CREATED, id)
+        self._changes.append(change(type_id, rid, shard, 1, self._moment, self._source, b"C", id))
         tail = _string_tail(rid, shard)
         for param_id, value in index.strings:
             self._strings += (_string_head(param_id), copy.variable(value.encode()), tail)

@@ -8,6 +8,7 @@ Source:  PostgreSQL documentation, COPY, "Binary Format"; the send functions of 
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from struct import Struct
 from typing import Final
 
@@ -21,25 +22,32 @@ _INT8_OID: Final = 20
 _CODES: Final = {"int2": ("h", 2), "int4": ("i", 4), "int8": ("q", 8), "float8": ("d", 8)}
 _LENGTH: Final = Struct(">i")
 _EMPTY_ARRAY: Final = Struct(">iiii").pack(12, 0, 0, _INT8_OID)
-_NULL: Final = _LENGTH.pack(-1)
-_INT8: Final = Struct(">iq")
 
 _arrays: dict[int, Struct] = {}
 
 
-def fixed(*types: str, columns: int | None = None) -> Callable[..., bytes]:
-    """A packer for a run of NOT NULL fixed columns. With columns it begins a row of so many columns.
+@cache
+def fixed(*types: str | int | None, columns: int | None = None) -> Callable[..., bytes]:
+    """A packer for a run of columns of known width. With columns it begins a row of so many columns.
 
-    fixed("int2", "int8", columns=3)(7, 42) begins a row of three columns with the first two of them.
+    A number stands for text or bytea of so many bytes; None for NULL, which takes no value.
+    fixed("int2", 36, None, columns=4)(7, id) begins a row of four columns with the first three of them.
     """
-    parts = [_CODES[name] for name in types]
+    parts = [_part(name) for name in types]
     layout = Struct((">h" if columns is not None else ">") + "".join(f"i{code}" for code, _ in parts))
-    given = ", ".join(f"v{n}" for n in range(len(parts)))
-    packed = ", ".join(f"{width}, v{n}" for n, (_, width) in enumerate(parts))
+    given = ", ".join(f"v{n}" for n, (code, _) in enumerate(parts) if code)
+    packed = ", ".join(f"{width}, v{n}" if code else f"{width}" for n, (code, width) in enumerate(parts))
     count = f"{columns}, " if columns is not None else ""
     namespace: dict[str, Callable[..., bytes]] = {"pack": layout.pack}
     exec(f"def packer({given}): return pack({count}{packed})", namespace)  # noqa: S102 - widths and names of our own
     return namespace["packer"]
+
+
+def _part(name: str | int | None) -> tuple[str, int]:
+    """Code of the struct, and what the length field says."""
+    if name is None:
+        return "", -1
+    return (f"{name}s", name) if isinstance(name, int) else _CODES[name]
 
 
 def variable(value: bytes) -> bytes:
@@ -47,8 +55,9 @@ def variable(value: bytes) -> bytes:
     return _LENGTH.pack(len(value)) + value
 
 
-def nullable_int8(value: int | None) -> bytes:
-    return _NULL if value is None else _INT8.pack(8, value)
+def length(value: bytes) -> bytes:
+    """What comes before text or bytea: for values that need not be copied once more."""
+    return _LENGTH.pack(len(value))
 
 
 def int8_array(values: Sequence[int]) -> bytes:

@@ -1,6 +1,7 @@
 """A resource tree → True when it is certainly valid, quickly.
 
 In:      tree of a resource (numbers as int, float or Decimal)
+         dense: the caller knows that no object in the tree is empty, and need not be asked about each
 Out:     True: ehr.fhir.explain would find nothing. False: it may find something, and has to be asked
 Why:     nearly all that arrives is valid. The shapes of ehr.fhir.structure are turned into msgspec types, which
          read a tree in C; whatever is rare or subtle (bundles, annotated arrays) is not in them, so that such trees
@@ -35,24 +36,25 @@ class _Local(threading.local):
 _local: Final = _Local()
 
 
-def accepts(tree: Mapping[str, Any]) -> bool:
+def accepts(tree: Mapping[str, Any], *, dense: bool = False) -> bool:
     """Whether the resource is certainly valid."""
     type_name = tree.get("resourceType")
     if type_name.__class__ is not str or type_name not in TYPE_IDS or type_name in _SLOW_TYPES:
         return False
     if "contained" in tree:
-        return _accepts_containing(tree, str(type_name))
+        return _accepts_containing(tree, str(type_name), dense=dense)
     try:
-        msgspec.convert(tree, accepted_type(str(type_name), None), dec_hook=checked)
+        msgspec.convert(tree, accepted_type(str(type_name), None, dense), dec_hook=checked)
     except msgspec.ValidationError:
         return False
     return True
 
 
-def _accepts_containing(tree: Mapping[str, Any], type_name: str) -> bool:
+def _accepts_containing(tree: Mapping[str, Any], type_name: str, *, dense: bool) -> bool:
     _local.met = []
     try:
-        msgspec.convert(tree, accepted_type(type_name, _meet), dec_hook=_checked_inner)
+        hook = _checked_dense_inner if dense else _checked_inner
+        msgspec.convert(tree, accepted_type(type_name, _meet, dense), dec_hook=hook)
     except msgspec.ValidationError:
         return False
     types = {inner["id"]: inner["resourceType"] for inner in tree["contained"]}
@@ -66,13 +68,20 @@ def _meet(id_: str, targets: frozenset[str] | None) -> None:
 
 
 def _checked_inner(wanted: Any, value: Any) -> Any:
-    if wanted is not Inner:
-        return checked(wanted, value)
+    return _inner(value, dense=False) if wanted is Inner else checked(wanted, value)
+
+
+def _checked_dense_inner(wanted: Any, value: Any) -> Any:
+    return _inner(value, dense=True) if wanted is Inner else checked(wanted, value)
+
+
+def _inner(value: Any, *, dense: bool) -> Inner:
     type_name = value.get("resourceType") if isinstance(value, dict) else None
     if type_name not in TYPE_IDS or type_name in _SLOW_TYPES or "contained" in value or "id" not in value:
         raise ValueError
     meta = value.get("meta")
     if isinstance(meta, dict) and not _CONTAINED_META.isdisjoint(meta):
         raise ValueError
-    msgspec.convert(value, accepted_type(str(type_name), _meet), dec_hook=_checked_inner)
+    hook = _checked_dense_inner if dense else _checked_inner
+    msgspec.convert(value, accepted_type(str(type_name), _meet, dense), dec_hook=hook)
     return Inner()

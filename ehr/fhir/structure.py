@@ -101,6 +101,34 @@ def shape(type_path: str) -> Shape:
     )
 
 
+ENDLESS: Final = ("extension", "modifierExtension", "assigner")
+"""Members by which any element may hold elements like itself, for ever: Identifier.assigner is a Reference."""
+
+
+@cache
+def nesting(type_path: str) -> int | None:
+    """How deep objects and lists lie in each other in this type, but for ENDLESS; None where there is no bound."""
+    return _nesting(type_path, ())
+
+
+def _nesting(type_path: str, above: tuple[str, ...]) -> int | None:
+    if type_path in above:
+        return None
+    deepest = 0
+    for name, member in shape(type_path).members.items():
+        if name in ENDLESS or name == "contained" or (member.is_primitive and member.element.max is not None):
+            continue
+        below = 0 if member.is_primitive else _member_nesting(member, (*above, type_path))
+        if below is None:
+            return None
+        deepest = max(deepest, below + (member.element.max is None))
+    return deepest + 1
+
+
+def _member_nesting(member: Member, above: tuple[str, ...]) -> int | None:
+    return None if member.type == "Resource" else _nesting(member.type, above)
+
+
 def _element(entry: Mapping[str, Any]) -> Element:
     targets = entry.get("r")
     return Element(

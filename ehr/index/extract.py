@@ -57,7 +57,7 @@ class Extractor:
         return IndexRows(shard, [own, *tokens], list(strings), list(dates), list(numbers), low, high)
 
     def _generate(self, type_name: str) -> Generated:
-        namespace: dict[str, Any] = {"leaves": self._leaves}
+        namespace = self._leaves.namespace()
         code = compile(source(type_name, self.hasher), f"<index of {type_name}>", "exec")
         exec(code, namespace)  # noqa: S102 - our own text, made from our own table
         function: Generated = namespace["extract"]

@@ -32,6 +32,10 @@ class Leaves:
         self._targets: dict[str, int | None] = {}
         self._units: dict[tuple[Any, ...], tuple[int, int]] = {}
 
+    def namespace(self) -> dict[str, Any]:
+        """Globals of the generated functions: what is known already is looked up there, without a call."""
+        return {"leaves": self, "known": self._codings, "targets": self._targets, "date_range": date_range}
+
     # -- token ---------------------------------------------------------------------------------------------
 
     def coding(self, update: Update, value: Any, param_id: int) -> None:
@@ -52,13 +56,6 @@ class Leaves:
                 self._codings.clear()
             self._codings[param_id, system, code] = hashes
         return hashes
-
-    def codeable_concept(self, update: Update, value: Any, param_id: int) -> None:
-        if value.__class__ is dict:
-            codings = value.get("coding")
-            if codings.__class__ is list:
-                for coding in codings:
-                    self.coding(update, coding, param_id)
 
     def identifier(self, update: Update, value: Any, param_id: int) -> None:
         if value.__class__ is dict:
@@ -188,9 +185,6 @@ class Leaves:
                     self.string(update, strings, text, param_id)
 
     # -- date ----------------------------------------------------------------------------------------------
-
-    def date(self, value: Any) -> Range | None:
-        return date_range(value) if value.__class__ is str else None
 
     def period(self, value: Any) -> Range | None:
         return period_range(value.get("start"), value.get("end")) if value.__class__ is dict else None

@@ -10,6 +10,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ehr import limits
 from ehr.bulk import files
 from ehr.bulk.files import Line
 from ehr.bulk.prepare import Ready, Refusal, body_of, prepare, read
@@ -17,6 +18,8 @@ from ehr.bulk.rows import Encoder
 from ehr.clock import instant
 from ehr.errors import EhrError, Malformed
 from ehr.fhir import codec
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.fhir.structure import nesting
 from ehr.index.extract import Extractor
 from ehr.index.hashing import Hasher
 from ehr.store.body import BodyCodec
@@ -66,6 +69,8 @@ def test_both_readers_accept_the_same(tree: dict[str, Any], spaced: bool) -> Non
         b"[1]",
         b'{"a":"\xff"}',
         b'{"a":' * 65 + b"1" + b"}" * 65,
+        b'{"a":' * 300 + b"1" + b"}" * 300,
+        b'{"a":' + b"[" * 2_000 + b"]" * 2_000 + b"}",
     ],
 )
 def test_what_the_careful_reader_refuses_is_refused(content: bytes) -> None:
@@ -109,6 +114,37 @@ def test_other_forms_are_left_to_the_codec(content: bytes) -> None:
 def test_a_line_without_an_id_gets_the_same_one_every_time() -> None:
     content = b'{"resourceType":"Patient","active":true}'
     assert ready(content).id == ready(content).id
+
+
+def nested(member: str, last: str, levels: int) -> bytes:
+    """A Patient whose identifier holds one thing in another."""
+    closers = "".join({"[": "]", "{": "}"}.get(letter, "") for letter in reversed(member))
+    tree = '{"resourceType":"Patient","id":"p","identifier":[{"value":"x",' + member * levels + last + closers * levels
+    return (tree + "}]}").encode()
+
+
+@pytest.mark.parametrize(
+    ("member", "last"),
+    [
+        ('"extension":[{"url":"urn:x",', '"valueString":"x"'),
+        ('"assigner":{"identifier":{', '"value":"x"'),
+    ],
+)
+def test_what_may_nest_for_ever_is_counted(member: str, last: str) -> None:
+    assert ready(nested(member, last, 20)).id == "p"
+    deep = nested(member, last, 40)
+    made = prepare(Line(1, deep), EXTRACTOR, name="x", job_id=JOB, followed=frozenset())
+    assert isinstance(made, Refusal)
+    assert "nested" in made.issues[0].text
+
+
+def test_every_type_has_a_bound_or_is_counted() -> None:
+    bounds = {type_name: nesting(type_name) for type_name in TYPE_IDS}
+    assert bounds["Bundle"] is None
+    assert bounds["Questionnaire"] is None
+    assert bounds["Patient"] is not None
+    found = [bound for bound in bounds.values() if bound is not None]
+    assert max(found) * 2 + 2 < limits.json_depth_max, "even with a contained resource"
 
 
 def test_every_reason_is_told() -> None:
