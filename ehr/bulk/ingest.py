@@ -38,9 +38,6 @@ if TYPE_CHECKING:
     from ehr.store.record import Record
     from ehr.store.unit_of_work import UnitOfWork
 
-FOLLOWED: Final = frozenset({"Patient", "Person"})
-"""Types whose writes followers act on; of the others no tree is held."""
-
 YIELD_LINES: Final = 200
 """The event loop gets its turn after so many lines: the lease is renewed there."""
 
@@ -145,7 +142,7 @@ async def prepare_part(record: "Record", part: Part, *, job_id: str) -> Prepared
         if line.content is not None and not line.content.strip():
             blank += 1
             continue
-        made = prepare(line, record.extractor, name=part.name, job_id=job_id, followed=FOLLOWED)
+        made = prepare(line, record.extractor, name=part.name, job_id=job_id, followed=record.followed)
         if isinstance(made, Ready):
             ready.append(made)
         else:
@@ -227,12 +224,14 @@ async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready]) -> list[Version]:
 
 async def _follow(uow: "UnitOfWork", versions: Sequence[Version], fresh: dict[tuple[str, str], Ready]) -> None:
     """What every other write does too: followers, one audit row a patient, and summaries that fall due."""
-    for version in versions:
-        if version.type_name in FOLLOWED:
-            one = fresh[version.type_name, version.id]
-            tree = {**(one.tree or {}), "id": one.id}
-            for follower in uow.record.followers:
-                await follower.written(uow, version, tree)
+    for follower in uow.record.followers:
+        many = [
+            (version, {**(fresh[version.type_name, version.id].tree or {}), "id": version.id})
+            for version in versions
+            if version.type_name in follower.types
+        ]
+        if many:
+            await follower.written_first(uow, many)
     if versions:
         shards = {version.shard for version in versions if version.type_name in PATIENT_TYPES}
         await uow.audit.execute("import", shards=shards, detail={"resources": len(versions)})

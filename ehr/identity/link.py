@@ -9,7 +9,7 @@ Level:   level3 by CCCD, level2 by passport or insurance number, level4 by an op
 Source:  FHIR R4 8.3 Person, identity-assuranceLevel
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +17,8 @@ from ehr.errors import Duplicate, NotFound
 from ehr.fhir.vietnam import PATIENT_NUMBER
 from ehr.identity import conflicts, persons
 from ehr.identity.lookup import person_of
-from ehr.identity.normalize import Kind, Number, Numbers, agree, systems_of
+from ehr.identity.newcomers import begin_persons
+from ehr.identity.normalize import ASSURANCE, Number, Numbers, agree, systems_of
 from ehr.identity.persons import CITY_SCOPE, LinkedPatient
 from ehr.ids import new_id
 from ehr.settings import Settings
@@ -28,7 +29,6 @@ from ehr.store.version import Before, Version
 if TYPE_CHECKING:
     from ehr.store.unit_of_work import UnitOfWork
 
-_ASSURANCE: Final[Mapping[Kind, str]] = {"national_id": "level3", "passport": "level2", "insurance_number": "level2"}
 OPERATOR_ASSURANCE: Final = "level4"
 
 _LINKED: Final = "SELECT person_id, assurance FROM person_link WHERE shard = $1"
@@ -88,6 +88,16 @@ class PersonLinker:
             await self._relate(uow, version, tree, stated, linked)
         elif current is not None:
             await persons.rewrite(uow, self.numbers, current, await persons.lock(uow, [current]))
+
+    async def written_first(self, uow: "UnitOfWork", many: Sequence[tuple[Version, Mapping[str, Any]]]) -> None:
+        """Many first versions at once: a chunk of an import."""
+        others = await begin_persons(uow, self.numbers, many)
+        later = {version.id for version, _ in others}
+        for version, tree in many:
+            if version.id in later:
+                await self.written(uow, version, tree)
+            else:
+                await self._claim_own_number(uow, version, tree)
 
     def _says_the_same(self, before: Before, tree: Mapping[str, Any]) -> bool:
         """Nothing that makes a person has changed, and the source is linked, or states no number to be linked by."""
@@ -149,8 +159,8 @@ class PersonLinker:
         mine = current if current is not None and alone else new_id()
         owners = await uow.claims.claim_many(CITY_SCOPE, "Person", {number.key: mine for number in stated})
         if current is None and set(owners.values()) == {mine}:
-            source = LinkedPatient(patient_id, _ASSURANCE[stated[0].kind], version.rid, patient)
-            await persons.begin(uow, self.numbers, mine, source)
+            source = LinkedPatient(patient_id, ASSURANCE[stated[0].kind], version.rid, patient)
+            await persons.begin(uow, self.numbers, {mine: source})
             return
         await persons.lock(uow, sorted({*owners.values(), *([current] if current else [])}))
         if current is not None and assurance == OPERATOR_ASSURANCE:
@@ -162,7 +172,7 @@ class PersonLinker:
                 await uow.claims.pass_on(CITY_SCOPE, "Person", number.key, choice.person_id)
         for other in choice.others:
             await conflicts.report(uow, "numbers", patient_id, other)
-        level = assurance if assurance == OPERATOR_ASSURANCE else _ASSURANCE[stated[0].kind]
+        level = assurance if assurance == OPERATOR_ASSURANCE else ASSURANCE[stated[0].kind]
         assert level is not None, "a link has a level"
         if await self._may_link(uow, choice, patient, level):
             await persons.set_link(uow, choice.person_id, patient_id, level)

@@ -18,6 +18,9 @@ from ehr.index.normalize import fold
 from ehr.settings import Settings
 
 Kind = Literal["national_id", "passport", "insurance_number"]
+ASSURANCE: Final[Mapping[Kind, str]] = {"national_id": "level3", "passport": "level2", "insurance_number": "level2"}
+"""How surely a number of the kind says who somebody is (FHIR identity-assuranceLevel)."""
+
 PRIORITY: Final[Mapping[Kind, int]] = {"national_id": 0, "passport": 1, "insurance_number": 2}
 
 _SPACING: Final = re.compile(r"[\s.\-]+")

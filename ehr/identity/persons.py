@@ -36,6 +36,11 @@ _LINK: Final = """
 INSERT INTO person_link (shard, patient_id, person_id, assurance) VALUES ($1, $2, $3, $4)
 ON CONFLICT (shard) DO UPDATE SET person_id = excluded.person_id, assurance = excluded.assurance
 """
+_LINK_MANY: Final = """
+INSERT INTO person_link (shard, patient_id, person_id, assurance)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[])
+ON CONFLICT (shard) DO UPDATE SET person_id = excluded.person_id, assurance = excluded.assurance
+"""
 _UNLINK: Final = "DELETE FROM person_link WHERE shard = $1"
 _HELD: Final = "SELECT key FROM claim WHERE type_id = $1 AND id = $2 AND scope = $3"
 _COMPUTED: Final = ("name", "telecom", "gender", "birthDate", "address")
@@ -101,12 +106,19 @@ async def rewrite(uow: "UnitOfWork", numbers: Numbers, person_id: str, holding: 
     await uow.as_city(REASON).apply([Write("U", "Person", person_id, None, tree)], holding=holding)
 
 
-async def begin(uow: "UnitOfWork", numbers: Numbers, person_id: str, source: LinkedPatient) -> None:
-    """The first version of a Person whose id is new, with its only source, which states numbers nobody had."""
-    await set_link(uow, person_id, source.id, source.assurance)
-    held = {number.key for number in numbers.of(source.tree)}
-    tree = person_tree(person_id, [source], held, numbers)
-    await uow.as_city(REASON).apply([Write("U", "Person", person_id, None, tree, made_id=True)])
+async def begin(uow: "UnitOfWork", numbers: Numbers, new: Mapping[str, LinkedPatient]) -> None:
+    """First versions of Persons whose ids are new, each with its only source, which states numbers nobody had."""
+    if not new:
+        return
+    shards = [uow.record.hasher.shard("Patient", source.id) for source in new.values()]
+    patients, levels = [source.id for source in new.values()], [source.assurance for source in new.values()]
+    await uow.connection.execute(_LINK_MANY, shards, patients, list(new), levels)
+    trees = {
+        id: person_tree(id, [source], {number.key for number in numbers.of(source.tree)}, numbers)
+        for id, source in new.items()
+    }
+    asked = [Write("U", "Person", id, None, tree, made_id=True) for id, tree in trees.items()]
+    await uow.as_city(REASON).apply(asked)
 
 
 def person_tree(person_id: str, linked: Sequence[LinkedPatient], held: set[str], numbers: Numbers) -> dict[str, Any]:

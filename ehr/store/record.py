@@ -48,6 +48,10 @@ class Follower(Protocol):
         self, uow: UnitOfWork, version: Version, tree: Mapping[str, Any] | None, before: Before | None = None
     ) -> None: ...
 
+    async def written_first(self, uow: UnitOfWork, many: Sequence[tuple[Version, Mapping[str, Any]]]) -> None:
+        """written for many first versions of its types, stored together by an import."""
+        ...
+
 
 class Matcher(Protocol):
     """Search criteria → ids of current resources; ehr.search stands behind it, wired by ehr.record.
