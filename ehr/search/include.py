@@ -50,8 +50,7 @@ async def included(
         for clauses, to in [*_forward(steps, lowering, fresh, seen), *_reverse(steps, lowering, fresh)]:
             room = limits.include_count_max + 1 - len(result.found) - len(found)
             sql = sql_of(IncludedOf(tuple(clauses), to.add(room + len(seen))))
-            for row in await connection.fetch(sql.text, *sql.arguments(to)):
-                one = found_of(row, bodies)
+            for one in found_of(await connection.fetch(sql.text, *sql.arguments(to)), bodies):
                 if one.reference not in seen:
                     seen.add(one.reference)
                     found.append(one)

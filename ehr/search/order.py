@@ -7,9 +7,8 @@ Values:  several values of one row: the least when ascending, the greatest when 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ehr.index.main_date import main_date
 from ehr.search.lower import parts_of
@@ -17,45 +16,44 @@ from ehr.search.plan import SearchPlan
 from ehr.search.shape import Key, SideValue, Slot, Values, Wanted
 from ehr.search.terms import SortKey
 
+if TYPE_CHECKING:
+    from ehr.store.connection import Row
+
 WITH_DATE: Final = 0
 WITHOUT_DATE: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """keys end with rid. phases: which kinds of rows there are, in order; None: rows are not divided."""
-
-    keys: tuple[Key, ...]
-    phases: tuple[int | None, ...] = (None,)
-
-    def of_phase(self, phase: int | None) -> tuple[Key, ...]:
-        """Rows without a date are ordered by rid alone."""
-        return self.keys[-1:] if phase == WITHOUT_DATE else self.keys
-
-    def kept(self, phase: int | None, row: Sequence[Any]) -> list[Any]:
-        """What a cursor remembers of a row, given its key columns: JSON holds moments as text."""
-        keys = self.of_phase(phase)[:-1]
-        return [value.isoformat() if key.by == "updated" else value for key, value in zip(keys, row, strict=True)]
-
-    def place(self, to: Values, phase: int | None, kept: Sequence[Any], rid: int) -> tuple[Slot, ...]:
-        """The place a cursor remembers, as values."""
-        again = [
-            datetime.fromisoformat(one) if key.by == "updated" else one
-            for key, one in zip(self.of_phase(phase)[:-1], kept, strict=True)
-        ]
-        return tuple(to.add(one) for one in (*again, rid))
+def phases_of(plan: SearchPlan) -> tuple[int | None, ...]:
+    """Which kinds of rows there are, in order; None: rows are not divided."""
+    divided = len(plan.request.sort) == 1 and _is_main(plan, plan.request.sort[0])
+    return (WITH_DATE, WITHOUT_DATE) if divided else (None,)
 
 
-def order_of(to: Values, plan: SearchPlan) -> Order:
-    sort = plan.request.sort
-    if len(sort) == 1 and _is_main(plan, sort[0]):
-        down = sort[0].direction == "desc"
-        return Order((Key("date_lo_us", down), Key("rid", down)), (WITH_DATE, WITHOUT_DATE))
+def keys_of(to: Values, plan: SearchPlan, phase: int | None) -> tuple[Key, ...]:
+    """What rows of a phase are ordered by, rid at the end; rows without a date by rid alone."""
     made: list[Key] = []
-    for one in sort:
+    if phase is not None:
+        down = plan.request.sort[0].direction == "desc"
+        return (Key("date_lo_us", down), Key("rid", down))[phase:]
+    for one in plan.request.sort:
         made += _keys(to, plan, one)
     last_down = bool(made) and made[-1].descending
-    return Order((*made, Key("rid", last_down)))
+    return (*made, Key("rid", last_down))
+
+
+def kept(keys: Sequence[Key], row: "Row") -> list[Any]:
+    """What a cursor remembers of a row's place: the columns k0, k1 … before rid. JSON holds moments as text."""
+    found = [row[f"k{number}"] for number in range(len(keys) - 1)]
+    return [value.isoformat() if key.by == "updated" else value for key, value in zip(keys, found, strict=False)]
+
+
+def place(to: Values, keys: Sequence[Key], remembered: Sequence[Any], rid: int) -> tuple[Slot, ...]:
+    """The place a cursor remembers, as values."""
+    again = [
+        datetime.fromisoformat(one) if key.by == "updated" else one
+        for key, one in zip(keys[:-1], remembered, strict=True)
+    ]
+    return tuple(to.add(one) for one in (*again, rid))
 
 
 def _is_main(plan: SearchPlan, key: SortKey) -> bool:

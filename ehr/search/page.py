@@ -11,7 +11,8 @@ Errors:  Invalid (cursor), Unavailable (statement timeout, by the caller's edge)
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
@@ -20,11 +21,10 @@ from ehr.errors import Issue
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
-from ehr.search import include, probe
+from ehr.search import include, order, probe
 from ehr.search.cursor import Cursor, opened, sealed, search_hash
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.lower import Lowering, typed
-from ehr.search.order import WITH_DATE, order_of
 from ehr.search.plan import SearchPlan
 from ehr.search.shape import (
     Clause,
@@ -68,13 +68,8 @@ class Page:
     noted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """A row with its place in the order."""
-
-    row: "Row"
-    phase: int | None
-    keys: list[Any]
+_Placed = tuple["Row", int | None]
+"""A row, and the phase of the order it was found in."""
 
 
 @dataclass(slots=True)
@@ -97,16 +92,16 @@ class _Search:
 
     async def rows(self, count: int) -> list[_Placed]:
         """Beyond the cursor, in the order asked or, going back, against it; one above count where there are more."""
-        forward = self.cursor.forward if self.cursor else True
-        phases = order_of(Values(), self.plan).phases
+        cursor, phases = self.cursor, order.phases_of(self.plan)
         divided = len(phases) > 1
-        phases = phases if forward else phases[::-1]
-        if self.cursor and divided:
-            phases = phases[phases.index(self.cursor.phase) :]
+        if cursor is not None:
+            phases = phases if cursor.forward else phases[::-1]
+            phases = phases[phases.index(cursor.phase) :] if divided else phases
         found: list[_Placed] = []
         for phase in phases:
-            started = self.cursor if self.cursor and (not divided or phase == self.cursor.phase) else None
-            found += await self._of_phase(phase, started, count - len(found), found, last=phase == phases[-1])
+            started = cursor if cursor is not None and (not divided or phase == cursor.phase) else None
+            rows = await self._of_phase(phase, started, count - len(found), found, last=phase == phases[-1])
+            found += [(row, phase) for row in rows]
             if len(found) > count:
                 break
         self.noted = self.note is not None
@@ -114,25 +109,23 @@ class _Search:
 
     async def _of_phase(
         self, phase: int | None, started: Cursor | None, count: int, before: list[_Placed], *, last: bool
-    ) -> list[_Placed]:
+    ) -> Sequence["Row"]:
         to = Values()
         clauses, narrow = self.clauses(to)
-        order = order_of(to, self.plan)
+        keys = order.keys_of(to, self.plan, phase)
         if phase is not None:
-            clauses.append(HasDate(phase == WITH_DATE))
+            clauses.append(HasDate(phase == order.WITH_DATE))
         asked = PageOf(
             tuple(clauses),
             typed(to, self.plan.types),
             narrow,
-            order.of_phase(phase),
-            started.forward if started else self.cursor.forward if self.cursor else True,
-            order.place(to, phase, started.keys, started.rid) if started else None,
+            keys,
+            self.cursor.forward if self.cursor else True,
+            order.place(to, keys, started.keys, started.rid) if started else None,
             to.add(count + 1),
             self._noted(to, count, before, last=last) if self.note else None,
         )
-        rows = await self._fetch(asked, to)
-        names = [f"k{number}" for number in range(len(asked.keys) - 1)]
-        return [_Placed(one, phase, order.kept(phase, [one[name] for name in names])) for one in rows]
+        return await self._fetch(asked, to)
 
     def _noted(self, to: Values, count: int, before: list[_Placed], *, last: bool) -> Noted:
         assert self.note is not None, "asked for with a note only"
@@ -141,7 +134,7 @@ class _Search:
         patients: Literal["all", "none"] | int = "none"
         if belonging:
             patients = "all" if len(belonging) == len(self.plan.types) else to.add(belonging)
-        earlier = {one.row["shard"] for one in before} if patients != "none" else set()
+        earlier = {row["shard"] for row, _ in before} if patients != "none" else set()
         return Noted(
             (to.add(caller.kind), to.add(caller.id), to.add(caller.facility_id), to.add(caller.purpose)),
             to.add(TYPE_IDS[self.plan.request.type_name] if self.plan.request.type_name else None),
@@ -188,9 +181,8 @@ async def search(
     note: Note | None = None,
 ) -> Page:
     request = plan.request
-    own = search_hash(request, plan.access.person_id)
-    cursor = opened(request.cursor, installation.cursor_key, own) if request.cursor else None
-    lowering = await probe.lowering_of(connection, plan, Hasher(installation.hash_key))
+    cursor = _cursor(plan, installation) if request.cursor else None
+    lowering = await probe.lowering_of(connection, plan, hasher_of(installation.hash_key))
     running = _Search(connection, plan, lowering, cursor, None if plan.includes else note)
     page = Page(total=await running.total())
     if request.count == 0:
@@ -202,7 +194,7 @@ async def search(
     forward = cursor.forward if cursor else True
     if not forward:
         placed.reverse()
-    matches = [found_of(one.row, bodies) for one in placed]
+    matches = found_of([row for row, _ in placed], bodies)
     included = await include.included(connection, plan, lowering, matches, bodies)
     while included.over and len(matches) > 1:
         kept = len(matches) // 2
@@ -210,29 +202,43 @@ async def search(
         more = True
         included = await include.included(connection, plan, lowering, matches, bodies)
     page.matches, page.included, page.issues = matches, included.found, included.issues
-    if placed:
-        rid_max = cursor.rid_max if cursor else int(placed[0].row["rid_max"])
-        place = _Places(own, rid_max, page.total, installation.cursor_key)
-        if more if forward else True:
-            page.next_cursor = place.cursor(placed[-1], forward=True)
-        if more if not forward else cursor is not None:
-            page.previous_cursor = place.cursor(placed[0], forward=False)
+    following, preceding = (more, cursor is not None) if forward else (True, more)
+    if placed and (following or preceding):
+        rid_max = cursor.rid_max if cursor else int(placed[0][0]["rid_max"])
+        places = _Places(plan, rid_max, page.total, installation)
+        page.next_cursor = places.cursor(placed[-1], forward=True) if following else None
+        page.previous_cursor = places.cursor(placed[0], forward=False) if preceding else None
     return page
+
+
+def _cursor(plan: SearchPlan, installation: "Installation") -> Cursor:
+    """The place the request's cursor says."""
+    assert plan.request.cursor is not None, "looked at before"
+    return opened(plan.request.cursor, installation.cursor_key, search_hash(plan.request, plan.access.person_id))
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
     """What the cursors of one page have in common."""
 
-    search: str
+    plan: SearchPlan
     rid_max: int
     total: int | None
-    key: bytes
+    installation: "Installation"
 
     def cursor(self, placed: _Placed, *, forward: bool) -> str:
-        phase: Literal[0, 1] = 1 if placed.phase == 1 else 0
-        made = Cursor(self.search, forward, phase, placed.keys, placed.row["rid"], self.rid_max, self.total)
-        return sealed(made, self.key)
+        row, phase = placed
+        own = search_hash(self.plan.request, self.plan.access.person_id)
+        keys = order.kept(order.keys_of(Values(), self.plan, phase), row)
+        of_phase: Literal[0, 1] = 1 if phase == order.WITHOUT_DATE else 0
+        made = Cursor(own, forward, of_phase, keys, row["rid"], self.rid_max, self.total)
+        return sealed(made, self.installation.cursor_key)
+
+
+@lru_cache(8)
+def hasher_of(hash_key: int) -> Hasher:
+    """One for all searches of an installation: it keeps what it has hashed."""
+    return Hasher(hash_key)
 
 
 async def match_ids(
@@ -244,7 +250,7 @@ async def match_ids(
     source: int | None = None,
 ) -> list[str]:
     """Ids of the first matches, for conditional interactions; source: only resources of this facility."""
-    lowering = await probe.lowering_of(connection, plan, Hasher(installation.hash_key))
+    lowering = await probe.lowering_of(connection, plan, hasher_of(installation.hash_key))
     to = Values()
     clauses, narrow = lowering.plan(to, plan)
     if source is not None:

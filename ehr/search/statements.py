@@ -41,11 +41,11 @@ from ehr.database.tables import C_TEXT, audit, person_link, resource
 from ehr.search import shape
 from ehr.search.compile import conditions
 from ehr.search.compile_values import SIDE, Condition, listed, value, wanted
+from ehr.search.found import COLUMNS
 
 STATEMENTS_MAX: Final = 2_048
 """About 4 KiB each. Simple searches need some dozens; chains and long lists of dates make more."""
 
-COLUMNS: Final = ("type_id", "id", "version", "updated", "rid", "shard", "body")
 ROW: Final = resource.alias("r")
 BODY: Final = resource.alias("body")
 RID_MAX: Final = literal_column("(select last_value from resource_rid)", BigInteger)

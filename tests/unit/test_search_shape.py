@@ -13,7 +13,7 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
 from ehr.search import served
 from ehr.search.lower import Lowering, typed
-from ehr.search.order import order_of
+from ehr.search.order import keys_of, phases_of
 from ehr.search.parse import parse
 from ehr.search.plan import plan
 from ehr.search.served import SUPPORTED
@@ -99,8 +99,8 @@ class Asker:
         hasher = Hasher(pick.getrandbits(63))
         broad = frozenset(searched.conditions) if pick.random() < 0.3 else frozenset()
         clauses, narrow = Lowering(hasher, access, broad).plan(to, searched)
-        order = order_of(to, searched)
-        phase = pick.choice(order.phases)
+        phase = pick.choice(phases_of(searched))
+        keys = keys_of(to, searched, phase)
         if phase is not None:
             clauses.append(HasDate(phase == 0))
         match pick.randint(0, 5):
@@ -113,13 +113,13 @@ class Asker:
         place = None
         if pick.random() < 0.5:
             clauses.append(NotAfter(to.add(77)))
-            place = tuple(to.add(7) for _ in order.of_phase(phase))
+            place = tuple(to.add(7) for _ in keys)
         noted = None
         if pick.random() < 0.5:
             caller = (to.add("client"), to.add(self.text()), to.add(4), to.add("TREAT"))
             patients: Literal["all", "none"] | int = pick.choice(("all", "none", to.add([1])))
             noted = Noted(caller, to.add(1), to.add("{}"), to.add(20), to.add([]), pick.random() < 0.5, patients)
-        keys, types = order.of_phase(phase), typed(to, searched.types)
+        types = typed(to, searched.types)
         return PageOf(tuple(clauses), types, narrow, keys, pick.random() < 0.5, place, to.add(21), noted), to
 
 
