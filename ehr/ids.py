@@ -4,7 +4,6 @@ import os
 import re
 import time
 from typing import Final
-from uuid import UUID
 
 FHIR_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 """R4 datatypes, id: 1 to 64 of [A-Za-z0-9-.]."""
@@ -17,4 +16,5 @@ def new_id() -> str:
     value = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | random
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

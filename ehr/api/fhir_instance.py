@@ -28,7 +28,7 @@ async def read(exchange: Exchange) -> Answer:
     part = None
     if exchange.query:
         exchange.only("_summary", "_elements")
-        elements = filter(None, (exchange.parameter("_elements") or "").split(","))
+        elements = [one for one in (exchange.parameter("_elements") or "").split(",") if one]
         part = subset_of(exchange.type_name, summary_of(exchange), elements)
     version = await read_one(exchange.record, exchange.caller, exchange.type_name, exchange.path["id"])
     assert version.body is not None, "a read finds a resource that is not deleted"

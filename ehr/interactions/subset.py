@@ -6,7 +6,7 @@ Errors:  NotSupported for _summary=true, whose elements we hold no table of, and
 Source:  FHIR R4 search.html#elements, #summary; CodeSystem v3-ObservationValue
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -45,8 +45,10 @@ class Subset:
         return name == "text" if self.text else _base(type_name, name) in self.elements
 
 
-def subset_of(type_name: str | None, summary: str | None, elements: Iterable[str]) -> Subset | None:
+def subset_of(type_name: str | None, summary: str | None, elements: Collection[str]) -> Subset | None:
     """What the two parameters ask for together; None: the whole resource."""
+    if summary in _WHOLE and not elements:
+        return None
     asked = frozenset(one.removeprefix(f"{type_name}.") for one in elements)
     if summary == "true":
         raise NotSupported("_summary=true is not served; name the elements with _elements", at="_summary")
