@@ -8,11 +8,13 @@ Order:   FHIR requests go to their own routes at the edge; then the JSON APIs, t
 from collections.abc import Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ehr.access.authenticate import Authenticator, issuer
 from ehr.api import errors, fhir, identity, smart
 from ehr.api.edge import Edge
+from ehr.api.errors import is_fhir
 from ehr.api.exchange import Door
 from ehr.api.fhir_system import FacilityBundleDoor
 from ehr.api.ops import OpsDoor
@@ -25,6 +27,19 @@ from ehr.web.ops import OperatorPages
 from ehr.web.pages import assets
 
 
+class Application(FastAPI):
+    """FastAPI, and past it the FHIR routes: the five layers around its own have nothing to do for them."""
+
+    fhir: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and is_fhir(scope["path"]):
+            scope["app"] = self
+            await self.fhir(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 def create_app(
     record: Record,
     settings: Settings,
@@ -33,12 +48,12 @@ def create_app(
     mounts: Sequence[BaseRoute | APIRouter] = (),
     checks: Mapping[str, Check] | None = None,
     metrics: Metrics | None = None,
-) -> FastAPI:
+) -> Application:
     """The application of one process. checks are what else must be well, by name ("broker")."""
     authenticator = Authenticator(record, settings)
     door = Door(record, authenticator, settings.base_url)
     metrics = metrics or Metrics()
-    app = FastAPI(
+    app = Application(
         title="City health record",
         version="1",
         docs_url=None,
@@ -50,14 +65,9 @@ def create_app(
     app.state.authenticator = authenticator
     app.state.metrics = metrics
     tls = (settings.base_url or "").startswith("https:")
-    fhir_routes = fhir.routes(door, facility_bundle, smart.configuration_of(settings))
-    app.add_middleware(
-        Edge,
-        fhir=Router(fhir_routes, redirect_slashes=False),
-        metrics=metrics,
-        clock=record.clock,
-        tls=tls,
-    )
+    routes = fhir.Routes(door, facility_bundle, smart.configuration_of(settings))
+    app.fhir = Edge(routes, fhir=routes, metrics=metrics, clock=record.clock, tls=tls)
+    app.add_middleware(Edge, fhir=routes, metrics=metrics, clock=record.clock, tls=tls)
     errors.install(app)
 
     ops = OpsDoor(record, metrics, checks or {})

@@ -43,12 +43,11 @@ def searchset(
     now: datetime,
 ) -> bytes:
     """A page of search results: matches, what they include, and what the server has to say."""
-    entries = [_found(base, one, b"match") for one in matches]
-    entries += [_found(base, one, b"include") for one in included]
+    parts = _entries(base, matches, b"match") + _entries(base, included, b"include")
     if issues:
         told = codec.dumps({**outcome.operation_outcome(issues), "id": new_id()})
-        entries.append(b'{"resource":' + told + b',"search":{"mode":"outcome"}}')
-    return _bundle(b"searchset", total, links, entries, now)
+        parts.append(b',{"resource":' + told + b',"search":{"mode":"outcome"}}')
+    return _bundle(b"searchset", total, links, parts, now)
 
 
 def history(
@@ -58,21 +57,25 @@ def history(
     return _bundle(b"history", total, links, [_version(base, one) for one in versions], now)
 
 
-def _found(base: str, one: Stored, mode: bytes) -> bytes:
-    assert one.body is not None, "a search finds resources that are not deleted"
-    url = f"{base}/{one.type_name}/{one.id}".encode()
-    return b'{"fullUrl":"' + url + b'","resource":' + one.body + b',"search":{"mode":"' + mode + b'"}}'
+def _entries(base: str, found: Iterable[Stored], mode: bytes) -> list[bytes]:
+    """Entries in pieces, each behind a comma: bodies are copied once, when the Bundle is joined."""
+    parts: list[bytes] = []
+    start, end = f',{{"fullUrl":"{base}/', b',"search":{"mode":"' + mode + b'"}}'
+    for one in found:
+        assert one.body is not None, "a search finds resources that are not deleted"
+        parts += (f'{start}{one.type_name}/{one.id}","resource":'.encode(), one.body, end)
+    return parts
 
 
 def _version(base: str, one: Version) -> bytes:
-    """An entry; a deletion has no resource (bdl-4 asks for the request, bdl-3 for the response)."""
+    """An entry behind a comma; a deletion has no resource (bdl-4 asks for the request, bdl-3 for the response)."""
     method = {"C": "POST" if one.version == 1 else "PUT", "U": "PUT", "D": "DELETE"}[one.op]
     request = {"method": method, "url": one.type_name if method == "POST" else one.reference}
     response = {"status": _STATUS[one.op], "etag": one.etag, "lastModified": instant(one.updated)}
     resource = b"" if one.body is None else b'"resource":' + one.body + b","
     return b"".join(
         (
-            b'{"fullUrl":"',
+            b',{"fullUrl":"',
             f"{base}/{one.reference}".encode(),
             b'",',
             resource,
@@ -86,9 +89,9 @@ def _version(base: str, one: Version) -> bytes:
 
 
 def _bundle(
-    kind: bytes, total: int | None, links: Sequence[tuple[str, str]], entries: Sequence[bytes], now: datetime
+    kind: bytes, total: int | None, links: Sequence[tuple[str, str]], parts: Sequence[bytes], now: datetime
 ) -> bytes:
-    """The frame. An empty entry list is left out: FHIR JSON has no empty arrays."""
+    """The frame around entries in pieces. An empty entry list is left out: FHIR JSON has no empty arrays."""
     head: dict[str, Any] = {
         "resourceType": "Bundle",
         "id": new_id(),
@@ -99,6 +102,6 @@ def _bundle(
         head["total"] = total
     head["link"] = [{"relation": relation, "url": url} for relation, url in links]
     frame = orjson.dumps(head)
-    if not entries:
+    if not parts:
         return frame
-    return frame[:-1] + b',"entry":[' + b",".join(entries) + b"]}"
+    return b"".join((frame[:-1], b',"entry":[', parts[0][1:], *parts[1:], b"]}"))

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from starlette.convertors import Convertor, register_url_convertor
-from starlette.routing import BaseRoute, Route
+from starlette.routing import compile_path
+from starlette.types import Receive, Scope, Send
 
 from ehr.api import fhir_instance as instance
 from ehr.api import fhir_operations as operations
@@ -73,18 +74,30 @@ def table(facility_bundle: FacilityBundleDoor | None) -> Table:
     ]
 
 
-def routes(door: Door, facility_bundle: FacilityBundleDoor | None, configuration: Handler) -> list[BaseRoute]:
-    """Starlette routes for the application, in the order they are tried."""
-    protected = table(facility_bundle)
-    public: Table = [
-        ("/fhir/metadata", {"GET": capabilities(capability_statement)}),
-        ("/fhir/.well-known/smart-configuration", {"GET": configuration}),
-        ("/fhir/{rest:path}", dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _nothing)),
-    ]
-    return [
-        *(Route(path, Endpoint(door, path, handlers)) for path, handlers in protected),
-        *(Route(path, Endpoint(door, path, handlers, public=True)) for path, handlers in public),
-    ]
+class Routes:
+    """The ASGI application of /fhir: the first address that fits answers; the last one takes whatever is left."""
+
+    def __init__(self, door: Door, facility_bundle: FacilityBundleDoor | None, configuration: Handler) -> None:
+        public: Table = [
+            ("/fhir/metadata", {"GET": capabilities(capability_statement)}),
+            ("/fhir/.well-known/smart-configuration", {"GET": configuration}),
+            ("/fhir/{rest:path}", dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _nothing)),
+        ]
+        endpoints = [
+            *((path, Endpoint(door, path, handlers)) for path, handlers in table(facility_bundle)),
+            *((path, Endpoint(door, path, handlers, public=True)) for path, handlers in public),
+        ]
+        self._endpoints = [(compile_path(path)[0], endpoint) for path, endpoint in endpoints]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        for pattern, endpoint in self._endpoints:
+            found = pattern.match(path)
+            if found is not None:
+                scope["path_params"] = found.groupdict()
+                await endpoint(scope, receive, send)
+                return
+        raise AssertionError("the edge sends addresses under /fhir, and the last pattern takes them all")
 
 
 async def _nothing(exchange: Exchange) -> Answer:
