@@ -71,6 +71,17 @@ def living_in(data_dir: Path) -> list[str]:
     return [one for one in found if psutil.STATUS_ZOMBIE not in one]
 
 
+def has_a_hand(pid: int) -> bool:
+    """The command has started the process that works; a child that ended while we looked is none."""
+    for child in psutil.Process(pid).children():
+        try:
+            if "ehr.worker" in " ".join(child.cmdline()):
+                return True
+        except psutil.NoSuchProcess:
+            continue
+    return False
+
+
 async def test_serve_works_alone_stops_cleanly_and_keeps_everything(data_dir: Path, tmp_path: Path) -> None:
     lines = [f'{{"resourceType":"Basic","id":"b{n}","code":{{"text":"x"}}}}' for n in range(500)]
     file = tmp_path / "Basic.ndjson"
@@ -128,7 +139,7 @@ async def test_a_worker_of_its_own_ends_when_it_is_asked(
     process = subprocess.Popen([*COMMAND, *arguments], cwd=ROOT, env=asked, start_new_session=True)
     try:
         for _ in range(300):
-            if any("ehr.worker" in " ".join(child.cmdline()) for child in psutil.Process(process.pid).children()):
+            if has_a_hand(process.pid):
                 break
             await asyncio.sleep(0.1)
         await asyncio.sleep(3.0)
