@@ -10,7 +10,6 @@ Why CPU: wall time says how busy the machine was; CPU seconds of one process in 
 
 import argparse
 import asyncio
-import functools
 import gc
 import http.client
 import os
@@ -28,18 +27,15 @@ from typing import Any, Final
 import orjson
 import uvicorn
 
+from benchmarks import city
 from ehr.access.authenticate import issue_token
 from ehr.access.keys import load_keys
 from ehr.access.token import Tokens
-from ehr.bulk import job
 from ehr.clock import SystemClock
 from ehr.database import migrate
 from ehr.database.embedded import EmbeddedPostgres
 from ehr.database.engine import Database
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.jobs.queue import Queue
-from ehr.record import open_record
-from ehr.settings import Settings
 from ehr.store.dictionaries import load_bodies
 
 READ_LIMIT, SEARCH_LIMIT = 1.5, 2.0
@@ -101,16 +97,7 @@ async def load(url: str, folder: Path, resources: int) -> int:
     source = folder / "ndjson"
     source.mkdir()
     patients = write(source, resources)
-    settings = Settings(data_dir=folder, pool_connections_max=2)
-    record = await open_record(settings, url)
-    try:
-        queue = Queue(record.database)
-        planned = await job.plan(queue, [source], folder / "imports")
-        opener = functools.partial(open_record, settings, url)
-        done = await job.run_here(record, queue, planned, opener, processes=2, seen=lambda _: None)
-        assert (done.stored, done.refused) == (resources, 0), done
-    finally:
-        await record.close()
+    assert await city.load(url, folder, source) == resources
     return patients
 
 

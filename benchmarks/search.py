@@ -9,7 +9,6 @@ Access:  the whole search is a client's, with its grants
 
 import argparse
 import asyncio
-import functools
 import statistics
 import tempfile
 import time
@@ -20,13 +19,12 @@ from typing import Any, Final
 
 import orjson
 
+from benchmarks import city
 from ehr.access.policy import ALL_GRANTS, Caller
-from ehr.bulk import job
 from ehr.database import migrate
 from ehr.database.embedded import EmbeddedPostgres
 from ehr.interactions.read import read
 from ehr.interactions.search import search
-from ehr.jobs.queue import Queue
 from ehr.operations.everything import Wanted, everything
 from ehr.record import open_record
 from ehr.search.page import search as search_page
@@ -89,16 +87,7 @@ async def load(url: str, folder: Path, patients: int) -> None:
     for type_name, each in OF_PATIENT.items():
         with (source / f"{type_name}.ndjson").open("wb") as file:
             file.writelines(orjson.dumps(resource(type_name, n)) + b"\n" for n in range(patients * each))
-    settings = Settings(data_dir=folder, pool_connections_max=2)
-    record = await open_record(settings, url)
-    try:
-        queue = Queue(record.database)
-        planned = await job.plan(queue, [source], folder / "imports")
-        opener = functools.partial(open_record, settings, url)
-        done = await job.run_here(record, queue, planned, opener, processes=2, seen=lambda _: None)
-        assert (done.stored, done.refused) == (patients * sum(OF_PATIENT.values()), 0), done
-    finally:
-        await record.close()
+    assert await city.load(url, folder, source) == patients * sum(OF_PATIENT.values())
 
 
 # ---- the measure
