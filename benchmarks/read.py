@@ -27,7 +27,7 @@ from typing import Any, Final
 import orjson
 import uvicorn
 
-from benchmarks import city
+from benchmarks import _city
 from ehr.access.authenticate import issue_token
 from ehr.access.keys import load_keys
 from ehr.access.token import Tokens
@@ -97,7 +97,7 @@ async def load(url: str, folder: Path, resources: int) -> int:
     source = folder / "ndjson"
     source.mkdir()
     patients = write(source, resources)
-    assert await city.load(url, folder, source) == resources
+    assert await _city.load(url, folder, source) == resources
     return patients
 
 

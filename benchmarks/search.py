@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import orjson
 
-from benchmarks import city
+from benchmarks import _city
 from ehr.access.policy import ALL_GRANTS, Caller
 from ehr.database import migrate
 from ehr.database.embedded import EmbeddedPostgres
@@ -87,7 +87,7 @@ async def load(url: str, folder: Path, patients: int) -> None:
     for type_name, each in OF_PATIENT.items():
         with (source / f"{type_name}.ndjson").open("wb") as file:
             file.writelines(orjson.dumps(resource(type_name, n)) + b"\n" for n in range(patients * each))
-    assert await city.load(url, folder, source) == patients * sum(OF_PATIENT.values())
+    assert await _city.load(url, folder, source) == patients * sum(OF_PATIENT.values())
 
 
 # ---- the measure

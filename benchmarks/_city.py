@@ -1,6 +1,6 @@
 """A city of any size for the benchmarks: distinct patients, each a rewritten copy of a patient of a sample.
 
-Run:     python -m benchmarks.city FOLDER [--resources 200000]     one NDJSON file a type, as a bulk export writes them
+Run:     python -m benchmarks._city FOLDER [--resources 200000]     one NDJSON file a type, as a bulk export writes them
 In:      synthea-100 beside the checkout (100 patients, 38,472 resources), else patients of our own
 Out:     City.write   files of so many more resources; the same number gives the same patient in every run
          load         files → a store, through the import, as a city is loaded
