@@ -15,6 +15,7 @@ from ehr.search.plan import plan
 from ehr.settings import Settings
 from ehr.store.connection import Connection
 from ehr.store.dictionaries import load_bodies
+from ehr.store.operation_definitions import ServedDefinitions
 from ehr.store.record import Record
 
 
@@ -45,7 +46,7 @@ async def open_record(settings: Settings, database_url: str, *, clock: Clock | N
         database,
         settings,
         clock=clock,
-        followers=[PersonLinker(settings)],
+        followers=[PersonLinker(settings), ServedDefinitions()],
         matcher=SearchMatcher(database.installation),
         bodies=await load_bodies(database),
     )

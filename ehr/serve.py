@@ -42,6 +42,7 @@ from ehr.jobs.broker import EmbeddedBroker
 from ehr.ops.health import Check
 from ehr.record import open_record
 from ehr.settings import Settings
+from ehr.store.operation_definitions import publish
 from ehr.store.record import Record
 
 RUNNING: Final = "running.json"
@@ -128,6 +129,7 @@ async def city(settings: Settings) -> AsyncIterator[City]:
         )
         record = await open_record(settings, database_url)
         stack.push_async_callback(record.close)
+        await publish(record)
         intake = Intake(record)
         pipeline = Pipeline(intake)
         app = create_app(

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from ehr.api.exchange import NO_ENDPOINT
+from ehr.api.fhir_operations import BINDINGS
+from ehr.fhir.operation import Operation
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.search.served import SUPPORTED
 
@@ -24,13 +26,7 @@ _INTERACTIONS: Final = (
     "create",
     "search-type",
 )
-_OPERATIONS: Final[dict[str, tuple[tuple[str, str], ...]]] = {
-    "Patient": (
-        ("everything", "http://hl7.org/fhir/OperationDefinition/Patient-everything"),
-        ("summary", "http://hl7.org/fhir/uv/ips/OperationDefinition/summary"),
-    ),
-}
-_VALIDATE: Final = {"name": "validate", "definition": "http://hl7.org/fhir/OperationDefinition/Resource-validate"}
+_BOUND: Final = [binding.operation for binding in BINDINGS]
 _HEADERS: Final = (
     "Idempotency-Key: a create, update, delete or transaction sent again with the same key and content by the same "
     "client gets the first answer. Person/[id]/$everything, Person/[id]/$summary and Person/[id]/[type] span all "
@@ -56,6 +52,7 @@ def capability_statement(base: str) -> dict[str, Any]:
                 "security": _security(base),
                 "resource": _resources(),
                 "interaction": [{"code": code} for code in ("transaction", "batch", "history-system", "search-system")],
+                **_system_operations(),
             }
         ],
     }
@@ -88,8 +85,16 @@ def _resources() -> list[dict[str, Any]]:
     return [_resource(name) for name in TYPE_IDS if name not in NO_ENDPOINT]
 
 
+def _system_operations() -> dict[str, Any]:
+    listed = [_operation(one) for one in _BOUND if "system" in one.levels]
+    return {"operation": listed} if listed else {}
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    return {"name": operation.code, "definition": operation.url}
+
+
 def _resource(name: str) -> dict[str, Any]:
-    operations = [{"name": code, "definition": definition} for code, definition in _OPERATIONS.get(name, ())]
     return {
         "type": name,
         "interaction": [{"code": code} for code in _INTERACTIONS],
@@ -102,5 +107,5 @@ def _resource(name: str) -> dict[str, Any]:
         "conditionalDelete": "single",
         "referencePolicy": ["literal", "local"],
         "searchParam": [{"name": found.code, "type": found.kind} for found in SUPPORTED[name]],
-        "operation": [*operations, _VALIDATE],
+        "operation": [_operation(one) for one in _BOUND if one.serves(name)],
     }

@@ -49,6 +49,14 @@ class Exchange:
         """The resource type of the address; an unknown one is not found (http.html#summary)."""
         return known_type(self.path["type"])
 
+    def address(self, name: str) -> str:
+        """The address of an operation at the place this request names."""
+        return "/".join([self.base, *(self.path[part] for part in ("type", "id") if part in self.path), name])
+
+    @property
+    def has_body(self) -> bool:
+        return self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
+
     async def body(self, bytes_max: int) -> bytes:
         """The request's JSON body, within its bounds of size and time."""
         check_read(self.headers.get("content-type"))

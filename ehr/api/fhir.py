@@ -12,13 +12,15 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from ehr.api import fhir_instance as instance
-from ehr.api import fhir_operations as operations
 from ehr.api import fhir_search as searching
 from ehr.api import fhir_type as of_type
 from ehr.api.answer import Answer
 from ehr.api.capability import capability_statement
 from ehr.api.exchange import Door, Endpoint, Exchange, Handler, known_type
+from ehr.api.fhir_operations import BINDINGS
 from ehr.api.fhir_system import FacilityBundleDoor, bundle_door, capabilities
+from ehr.api.operation import PLACES, no_operation
+from ehr.api.operation import table as operations
 from ehr.errors import NotFound
 
 Table = Sequence[tuple[str, Mapping[str, Handler]]]
@@ -38,12 +40,21 @@ class _Id(_Type):
     regex = r"[A-Za-z0-9\-.]{1,64}"
 
 
+class _Operation(_Type):
+    regex = r"\$[^/]*"
+
+
 register_url_convertor("fhirtype", _Type())
 register_url_convertor("fhirid", _Id())
+register_url_convertor("operation", _Operation())
 
 _T: Final = "/fhir/{type:fhirtype}"
 _I: Final = "/fhir/{type:fhirtype}/{id:fhirid}"
 _C: Final = "/fhir/{compartment:fhirtype}/{id:fhirid}/{type:fhirtype}"
+
+
+def _any(handler: Handler) -> Mapping[str, Handler]:
+    return dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), handler)
 
 
 def table(facility_bundle: FacilityBundleDoor | None) -> Table:
@@ -69,7 +80,8 @@ def table(facility_bundle: FacilityBundleDoor | None) -> Table:
         (f"{_T}/_history", {"GET": instance.history}),
         ("/fhir/_history", {"GET": instance.history}),
         ("/fhir/_search", {"POST": searching.search_system_form}),
-        *operations.TABLE,
+        *operations(BINDINGS),
+        *((f"{place}/{{operation:operation}}", _any(no_operation)) for place in PLACES.values()),
         (f"{_T}/{{id}}", {"GET": instance.bad_id, "PUT": instance.bad_id, "DELETE": instance.bad_id}),
     ]
 
@@ -81,7 +93,7 @@ class Routes:
         public: Table = [
             ("/fhir/metadata", {"GET": capabilities(capability_statement)}),
             ("/fhir/.well-known/smart-configuration", {"GET": configuration}),
-            ("/fhir/{rest:path}", dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), _nothing)),
+            ("/fhir/{rest:path}", _any(_nothing)),
         ]
         endpoints = [
             *((path, Endpoint(door, path, handlers)) for path, handlers in table(facility_bundle)),

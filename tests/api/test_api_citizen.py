@@ -127,6 +127,7 @@ async def test_what_is_theirs_looks_exactly_like_what_never_was(me: httpx.AsyncC
         "/?_type=Patient,Observation",
         "/Patient/{mine[0]}/$everything",
         "/Person/{my_person}/$everything",
+        "/Patient/$everything",
     ],
 )
 async def test_no_search_history_or_operation_shows_or_counts_theirs(me: httpx.AsyncClient, two: Two, url: str) -> None:
@@ -146,9 +147,10 @@ async def test_no_search_history_or_operation_shows_or_counts_theirs(me: httpx.A
         assert counted.json()["total"] <= max(len(matches), len(two.mine))
 
 
-async def test_everything_of_the_person_spans_both_facilities(me: httpx.AsyncClient, two: Two) -> None:
+@pytest.mark.parametrize("url", ["/Person/{my_person}/$everything", "/Patient/$everything"])
+async def test_everything_of_the_person_spans_both_facilities(me: httpx.AsyncClient, two: Two, url: str) -> None:
     seen: set[str] = set()
-    answer = await me.get(f"/Person/{two.my_person}/$everything", params={"_count": 1})
+    answer = await me.get(url.format(**two.__dict__), params={"_count": 1})
     for _ in range(10):
         seen |= ids(answer)
         following = [link["url"] for link in answer.json()["link"] if link["relation"] == "next"]

@@ -1,0 +1,104 @@
+"""Bind OperationDefinitions to handlers: address, methods and parameters of an operation come from its definition.
+
+In:      Bindings: the id of a definition and the handler that gets the Exchange and its Arguments
+Out:     a table of addresses; each refuses what the definition does not allow, before its handler is called
+Errors:  NotFound for a type or level the operation has not; MethodNotAllowed; what operation_arguments refuses
+Source:  FHIR R4 operations.html#executing
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ehr import limits
+from ehr.api.answer import Answer
+from ehr.api.exchange import Exchange, Handler, shown
+from ehr.errors import MethodNotAllowed, NotFound, NotSupported
+from ehr.fhir import codec
+from ehr.fhir.operation import Level, Operation
+from ehr.fhir.operation_arguments import Arguments, arguments_of
+from ehr.fhir.operation_definitions import OPERATIONS
+
+OperationHandler = Callable[[Exchange, Arguments], Awaitable[Answer]]
+
+PLACES: Final[Mapping[Level, str]] = {
+    "system": "/fhir",
+    "type": "/fhir/{type:fhirtype}",
+    "instance": "/fhir/{type:fhirtype}/{id:fhirid}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """definition: the id of an OperationDefinition.
+
+    beyond     query parameters that the definition does not name: those of our own links ("_page")
+    searches   whatever else the query holds are search parameters, which the handler finds in Arguments.beyond
+    bytes_max  of the body
+    """
+
+    definition: str
+    handler: OperationHandler
+    beyond: frozenset[str] = frozenset()
+    searches: bool = False
+    bytes_max: int = limits.resource_bytes_max
+
+    @property
+    def operation(self) -> Operation:
+        return OPERATIONS[self.definition]
+
+
+def table(bindings: Sequence[Binding]) -> list[tuple[str, Mapping[str, Handler]]]:
+    """Address → methods → handler; operations of one code and level share an address, told apart by its type."""
+    places: dict[tuple[Level, str], list[Binding]] = {}
+    for binding in bindings:
+        for level in PLACES:
+            if level in binding.operation.levels:
+                places.setdefault((level, binding.operation.code), []).append(binding)
+    return [
+        (f"{PLACES[level]}/${code}", dict.fromkeys(_methods(bound), _handler(bound)))
+        for (level, code), bound in places.items()
+    ]
+
+
+def _methods(bound: Sequence[Binding]) -> list[str]:
+    return sorted({method for binding in bound for method in binding.operation.methods})
+
+
+def _handler(bound: Sequence[Binding]) -> Handler:
+    async def handle(exchange: Exchange) -> Answer:
+        binding = _binding(exchange, bound)
+        if exchange.method != "POST" and "GET" not in binding.operation.methods:
+            raise MethodNotAllowed("this operation is executed with POST")
+        return await binding.handler(exchange, await _arguments(exchange, binding))
+
+    return handle
+
+
+def _binding(exchange: Exchange, bound: Sequence[Binding]) -> Binding:
+    if "type" not in exchange.path:
+        return bound[0]
+    type_name = exchange.type_name
+    for binding in bound:
+        if binding.operation.serves(type_name):
+            return binding
+    types = " and ".join(sorted({name for binding in bound for name in binding.operation.types}))
+    raise NotFound(f"this operation is one of {types}")
+
+
+async def _arguments(exchange: Exchange, binding: Binding) -> Arguments:
+    body: dict[str, Any] | None = None
+    if exchange.method == "POST" and exchange.has_body:
+        body = codec.loads(await exchange.body(binding.bytes_max), bytes_max=binding.bytes_max)
+    found = arguments_of(binding.operation, exchange.query, body)
+    if not binding.searches and not exchange.preferences.lenient:
+        for name, _ in found.beyond:
+            if name not in binding.beyond:
+                raise NotSupported(f"the parameter {shown(name)} is not supported here", at=shown(name))
+    return found
+
+
+async def no_operation(exchange: Exchange) -> Answer:
+    """An operation that nothing is bound to."""
+    name = shown(exchange.path["operation"])
+    raise NotFound(f"there is no operation {name} here; CapabilityStatement.rest lists those there are")
