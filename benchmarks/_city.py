@@ -107,13 +107,17 @@ class Group:
     patient: dict[str, Any]
     lines: list[tuple[str, bytes, Callable[[Sequence[bytes]], Any]]] = field(default_factory=list)
     slots: dict[bytes, int] = field(default_factory=dict)
+    codes: dict[str, list[str]] = field(default_factory=dict)
+    """Type → the first code of each of its resources, as a search asks for it."""
 
     @property
     def name(self) -> bytes:
         name = self.patient["name"][0]
         return " ".join((*name.get("prefix", ()), *name["given"], name["family"])).encode()
 
-    def add(self, type_name: str, line: bytes, shared: frozenset[bytes]) -> None:
+    def add(self, type_name: str, tree: dict[str, Any], line: bytes, shared: frozenset[bytes]) -> None:
+        if coding := tree.get("code", {}).get("coding"):
+            self.codes.setdefault(type_name, []).append(f"{coding[0]['system']}|{coding[0]['code']}")
         pieces, numbers, end = [], [], 0
         for found in _SLOT.finditer(line):
             if found[0] not in shared:
@@ -159,12 +163,17 @@ class City:
                 others.append((type_name, line))
         ids = frozenset(orjson.loads(line)["id"].encode() for _, line in self.shared)
         for type_name, line in others:
-            patient_id = patient_of(orjson.loads(line))
+            tree = orjson.loads(line)
+            patient_id = patient_of(tree)
             if patient_id in by_id:
-                by_id[patient_id].add(type_name, line, ids)
+                by_id[patient_id].add(type_name, tree, line, ids)
+
+    def group(self, number: int) -> Group:
+        """The sample patient of whom a patient is a copy."""
+        return self.groups[number % len(self.groups)]
 
     def patient_id(self, number: int) -> str:
-        return Person.of(number).id(self._group(number).patient["id"].encode()).decode()
+        return Person.of(number).id(self.group(number).patient["id"].encode()).decode()
 
     def write(self, folder: Path, resources: int, *, first: int = 0) -> "Written":
         """Whole patients from a number on, until so many resources are written."""
@@ -183,13 +192,10 @@ class City:
             for type_name, line in self.shared if first == 0 else ():
                 put(type_name, line)
             while count < resources:
-                for type_name, line in self._group(number).copy(Person.of(number)):
+                for type_name, line in self.group(number).copy(Person.of(number)):
                     put(type_name, line)
                 number += 1
         return Written(first, number, count, size)
-
-    def _group(self, number: int) -> Group:
-        return self.groups[number % len(self.groups)]
 
 
 @dataclass(frozen=True)
