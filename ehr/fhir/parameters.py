@@ -1,6 +1,7 @@
 """search_parameters.json → Parameter objects, and the walk along their JSON paths.
 
 Out:     of(type_name)      code → Parameter of one resource type, the common ones (_id, _tag …) included
+         Parameters         the same with those that an installation has added (ehr.fhir.declared)
          walk(tree, path)   the element values one path reaches, in document order
 Why:     extraction, compartments and includes must read the same elements; they all read this table
 Source:  FHIR R4 3.1.1 search; the paths are resolved by ehr/fhir/r4/compile_search.py, which explains their grammar
@@ -8,7 +9,7 @@ Source:  FHIR R4 3.1.1 search; the paths are resolved by ehr/fhir/r4/compile_sea
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,9 @@ TABLE: Final = Path(__file__).parent / "r4" / "search_parameters.json"
 
 COMMON: Final = "Resource"
 """The type name under which parameters of every resource are listed."""
+
+ADDED_FROM: Final = 1_000_000
+"""Ids of the parameters an installation adds; below are R4's own."""
 
 _STEP: Final = re.compile(r"(?P<name>\w+)(?P<many>\[\])?(?P<first>\[0\])?(?:\{(?P<key>\w+)=(?P<value>[^}]*)\})?")
 
@@ -84,6 +88,11 @@ class Parameter:
     components: tuple[Component, ...] = ()
 
     @property
+    def added(self) -> bool:
+        """Declared by a SearchParameter of this installation."""
+        return self.id >= ADDED_FROM
+
+    @property
     def only(self) -> str | None:
         """The one type a filtered reference (patient of subject) points to."""
         found = {path.only for path in self.paths}
@@ -93,23 +102,56 @@ class Parameter:
         return type_name in self.targets or "*" in self.targets
 
 
-@cache
+class Parameters:
+    """The parameters of every type: R4's own, and those an installation has added.
+
+    waiting  (type, code) of a declared one → why it cannot be asked for yet
+    """
+
+    def __init__(
+        self, added: Iterable[Parameter] = (), waiting: Mapping[tuple[str, str], str] = MappingProxyType({})
+    ) -> None:
+        self.waiting = waiting
+        self._added: dict[str, dict[str, Parameter]] = {}
+        for parameter in added:
+            self._added.setdefault(parameter.type_name, {})[parameter.code] = parameter
+        self._of: dict[str, Mapping[str, Parameter]] = {}
+
+    def of(self, type_name: str) -> Mapping[str, Parameter]:
+        """Every parameter of a resource type by its code; "Resource" gives the common ones alone."""
+        found = self._of.get(type_name)
+        if found is None:
+            found = self._of[type_name] = self._made(type_name)
+        return found
+
+    def added_to(self, type_name: str) -> Mapping[str, Parameter]:
+        """What of() holds beside R4's own."""
+        return {**self._added.get(COMMON, {}), **self._added.get(type_name, {})}
+
+    def _made(self, type_name: str) -> Mapping[str, Parameter]:
+        assert type_name == COMMON or type_name in TYPE_IDS, type_name
+        own = _table().get(type_name, {})
+        return MappingProxyType({**_table()[COMMON], **own, **self.added_to(type_name)})
+
+
+R4: Final = Parameters()
+
+
 def of(type_name: str) -> Mapping[str, Parameter]:
-    """Every parameter of a resource type by its code; "Resource" gives the common ones alone."""
-    assert type_name == COMMON or type_name in TYPE_IDS, type_name
-    own = _table().get(type_name, {})
-    return MappingProxyType({**_table()[COMMON], **own})
+    """R4's own parameters of a resource type."""
+    return R4.of(type_name)
 
 
 @cache
 def _table() -> Mapping[str, Mapping[str, Parameter]]:
     table: dict[str, dict[str, Parameter]] = {}
     for entry in json.loads(TABLE.read_bytes())["parameters"]:
-        table.setdefault(entry["type"], {})[entry["code"]] = _parameter(entry)
+        table.setdefault(entry["type"], {})[entry["code"]] = parameter_of(entry)
     return table
 
 
-def _parameter(entry: Mapping[str, Any]) -> Parameter:
+def parameter_of(entry: Mapping[str, Any]) -> Parameter:
+    """An entry of the table, or one like it."""
     return Parameter(
         id=entry["id"],
         type_name=entry["type"],

@@ -3,6 +3,8 @@
 In:      tree of one resource as any JSON reader gives it (float or Decimal), its type and id
 Out:     IndexRows: the columns shard, tokens, date_lo_us, date_hi_us of resource, and rows of the three side tables
 Keeps:   nothing; lenient about shapes the validator would refuse, so that one odd value never loses the rest
+Version: of the table of parameters the rows were made by; who writes them says it, and is refused when there is a newer
+         one (docs/adr/0093)
 Cost:    generated at first use of a type (about 5 ms), then 6 to 10 µs a resource (benchmarks/extract.py)
 """
 
@@ -10,7 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ehr.fhir import parameters
 from ehr.fhir.compartments import patient_of
+from ehr.fhir.parameters import Parameters
 from ehr.index.generate import source
 from ehr.index.hashing import Hasher
 from ehr.index.leaves import Add, Leaves, Rows, Update
@@ -35,13 +39,24 @@ class IndexRows:
     quantities: list[tuple[int, float, int, int]] = field(default_factory=list)
     date_lo_us: int | None = None
     date_hi_us: int | None = None
+    version: int = 0
 
 
 class Extractor:
-    def __init__(self, hasher: Hasher) -> None:
+    def __init__(self, hasher: Hasher, known: Parameters = parameters.R4, version: int = 0) -> None:
         self.hasher = hasher
+        self.known, self.version = known, version
         self._leaves = Leaves(hasher)
         self._functions: dict[str, Generated] = {}
+
+    def revised(self, known: Parameters, version: int) -> "Extractor":
+        """Another for a changed table: the types that did not change keep their functions, and all their hashes."""
+        made = Extractor(self.hasher, known, version)
+        made._leaves = self._leaves
+        for type_name, function in self._functions.items():
+            if known.added_to(type_name) == self.known.added_to(type_name):
+                made._functions[type_name] = function
+        return made
 
     def extract(self, tree: Mapping[str, Any], type_name: str, id: str) -> IndexRows:
         function = self._functions.get(type_name) or self._generate(type_name)
@@ -54,11 +69,11 @@ class Extractor:
         tokens.discard(own)
         patient = id if type_name == "Patient" else patient_of(tree)
         shard = self.hasher.shard("Patient", patient) if patient else self.hasher.shard(type_name, id)
-        return IndexRows(shard, [own, *tokens], list(strings), list(dates), list(numbers), low, high)
+        return IndexRows(shard, [own, *tokens], list(strings), list(dates), list(numbers), low, high, self.version)
 
     def _generate(self, type_name: str) -> Generated:
         namespace = self._leaves.namespace()
-        code = compile(source(type_name, self.hasher), f"<index of {type_name}>", "exec")
+        code = compile(source(type_name, self.hasher, self.known), f"<index of {type_name}>", "exec")
         exec(code, namespace)  # noqa: S102 - our own text, made from our own table
         function: Generated = namespace["extract"]
         self._functions[type_name] = function

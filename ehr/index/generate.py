@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ehr.fhir import parameters
-from ehr.fhir.parameters import ElementPath, Parameter, Step
+from ehr.fhir.parameters import ElementPath, Parameter, Parameters, Step
 from ehr.index.hashing import TARGET_MASK, Hasher
 from ehr.index.main_date import main_date
 
@@ -46,9 +46,9 @@ class Node:
         return node
 
 
-def source(type_name: str, hasher: Hasher) -> str:
+def source(type_name: str, hasher: Hasher, known: Parameters = parameters.R4) -> str:
     root = Node()
-    for parameter in parameters.of(type_name).values():
+    for parameter in known.of(type_name).values():
         if parameter.code in COLUMNS:
             continue
         if parameter.kind == "composite":

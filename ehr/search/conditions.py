@@ -9,7 +9,7 @@ from typing import Final
 from ehr import limits
 from ehr.errors import Invalid, NotSupported, TooMuch
 from ehr.fhir import parameters
-from ehr.fhir.parameters import Parameter
+from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
 from ehr.search import values
@@ -20,18 +20,20 @@ NAME_SHOWN_MAX: Final = 64
 """Characters of an unknown name that an error repeats."""
 
 
-def condition(type_name: str, name: str, value: str, *, at: str | None = None, depth: int = 0) -> Condition:
+def condition(
+    table: Parameters, type_name: str, name: str, value: str, *, at: str | None = None, depth: int = 0
+) -> Condition:
     """name=value asked of a type. at: the whole parameter as the client wrote it."""
     at = at or name
     if depth > limits.search_chain_max:
         raise TooMuch(f"more than {limits.search_chain_max} links in a chain", at=at)
     if name.startswith("_has:"):
-        return _has(type_name, name, value, at, depth)
+        return _has(table, type_name, name, value, at=at, depth=depth)
     head, dot, rest = name.partition(".")
     code, _, modifier = head.partition(":")
-    parameter = known(type_name, code, at)
+    parameter = known(table, type_name, code, at)
     if dot:
-        return _chain(type_name, parameter, modifier, (rest, value), at=at, depth=depth + 1)
+        return _chain(table, type_name, parameter, modifier, (rest, value), at=at, depth=depth + 1)
     if modifier == "missing":
         return _missing(type_name, parameter, value, at)
     if code == "_id":
@@ -43,10 +45,12 @@ def condition(type_name: str, name: str, value: str, *, at: str | None = None, d
     return _criterion(type_name, parameter, modifier, value, at)
 
 
-def known(type_name: str, code: str, at: str) -> Parameter:
+def known(table: Parameters, type_name: str, code: str, at: str) -> Parameter:
     """The parameter of a type, when it is served."""
-    parameter = parameters.of(type_name).get(code)
+    parameter = table.of(type_name).get(code)
     if parameter is None:
+        if waiting := table.waiting.get((type_name, code)) or table.waiting.get((parameters.COMMON, code)):
+            raise NotSupported(f"the search parameter {code} of {type_name} {waiting}", at=at)
         of = "resources of every type" if type_name == parameters.COMMON else type_name
         raise NotSupported(f"{of} has no search parameter {code[:NAME_SHOWN_MAX]}", at=at)
     if not served(parameter):
@@ -97,18 +101,27 @@ def _ids(modifier: str, value: str, at: str) -> Ids:
     return Ids(tuple(one for one in found if FHIR_ID.fullmatch(one)))
 
 
-def _chain(type_name: str, parameter: Parameter, target: str, inner: tuple[str, str], *, at: str, depth: int) -> Chain:
+def _chain(
+    table: Parameters,
+    type_name: str,
+    parameter: Parameter,
+    target: str,
+    inner: tuple[str, str],
+    *,
+    at: str,
+    depth: int,
+) -> Chain:
     """Every type the reference may point to that knows the next parameter; one must."""
     if parameter.kind != "reference" or not any(path.type in {"Reference", "Resource"} for path in parameter.paths):
         raise NotSupported(f"{parameter.code} is not a reference to follow", at=at)
     if target and (target not in TYPE_IDS or not parameter.may_target(target)):
         raise Invalid(f"{parameter.code} does not point to that type", at=at)
     if target:
-        return Chain(type_name, parameter, ((target, condition(target, *inner, at=at, depth=depth)),), True)
+        return Chain(type_name, parameter, ((target, condition(table, target, *inner, at=at, depth=depth)),), True)
     links, refused = [], None
     for name in sorted(TYPE_IDS if "*" in parameter.targets else parameter.targets):
         try:
-            links.append((name, condition(name, *inner, at=at, depth=depth)))
+            links.append((name, condition(table, name, *inner, at=at, depth=depth)))
         except NotSupported as error:
             refused = error
     if not links:
@@ -116,12 +129,12 @@ def _chain(type_name: str, parameter: Parameter, target: str, inner: tuple[str, 
     return Chain(type_name, parameter, tuple(links), len(links) == 1)
 
 
-def _has(type_name: str, name: str, value: str, at: str, depth: int) -> Has:
+def _has(table: Parameters, type_name: str, name: str, value: str, *, at: str, depth: int) -> Has:
     parts = name.split(":", 3)
     if len(parts) != 4 or parts[1] not in TYPE_IDS:
         raise Invalid("reverse chaining is _has:Type:reference:parameter", at=at)
     _, source, code, inner = parts
-    parameter = known(source, code, at)
+    parameter = known(table, source, code, at)
     if parameter.kind != "reference" or (type_name != parameters.COMMON and not parameter.may_target(type_name)):
         raise NotSupported(f"{source}.{code[:NAME_SHOWN_MAX]} does not point to {type_name}", at=at)
-    return Has(type_name, source, parameter, condition(source, inner, value, at=at, depth=depth + 1))
+    return Has(type_name, source, parameter, condition(table, source, inner, value, at=at, depth=depth + 1))

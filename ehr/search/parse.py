@@ -16,6 +16,7 @@ from ehr import limits
 from ehr.errors import Invalid, NotSupported, TooMuch
 from ehr.fhir import parameters
 from ehr.fhir.compartments import COMPARTMENTS, PATIENT_TYPES, members
+from ehr.fhir.parameters import Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
 from ehr.search import served, values
@@ -39,12 +40,14 @@ def parse(
     *,
     strict: bool = True,
     compartment: tuple[str, str] | None = None,
+    known: Parameters = parameters.R4,
 ) -> SearchRequest:
     if type_name is not None and type_name not in TYPE_IDS:
         raise NotSupported("there is no such resource type", at=type_name)
     if len(query) > limits.search_parameters_max:
         raise TooMuch(f"more than {limits.search_parameters_max} parameters")
-    request = SearchRequest(type_name, (type_name,) if type_name else (), count=limits.page_count_default)
+    types = (type_name,) if type_name else ()
+    request = SearchRequest(type_name, types, count=limits.page_count_default, known=known)
     if compartment is not None:
         request.compartment = _compartment(request, Compartment(*compartment))
     ordered = sorted(query, key=lambda pair: pair[0] != "_type")  # the types decide what the others may say
@@ -68,7 +71,7 @@ def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> Non
         if reader is not None:
             reader(request, name, value)
         else:
-            request.conditions.append(condition(request.type_name or parameters.COMMON, name, value))
+            request.conditions.append(condition(request.known, request.type_name or parameters.COMMON, name, value))
         request.served.append((name, value))
     except (NotSupported, Invalid) as error:
         if strict or (isinstance(error, Invalid) and value.strip()):
@@ -107,13 +110,16 @@ def _type(request: SearchRequest, name: str, value: str) -> None:
 
 
 def _sort(request: SearchRequest, name: str, value: str) -> None:
-    known = parameters.of(request.type_name or parameters.COMMON)
+    known = request.known.of(request.type_name or parameters.COMMON)
     if name != "_sort" or request.sort:
         raise Invalid("_sort is given once, without a modifier", at=name)
     for text in values.alternatives(value, name):
-        parameter = known.get(text.removeprefix("-"))
+        code = text.removeprefix("-")
+        if waiting := request.known.waiting.get((request.type_name or parameters.COMMON, code)):
+            raise NotSupported(f"the search parameter {code} {waiting}", at=name)
+        parameter = known.get(code)
         if parameter is None or not served.sortable(parameter):
-            raise NotSupported(f"sorting by {text.removeprefix('-')[:64]} is not served", at=name)
+            raise NotSupported(f"sorting by {code[:64]} is not served", at=name)
         request.sort.append(SortKey(parameter, "desc" if text.startswith("-") else "asc"))
 
 
@@ -166,7 +172,7 @@ def _one_include(request: SearchRequest, name: str, text: str, *, reverse: bool,
         return Include(reverse, source, None, None, iterate)
     if len(parts) not in {2, 3} or parts[0] not in TYPE_IDS:
         raise Invalid("an include is Type:parameter, Type:parameter:Target or *", at=name)
-    parameter = parameters.of(parts[0]).get(parts[1])
+    parameter = request.known.of(parts[0]).get(parts[1])
     if parameter is None or parameter.kind != "reference":
         raise NotSupported(f"{parts[0]} has no reference parameter {parts[1][:64]}", at=name)
     if not any(path.type == "Reference" for path in parameter.paths):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from ehr.access.policy import AccessPredicate, Action
 from ehr.errors import Forbidden
 from ehr.fhir import parameters
-from ehr.fhir.parameters import Parameter
+from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.search.terms import Chain, Condition, Has, Include, SearchRequest
 
@@ -58,7 +58,7 @@ def plan(request: SearchRequest, access: AccessPredicate) -> SearchPlan:
         if not types:
             raise Forbidden("the token grants no search")
     conditions = tuple(_condition(one, access) for one in request.conditions)
-    includes = tuple(step for include in request.includes for step in _include(include, types, access))
+    includes = tuple(step for include in request.includes for step in _include(request.known, include, types, access))
     return SearchPlan(request, access, tuple(types), conditions, includes)
 
 
@@ -86,7 +86,7 @@ def _condition(condition: Condition, access: AccessPredicate) -> Condition:
     return condition
 
 
-def _include(include: Include, types: Iterable[str], access: AccessPredicate) -> list[IncludeStep]:
+def _include(table: Parameters, include: Include, types: Iterable[str], access: AccessPredicate) -> list[IncludeStep]:
     """One step a source type; a wildcard becomes every reference of it."""
     if include.source != "*":
         sources: tuple[str, ...] = (include.source,)
@@ -94,7 +94,7 @@ def _include(include: Include, types: Iterable[str], access: AccessPredicate) ->
         sources = tuple(TYPE_IDS) if include.reverse or include.iterate else tuple(types)
     made = []
     for source in sources:
-        known = parameters.of(source).values()
+        known = table.of(source).values()
         found = (include.parameter,) if include.parameter else tuple(one for one in known if _followed(one))
         step = _step(include, source, found, access)
         if step.targets and step.parameters:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ehr.errors import Issue
-from ehr.fhir.parameters import Parameter
+from ehr.fhir import parameters
+from ehr.fhir.parameters import Parameter, Parameters
 
 Prefix = Literal["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"]
 Direction = Literal["asc", "desc"]
@@ -154,6 +155,7 @@ class SearchRequest:
     type_name  None: of several types (types)
     types      the types searched; empty with type_name None: all that the caller may search
     served     the parameters that count, in their order, as the self link repeats them
+    known      the table its parameters were looked up in
     ignored    what lenient handling left out, one issue a parameter with its name in `at`
     """
 
@@ -170,3 +172,4 @@ class SearchRequest:
     cursor: str | None = None
     served: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[Issue] = field(default_factory=list)
+    known: Parameters = parameters.R4

