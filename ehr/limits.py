@@ -17,6 +17,9 @@ bundle_entries_max: Final = 10_000
 json_depth_max: Final = 64
 """Nesting of JSON: the deepest official R4 example is 20; contained Questionnaires go deeper."""
 
+patch_operations_max: Final = 1_000
+"""Operations of one patch: one for each element of a long resource; what changes more is an update."""
+
 search_values_max: Final = 1_000
 """Comma separated values of one search parameter."""
 

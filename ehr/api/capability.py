@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from ehr.api.exchange import NO_ENDPOINT
 from ehr.api.fhir_operations import BINDINGS
+from ehr.api.negotiation import PATCH_FORMATS
 from ehr.fhir.operation import Operation
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.search.served import SUPPORTED
@@ -20,6 +21,7 @@ _INTERACTIONS: Final = (
     "read",
     "vread",
     "update",
+    "patch",
     "delete",
     "history-instance",
     "history-type",
@@ -28,8 +30,8 @@ _INTERACTIONS: Final = (
 )
 _BOUND: Final = [binding.operation for binding in BINDINGS]
 _HEADERS: Final = (
-    "Idempotency-Key: a create, update, delete or transaction sent again with the same key and content by the same "
-    "client gets the first answer. Person/[id]/$everything, Person/[id]/$summary and Person/[id]/[type] span all "
+    "Idempotency-Key: a create, update, patch, delete or transaction sent again with the same key and content by the "
+    "same client gets the first answer. Person/[id]/$everything, Person/[id]/$summary and Person/[id]/[type] span all "
     "source Patients that the Person links."
 )
 
@@ -45,6 +47,7 @@ def capability_statement(base: str) -> dict[str, Any]:
         "implementation": {"description": "A city's health record", "url": base},
         "fhirVersion": "4.0.1",
         "format": ["json"],
+        "patchFormat": list(PATCH_FORMATS),
         "rest": [
             {
                 "mode": "server",
@@ -97,7 +100,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 def _resource(name: str) -> dict[str, Any]:
     return {
         "type": name,
-        "interaction": [{"code": code} for code in _INTERACTIONS],
+        "interaction": [{"code": code} for code in _INTERACTIONS if (code, name) != ("patch", "Binary")],
         "versioning": "versioned-update",
         "readHistory": True,
         "updateCreate": True,

@@ -18,9 +18,9 @@ from ehr import limits
 from ehr.access.authenticate import Authenticator
 from ehr.access.policy import Caller, Grants
 from ehr.api.answer import Answer, error_answer
-from ehr.api.negotiation import Preferences, check_produced, check_read, is_true, preferences
+from ehr.api.negotiation import PATCH_FORMATS, Preferences, check_produced, check_read, is_true, preferences
 from ehr.api.pretty import indented
-from ehr.errors import EhrError, Malformed, MethodNotAllowed, NotFound, NotSupported, TooMuch
+from ehr.errors import EhrError, Malformed, MethodNotAllowed, NotFound, NotSupported, TooMuch, UnsupportedMedia
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.store.record import Record
 
@@ -144,6 +144,8 @@ class Endpoint:
             answer = error_answer(error)
             if isinstance(error, MethodNotAllowed):
                 answer.headers.append((b"allow", ", ".join(sorted(self._handlers)).encode()))
+            if isinstance(error, UnsupportedMedia) and scope["method"] == "PATCH":
+                answer.headers.append((b"accept-patch", ", ".join(PATCH_FORMATS).encode()))
         await answer.send(send, head=scope["method"] == "HEAD")
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:

@@ -12,6 +12,7 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from ehr.api import fhir_instance as instance
+from ehr.api import fhir_patch as patching
 from ehr.api import fhir_search as searching
 from ehr.api import fhir_type as of_type
 from ehr.api.answer import Answer
@@ -60,13 +61,14 @@ def _any(handler: Handler) -> Mapping[str, Handler]:
 def table(facility_bundle: FacilityBundleDoor | None) -> Table:
     """Every protected FHIR address."""
     return [
-        (_I, {"GET": instance.read, "PUT": instance.update, "DELETE": instance.delete}),
+        (_I, {"GET": instance.read, "PUT": instance.update, "PATCH": patching.patch, "DELETE": instance.delete}),
         (
             _T,
             {
                 "GET": searching.search_type,
                 "POST": of_type.create,
                 "PUT": of_type.update,
+                "PATCH": patching.patch_matching,
                 "DELETE": of_type.delete,
             },
         ),
@@ -82,7 +84,7 @@ def table(facility_bundle: FacilityBundleDoor | None) -> Table:
         ("/fhir/_search", {"POST": searching.search_system_form}),
         *operations(BINDINGS),
         *((f"{place}/{{operation:operation}}", _any(no_operation)) for place in PLACES.values()),
-        (f"{_T}/{{id}}", {"GET": instance.bad_id, "PUT": instance.bad_id, "DELETE": instance.bad_id}),
+        (f"{_T}/{{id}}", dict.fromkeys(("GET", "PUT", "PATCH", "DELETE"), instance.bad_id)),
     ]
 
 

@@ -9,7 +9,7 @@ from ehr.api.answer import Answer, json_answer, validators
 from ehr.api.exchange import Exchange
 from ehr.api.links import history_links
 from ehr.api.moments import at_of, count_of, since_of
-from ehr.api.negotiation import if_match, not_modified
+from ehr.api.negotiation import if_match, if_none, not_modified
 from ehr.api.written import deleted_answer, once, written_answer
 from ehr.errors import Malformed, NotFound
 from ehr.ids import FHIR_ID
@@ -59,15 +59,15 @@ async def vread(exchange: Exchange) -> Answer:
 
 
 async def update(exchange: Exchange) -> Answer:
-    """PUT [type]/[id]: the next version, or the first one under the client's id."""
+    """PUT [type]/[id]: the next version, or the first one under the client's id; If-None-Match: * is the first only."""
     exchange.only()
     type_name, id = exchange.type_name, exchange.path["id"]
-    expected = if_match(exchange.headers.get("if-match"))
+    expected, only_new = if_match(exchange.headers.get("if-match")), if_none(exchange.headers.get("if-none-match"))
     body = await exchange.body(limits.resource_bytes_max)
     tree = accepted(type_name, id, body)
 
     async def work(uow: UnitOfWork) -> Answer:
-        version, created = await update_one(uow, type_name, id, body, tree, if_match=expected)
+        version, created = await update_one(uow, type_name, id, body, tree, if_match=expected, if_none=only_new)
         return written_answer(exchange, version, 201 if created else 200)
 
     return await once(exchange, body, work)

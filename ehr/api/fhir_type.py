@@ -36,7 +36,7 @@ async def create(exchange: Exchange) -> Answer:
 
 async def update(exchange: Exchange) -> Answer:
     """PUT [type]?criteria."""
-    type_name, criteria = exchange.type_name, _criteria(exchange)
+    type_name, criteria = exchange.type_name, criteria_of(exchange)
     expected = if_match(exchange.headers.get("if-match"))
     body = await exchange.body(limits.resource_bytes_max)
     tree = gate.accept(type_name, body)
@@ -50,7 +50,7 @@ async def update(exchange: Exchange) -> Answer:
 
 async def delete(exchange: Exchange) -> Answer:
     """DELETE [type]?criteria: one match or none; many are refused."""
-    type_name, criteria = exchange.type_name, _criteria(exchange)
+    type_name, criteria = exchange.type_name, criteria_of(exchange)
     expected = if_match(exchange.headers.get("if-match"))
 
     async def work(uow: UnitOfWork) -> Answer:
@@ -59,7 +59,7 @@ async def delete(exchange: Exchange) -> Answer:
     return await once(exchange, b"", work)
 
 
-def _criteria(exchange: Exchange) -> str:
+def criteria_of(exchange: Exchange) -> str:
     """The query as criteria; without any, the request would mean every resource of the type."""
     if not exchange.query:
         raise PreconditionFailed("name the criteria of the one resource that is meant", at=exchange.type_name)

@@ -12,9 +12,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 
-from ehr.errors import Malformed, NotAcceptable, UnsupportedMedia
+from ehr.errors import Malformed, NotAcceptable, NotSupported, UnsupportedMedia
 
 JSON: Final = "application/fhir+json"
+JSON_PATCH: Final = "application/json-patch+json"
+PATCH_FORMATS: Final = (JSON_PATCH,)
+"""Media types a patch may have, as the CapabilityStatement names them."""
 _PRODUCED: Final = frozenset({"application/fhir+json", "application/json", "text/json", "json"})
 _READ: Final = frozenset({"application/fhir+json", "application/json", "text/json"})
 _ETAG: Final = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')
@@ -104,6 +107,13 @@ def if_match(header: str | None) -> int | None:
     if found is None or not _VERSION.fullmatch(found[1]):
         raise Malformed('If-Match names one version, as in W/"3"', at="If-Match")
     return int(found[1])
+
+
+def if_none(header: str | None) -> bool:
+    """Whether an update insists that nothing is there yet: If-None-Match: * (RFC 9110 13.1.2)."""
+    if header is not None and header.strip() != "*":
+        raise NotSupported("If-None-Match of an update is *; a version is named by If-Match", at="If-None-Match")
+    return header is not None
 
 
 def not_modified(if_none_match: str | None, if_modified_since: str | None, version: int, updated: datetime) -> bool:

@@ -22,7 +22,7 @@ from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
-_PART_OF_REQUEST: Final = ("if-match", "if-none-exist", "prefer")
+_PART_OF_REQUEST: Final = ("if-match", "if-none-match", "if-none-exist", "prefer")
 
 
 def written_answer(exchange: Exchange, version: Version, status: int) -> Answer:

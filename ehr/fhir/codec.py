@@ -35,6 +35,21 @@ def loads(
     body: bytes, *, bytes_max: int = limits.resource_bytes_max, depth_max: int = limits.json_depth_max
 ) -> dict[str, Any]:
     """Read one resource; refuse what could be read in two ways or not be stored."""
+    tree = _read(body, bytes_max, depth_max)
+    if not isinstance(tree, dict):
+        raise Malformed("a resource is a JSON object")
+    return tree
+
+
+def loads_list(body: bytes, *, bytes_max: int = limits.resource_bytes_max) -> list[Any]:
+    """Read a JSON array, as a JSON Patch is one, under the same rules."""
+    items = _read(body, bytes_max, limits.json_depth_max)
+    if not isinstance(items, list):
+        raise Malformed("a JSON array is wanted")
+    return items
+
+
+def _read(body: bytes, bytes_max: int, depth_max: int) -> Any:
     if len(body) > bytes_max:
         raise TooMuch(f"the resource has {len(body)} bytes, the limit is {bytes_max}")
     try:
@@ -43,8 +58,8 @@ def loads(
         raise Malformed(f"not JSON: {_reason(error)}") from error
     except RecursionError as error:
         raise Malformed(f"nested deeper than {depth_max}") from error
-    if not isinstance(tree, dict):
-        raise Malformed("a resource is a JSON object")
+    if not isinstance(tree, (dict, list)):
+        return tree
     members = _count_members(tree, depth_max)
     if body.count(b'":') != members or _SPACE_BEFORE_COLON.search(body):
         _refuse_repeated_keys(body)
@@ -53,8 +68,8 @@ def loads(
     return tree
 
 
-def dumps(tree: Mapping[str, Any]) -> bytes:
-    """Write a tree as compact JSON; every Decimal with the digits it was read with."""
+def dumps(tree: Any) -> bytes:
+    """Write a tree, or a part of one, as compact JSON; every Decimal with the digits it was read with."""
     try:
         return orjson.dumps(tree, default=_verbatim, option=_JSON_ONLY)
     except TypeError as error:  # orjson refuses integers over 64 bits, which FHIR decimals may be
@@ -79,7 +94,18 @@ def with_meta(body: bytes, tree: Mapping[str, Any], *, id: str, version: int, up
     return msgspec.json.encode(members)
 
 
-def _count_members(tree: dict[str, Any], depth_max: int) -> int:
+def with_changes(body: bytes, before: Mapping[str, Any], after: Mapping[str, Any]) -> bytes:
+    """The stored text of `before` with the members in which `after` differs; the text of the others stays as it is."""
+    raw = _MEMBERS.decode(body)
+    members: dict[str, msgspec.Raw] = {}
+    for name, value in after.items():
+        written = dumps(value)
+        same = name in before and dumps(before[name]) == written
+        members[name] = raw[name] if same else msgspec.Raw(written)
+    return msgspec.json.encode(members)
+
+
+def _count_members(tree: dict[str, Any] | list[Any], depth_max: int) -> int:
     members = 0
     level: list[Any] = [tree]
     for _ in range(depth_max):

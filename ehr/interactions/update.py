@@ -1,6 +1,7 @@
 """update: the next version of a resource, or the first one under an id the client chose.
 
 Errors:  Malformed where the body's id is missing or another; Invalid from the gate; PreconditionFailed by If-Match
+         or If-None-Match
 Source:  FHIR R4 http.html#update, #upsert
 """
 
@@ -31,6 +32,7 @@ async def update(
     tree: Mapping[str, Any],
     *,
     if_match: int | None = None,
+    if_none: bool = False,
 ) -> tuple[Version, bool]:
-    """The version that now stands, and whether it is the first."""
-    return await uow.resources.update(type_name, id, body, tree, if_match=if_match)
+    """The version that now stands, and whether it is the first; if_none: it must be."""
+    return await uow.resources.update(type_name, id, body, tree, if_match=if_match, if_none=if_none)

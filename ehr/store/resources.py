@@ -10,17 +10,18 @@ Source:   FHIR R4 3.1.0 RESTful API
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr.access.policy import Caller, predicate
-from ehr.errors import Duplicate, Forbidden, Gone, Malformed, NotFound, PreconditionFailed
+from ehr.errors import Duplicate, Forbidden, Gone, Issue, Malformed, NotFound, PreconditionFailed, Refused
 from ehr.fhir import codec
 from ehr.fhir.compartments import PATIENT_TYPES, patient_of
+from ehr.fhir.patch import Patch, applied
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID, new_id
-from ehr.store import history, writes
+from ehr.store import gate, history, writes
 from ehr.store.access_sql import arguments, require, seen
 from ehr.store.locks import Current, Holding, Key, Tombstone, hold
 from ehr.store.version import Before, Op, Version
@@ -63,6 +64,8 @@ class Write:
 
     body     the sender's bytes; None: tree is written as it is
     id       None only for a create: the server chooses. made_id says that the given id was chosen by us
+    patch    an update that says only what changes: body and tree come of it and what is there
+    if_none  an update that only creates: nothing may be there
     """
 
     action: Op
@@ -73,6 +76,8 @@ class Write:
     if_match: int | None = None
     at: str | None = None
     made_id: bool = False
+    patch: Patch | None = None
+    if_none: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +137,10 @@ class Resources:
         tree: Mapping[str, Any],
         *,
         if_match: int | None = None,
+        if_none: bool = False,
     ) -> tuple[Version, bool]:
         """The next version, or the first one under a client's id; True when it was created."""
-        written = await self.apply([Write("U", type_name, id, body, tree, if_match)])
+        written = await self.apply([Write("U", type_name, id, body, tree, if_match, if_none=if_none)])
         assert written[0].version is not None, "an update makes or keeps a version"
         return written[0].version, written[0].created
 
@@ -224,7 +230,7 @@ class Resources:
         require(self.access, write.type_name, "d" if write.action == "D" else "c" if write.action == "C" else "u")
         if write.id is not None and not FHIR_ID.fullmatch(write.id):
             raise Malformed("an id has 1 to 64 of A-Z a-z 0-9 - .", at=write.at or f"{write.type_name}.id")
-        if write.action != "D":
+        if write.action != "D" and write.patch is None:
             assert write.tree is not None, "a create or update has a resource"
             assert write.tree["resourceType"] == write.type_name, "the gate compared the types"
             if write.action == "U" and write.tree.get("id", write.id) != write.id:
@@ -245,11 +251,33 @@ class Resources:
         found = before.version if before else None
         if write.if_match is not None and write.if_match != found:
             raise PreconditionFailed("the resource is not at the version of If-Match; read it again", at=write.at)
+        if write.if_none and before is not None:
+            raise PreconditionFailed(f"this {write.type_name} is there already (If-None-Match: *)", at=write.at)
         if write.action == "D":
             return self._plan_delete(write, before, tombstone)
         if write.action == "C" and (before or tombstone):
             raise Duplicate(f"this {write.type_name} id is taken", at=write.at)
+        if write.patch is not None:
+            write = self._patched(write, write.patch, holding, shards)
         return self._plan_version(write, holding, shards)
+
+    def _patched(self, write: Write, patch: Patch, holding: Holding, shards: frozenset[int] | None) -> Write:
+        """The update that a patch means; what comes of it passes the gate like any other."""
+        key = (write.type_name, write.id or "")
+        if key not in holding.current:
+            tombstone = holding.tombstones.get(key)
+            if tombstone is None or (shards is not None and tombstone.shard not in shards):
+                raise NotFound(f"there is no {write.type_name} with this id", at=write.at)
+            raise Gone(f"this {write.type_name} was deleted", at=write.at)
+        bodies = self._uow.record.bodies
+        try:
+            body, tree = applied(holding.text(key, bodies), holding.tree(key, bodies), patch)
+            gate.check(write.type_name, tree)
+        except Refused as error:
+            if write.at is None:
+                raise
+            raise type(error)(str(error), issues=[_of_entry(issue, write.at) for issue in error.issues]) from error
+        return replace(write, body=body, tree=tree, patch=None)
 
     def _may_change(self, write: Write, before: Current, shards: frozenset[int] | None) -> None:
         if shards is not None and before.shard not in shards:
@@ -320,6 +348,11 @@ class Resources:
     def _patients_before(self, before: Current) -> tuple[str, ...]:
         patient = patient_of(codec.loads(self._uow.record.bodies.decompress(before.body)))
         return (patient,) if patient else ()
+
+
+def _of_entry(issue: Issue, at: str) -> Issue:
+    """The same issue as one of a Bundle's entry, whose resource is the patch: the element is named in the text."""
+    return Issue(issue.code, f"{issue.at}: {issue.text}" if issue.at else issue.text, at, issue.severity)
 
 
 def _keys(asked: Iterable[Write]) -> Iterator[Key]:

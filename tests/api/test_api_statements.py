@@ -29,6 +29,8 @@ COUNTS: dict[str, tuple[int, Ask]] = {
         4,
         lambda c, n: c.put(f"/Observation/o{n}", json=observation(f"Patient/p{n}", id=f"o{n}")),
     ),
+    "patch": (4, lambda c, n: _patch(c, f"/Observation/o{n}")),
+    "conditional patch": (6, lambda c, n: _patch(c, f"/Patient?identifier={MRN}|{n}")),
     "delete": (5, lambda c, n: c.delete(f"/Observation/o{n}")),
     "conditional create, found": (
         6,
@@ -46,6 +48,11 @@ COUNTS: dict[str, tuple[int, Ask]] = {
     "$validate": (0, lambda c, _: c.post("/Patient/$validate", json=patient())),
     "metadata": (0, lambda c, _: c.get("/metadata")),
 }
+
+
+def _patch(client: httpx.AsyncClient, url: str) -> Awaitable[httpx.Response]:
+    content = b'[{"op":"add","path":"/language","value":"vi"}]'
+    return client.patch(url, content=content, headers={"Content-Type": "application/json-patch+json"})
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -95,6 +95,40 @@ async def test_a_conditional_update_creates_updates_or_refuses(client: httpx.Asy
     assert (chosen.status_code, chosen.json()["id"]) == (201, "chosen")
 
 
+async def test_a_conditional_update_never_takes_another_resources_id(client: httpx.AsyncClient) -> None:
+    await client.put("/Patient/taken", json=patient((MRN, "1"), id="taken"))
+    refused = await client.put(f"/Patient?identifier={MRN}|2", json=patient((MRN, "2"), id="taken"))
+    assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (409, ["Patient.id"])
+    assert (await client.get("/Patient/taken")).json()["identifier"][0]["value"] == "1"
+    await client.delete("/Patient/taken")
+    revived = await client.put(f"/Patient?identifier={MRN}|2", json=patient((MRN, "2"), id="taken"))
+    assert (revived.status_code, revived.headers["etag"]) == (201, 'W/"3"')
+
+
+async def test_if_match_holds_for_conditional_writes(client: httpx.AsyncClient) -> None:
+    url, stale = f"/Patient?identifier={MRN}|1", {"If-Match": 'W/"7"'}
+    assert (await client.put(url, json=patient((MRN, "1")), headers=stale)).status_code == 412
+    assert (await client.delete(url, headers=stale)).status_code == 412
+    await client.put(url, json=patient((MRN, "1")))
+    assert (await client.put(url, json=patient((MRN, "1"), gender="male"), headers=stale)).status_code == 412
+    assert (await client.delete(url, headers=stale)).status_code == 412
+    current = {"If-Match": 'W/"1"'}
+    assert (await client.put(url, json=patient((MRN, "1"), gender="male"), headers=current)).status_code == 200
+    assert (await client.delete(url, headers={"If-Match": 'W/"2"'})).status_code == 204
+
+
+async def test_an_update_may_insist_that_nothing_is_there(client: httpx.AsyncClient) -> None:
+    only_new = {"If-None-Match": "*"}
+
+    async def put(number: int) -> int:
+        body = patient(id="p1", family=f"N{number}")
+        return (await client.put("/Patient/p1", json=body, headers=only_new)).status_code
+
+    assert sorted(await asyncio.gather(*(put(number) for number in range(8)))) == [201] + [412] * 7
+    await client.delete("/Patient/p1")
+    assert (await client.put("/Patient/p1", json=patient(id="p1"), headers=only_new)).status_code == 201
+
+
 async def test_a_conditional_delete_deletes_the_one_match(client: httpx.AsyncClient) -> None:
     for number in ("1", "2"):
         await client.post("/Patient", json=patient((MRN, number)))

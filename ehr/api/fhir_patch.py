@@ -1,0 +1,57 @@
+"""PATCH [type]/[id] and PATCH [type]?criteria.
+
+In:      a JSON Patch, by its own media type
+Source:  FHIR R4 http.html#patch; RFC 5789 (Accept-Patch), RFC 6902
+"""
+
+import re
+
+from ehr import limits
+from ehr.api.answer import Answer
+from ehr.api.exchange import Exchange, read_body
+from ehr.api.fhir_type import criteria_of
+from ehr.api.negotiation import JSON_PATCH, PATCH_FORMATS, if_match
+from ehr.api.written import once, written_answer
+from ehr.errors import UnsupportedMedia
+from ehr.fhir.patch import Patch
+from ehr.interactions.conditional import conditional_patch
+from ehr.interactions.patch import json_patch, refuse_unpatched
+from ehr.interactions.patch import patch as patch_one
+from ehr.store.unit_of_work import UnitOfWork
+
+
+async def patch(exchange: Exchange) -> Answer:
+    """PATCH [type]/[id]: the next version, said as what changes."""
+    exchange.only()
+    type_name, id = exchange.type_name, exchange.path["id"]
+    refuse_unpatched(type_name)
+    expected = if_match(exchange.headers.get("if-match"))
+    body, change = await _sent(exchange)
+
+    async def work(uow: UnitOfWork) -> Answer:
+        return written_answer(exchange, await patch_one(uow, type_name, id, change, if_match=expected), 200)
+
+    return await once(exchange, body, work)
+
+
+async def patch_matching(exchange: Exchange) -> Answer:
+    """PATCH [type]?criteria: of the one match."""
+    type_name, criteria = exchange.type_name, criteria_of(exchange)
+    refuse_unpatched(type_name)
+    expected = if_match(exchange.headers.get("if-match"))
+    body, change = await _sent(exchange)
+
+    async def work(uow: UnitOfWork) -> Answer:
+        version = await conditional_patch(uow, type_name, criteria, change, if_match=expected)
+        return written_answer(exchange, version, 200)
+
+    return await once(exchange, body, work)
+
+
+async def _sent(exchange: Exchange) -> tuple[bytes, Patch]:
+    """The body, and the patch it is."""
+    media = re.split(r"\s*;", exchange.headers.get("content-type", ""), maxsplit=1)[0].strip().lower()
+    if media != JSON_PATCH:
+        raise UnsupportedMedia(f"a patch is {' or '.join(PATCH_FORMATS)}", at="Content-Type")
+    body = await read_body(exchange.receive, exchange.headers, limits.resource_bytes_max)
+    return body, json_patch(body)

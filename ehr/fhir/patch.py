@@ -1,0 +1,63 @@
+"""A patch laid over a stored resource, and what no patch may do.
+
+In:      a Patch (ehr.fhir.patch_json); the stored text and its tree
+Out:     the patched text and tree, to be checked like any update. Members that did not change keep their text
+Keeps:   id, resourceType, meta.versionId and meta.lastUpdated
+Text:    a narrative says what the data said before. Where a patch changes data and not the text, a generated
+         narrative is dropped, and one that says more than the data (additional) refuses the patch
+Errors:  Invalid, TooMuch; those of the patch itself
+Source:  FHIR R4 http.html#patch ("SHALL ensure that the narrative … is not clinically unsafe"), narrative.html
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ehr import limits
+from ehr.errors import Invalid, TooMuch
+from ehr.fhir import codec
+
+Patch = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""A tree → a new tree, or the reason why not."""
+
+_TELLS_NOTHING: Final = frozenset({"id", "meta", "text"})
+"""Members no narrative speaks of."""
+
+
+def applied(text: bytes, before: Mapping[str, Any], patch: Patch) -> tuple[bytes, dict[str, Any]]:
+    """What is to be written instead of a stored version."""
+    after = patch(before)
+    _refuse_identity(before, after)
+    _settle_narrative(before, after)
+    body = codec.with_changes(text, before, after)
+    if len(body) > limits.resource_bytes_max:
+        raise TooMuch(f"the patched resource has {len(body)} bytes, the limit is {limits.resource_bytes_max}")
+    return body, after
+
+
+def _refuse_identity(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    type_name = before["resourceType"]
+    for name in ("resourceType", "id"):
+        if after.get(name) != before[name]:
+            raise Invalid(f"a patch does not change {name}", at=f"{type_name}.{name}")
+    meta = after.get("meta")
+    if not isinstance(meta, dict):
+        return
+    for name in ("versionId", "lastUpdated"):
+        if meta.get(name, before["meta"][name]) != before["meta"][name]:
+            raise Invalid(f"meta.{name} is set by the server", at=f"{type_name}.meta.{name}")
+
+
+def _settle_narrative(before: Mapping[str, Any], after: dict[str, Any]) -> None:
+    text = before.get("text")
+    if text is None or codec.dumps(after.get("text")) != codec.dumps(text):
+        return
+    if _told(before) == _told(after):
+        return
+    if text.get("status") == "additional":
+        why = "the narrative says more than the data (additional): change text in the same patch, or send an update"
+        raise Invalid(why, at=f"{before['resourceType']}.text.status")
+    del after["text"]
+
+
+def _told(tree: Mapping[str, Any]) -> dict[str, bytes]:
+    return {name: codec.dumps(value) for name, value in tree.items() if name not in _TELLS_NOTHING}
