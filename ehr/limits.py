@@ -19,6 +19,17 @@ json_depth_max: Final = 64
 
 patch_operations_max: Final = 1_000
 """Operations of one patch: one for each element of a long resource; what changes more is an update."""
+fhirpath_characters_max: Final = 10_000
+"""Characters of one FHIRPath expression: the longest invariant of R4 has 531."""
+
+fhirpath_depth_max: Final = 150
+"""Nesting of one FHIRPath expression, and operands in a row: the deepest invariant of R4 has 24."""
+
+fhirpath_steps_max: Final = 500_000
+"""Items one evaluation may visit: one to three seconds; all descendants of a resource of 5 MiB are about 200,000."""
+
+fhirpath_text_characters_max: Final = 1024 * 1024
+"""Characters of a text one FHIRPath function may make, and of what a regular expression is tried on."""
 
 search_values_max: Final = 1_000
 """Comma separated values of one search parameter."""

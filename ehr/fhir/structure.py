@@ -101,6 +101,11 @@ def shape(type_path: str) -> Shape:
     )
 
 
+def has_shape(type_path: str) -> bool:
+    """Whether R4 has a resource type, datatype or backbone of this name."""
+    return type_path in _tables()["types"]
+
+
 ENDLESS: Final = ("extension", "modifierExtension", "assigner")
 """Members by which any element may hold elements like itself, for ever: Identifier.assigner is a Reference."""
 
