@@ -20,7 +20,7 @@ Header = tuple[bytes, bytes]
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_JSON: Final[Header] = (b"content-type", b"application/fhir+json; charset=utf-8")
+JSON_HEADER: Final[Header] = (b"content-type", b"application/fhir+json; charset=utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Answer:
 
 def json_answer(status: int, body: bytes, *more: Header) -> Answer:
     """FHIR JSON bytes as they are."""
-    return Answer(status, body, [_JSON, *more])
+    return Answer(status, body, [JSON_HEADER, *more])
 
 
 def outcome_answer(status: int, issues: list[Issue], *more: Header) -> Answer:

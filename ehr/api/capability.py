@@ -46,7 +46,7 @@ def capability_statement(base: str) -> dict[str, Any]:
         "software": {"name": "city-ehr", "version": _version()},
         "implementation": {"description": "A city's health record", "url": base},
         "fhirVersion": "4.0.1",
-        "format": ["json"],
+        "format": ["application/fhir+json", "application/fhir+xml", "json", "xml"],
         "patchFormat": list(PATCH_FORMATS),
         "rest": [
             {

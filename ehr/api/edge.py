@@ -14,7 +14,10 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr import ids, limits
+from ehr.api.answer import Answer
 from ehr.api.errors import answer_of, bug_answer, is_fhir
+from ehr.api.exchange import form_of
+from ehr.api.form import shown_as
 from ehr.clock import Clock
 from ehr.errors import TooMuch
 from ehr.ops.logging import REQUEST_ID
@@ -71,14 +74,14 @@ class Edge:
         try:
             if len(scope["query_string"]) > limits.http_query_bytes_max:
                 error = TooMuch(f"the query is over {limits.http_query_bytes_max} bytes; use POST _search")
-                await answer_of(scope["path"], error).send(with_headers)
+                await _as_asked(answer_of(scope["path"], error), scope).send(with_headers)
             else:
                 application = self._fhir if is_fhir(scope["path"]) else self._app
                 await application(scope, receive, with_headers)
         except Exception:
             log.error("request failed", route=self._route(scope), method=scope["method"], exc_info=True)
             if status == 0:
-                await bug_answer(scope["path"]).send(with_headers)
+                await _as_asked(bug_answer(scope["path"]), scope).send(with_headers)
         self._observe(scope, status or 500, self._clock.monotonic_s() - began_s)
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
@@ -100,6 +103,10 @@ class Edge:
             self._paths |= {one.app: one.path for one in routes if isinstance(one, Mount)}
         known = self._paths.get(scope.get("endpoint")) or getattr(scope.get("route"), "path", None)
         return str(known or "none")
+
+
+def _as_asked(answer: Answer, scope: Scope) -> Answer:
+    return shown_as(answer, form_of(scope)) if is_fhir(scope["path"]) else answer
 
 
 def _request_id(scope: Scope) -> str:

@@ -18,13 +18,25 @@ from ehr import limits
 from ehr.access.authenticate import Authenticator
 from ehr.access.policy import Caller, Grants
 from ehr.api.answer import Answer, error_answer
-from ehr.api.negotiation import PATCH_FORMATS, Preferences, check_produced, check_read, is_true, preferences
-from ehr.api.pretty import indented
+from ehr.api.form import shown_as
+from ehr.api.negotiation import (
+    PATCH_FORMATS,
+    Form,
+    Preferences,
+    is_true,
+    preferences,
+    produced,
+    produced_or_json,
+    read_form,
+)
 from ehr.errors import EhrError, Malformed, MethodNotAllowed, NotFound, NotSupported, TooMuch, UnsupportedMedia
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.fhir.xml_reader import to_json
 from ehr.store.record import Record
 
 Handler = Callable[["Exchange"], Awaitable[Answer]]
+
+_LOOKS: Final = frozenset({"_format", "_pretty"})
 
 NO_ENDPOINT: Final = frozenset({"Parameters"})
 """Types that are only ever content of an operation (R4 parameters.html)."""
@@ -43,6 +55,9 @@ class Exchange:
     base: str
     preferences: Preferences
     receive: Receive
+    format_asked: str | None = None
+    shown_form: Form = "json"
+    pretty: bool = False
 
     @property
     def type_name(self) -> str:
@@ -58,9 +73,10 @@ class Exchange:
         return self.headers.get("content-length", "0") != "0" or "transfer-encoding" in self.headers
 
     async def body(self, bytes_max: int) -> bytes:
-        """The request's JSON body, within its bounds of size and time."""
-        check_read(self.headers.get("content-type"))
-        return await read_body(self.receive, self.headers, bytes_max)
+        """The request's body as JSON, within its bounds of size and time."""
+        form = read_form(self.headers.get("content-type"))
+        body = await read_body(self.receive, self.headers, bytes_max)
+        return body if form == "json" else to_json(body, bytes_max=bytes_max)
 
     async def form(self) -> list[tuple[str, str]]:
         """The fields of a POST _search."""
@@ -70,7 +86,17 @@ class Exchange:
             if raw:
                 raise Malformed("_search takes application/x-www-form-urlencoded", at="Content-Type")
             return []
-        return parsed_query(raw)
+        return self.negotiated(parsed_query(raw))
+
+    def negotiated(self, query: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The parameters without those that say how the answer is to look, which are noted."""
+        if not any(name in _LOOKS for name, _ in query):
+            return query
+        asked = _once(query, "_format")
+        if asked is not None:
+            self.shown_form, self.format_asked = produced(None, asked), asked
+        self.pretty = is_true(_once(query, "_pretty"), "_pretty") or self.pretty
+        return [one for one in query if one[0] not in _LOOKS]
 
     def only(self, *names: str) -> None:
         """Refuse every parameter but these, by name; handling=lenient lets the others be."""
@@ -82,10 +108,7 @@ class Exchange:
 
     def parameter(self, name: str) -> str | None:
         """The value of a parameter that may be given once."""
-        found = [value for key, value in self.query if key == name and value]
-        if len(found) > 1:
-            raise Malformed(f"{name} may be given once", at=name)
-        return found[0] if found else None
+        return _once(self.query, name)
 
 
 class Door:
@@ -141,7 +164,7 @@ class Endpoint:
         try:
             answer = await self._answer(scope, receive)
         except EhrError as error:
-            answer = error_answer(error)
+            answer = shown_as(error_answer(error), form_of(scope))
             if isinstance(error, MethodNotAllowed):
                 answer.headers.append((b"allow", ", ".join(sorted(self._handlers)).encode()))
             if isinstance(error, UnsupportedMedia) and scope["method"] == "PATCH":
@@ -153,15 +176,30 @@ class Endpoint:
         if handler is None:
             raise MethodNotAllowed("this address has no such method; Allow lists those it has")
         exchange = await self._door.open(scope, receive, public=self._public)
-        pretty = False
         if exchange.query:
-            check_produced(exchange.headers.get("accept"), exchange.parameter("_format"))
-            pretty = is_true(exchange.parameter("_pretty"), "_pretty")
-            exchange.query = [one for one in exchange.query if one[0] not in ("_format", "_pretty")]
-        else:
-            check_produced(exchange.headers.get("accept"), None)
+            exchange.query = exchange.negotiated(exchange.query)
+        if exchange.format_asked is None:
+            exchange.shown_form = produced(exchange.headers.get("accept"), None)
         answer = await handler(exchange)
-        return answer.with_body(indented(answer.body)) if pretty and answer.body else answer
+        if exchange.shown_form == "json" and not exchange.pretty:
+            return answer
+        return shown_as(answer, exchange.shown_form, pretty=exchange.pretty)
+
+
+def form_of(scope: Scope) -> Form:
+    """The format a refusal is written in, whatever else is wrong with the request."""
+    try:
+        asked = dict(parsed_query(scope["query_string"])).get("_format")
+    except EhrError:
+        asked = None
+    return produced_or_json(header_map(scope).get("accept"), asked)
+
+
+def _once(query: list[tuple[str, str]], name: str) -> str | None:
+    found = [value for key, value in query if key == name and value]
+    if len(found) > 1:
+        raise Malformed(f"{name} may be given once", at=name)
+    return found[0] if found else None
 
 
 def header_map(scope: Scope) -> dict[str, str]:

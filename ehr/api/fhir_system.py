@@ -40,7 +40,7 @@ def capabilities(statement_of: Callable[[str], dict[str, Any]]) -> Handler:
         exchange.only("mode")
         if exchange.parameter("mode") not in (None, "full"):
             raise NotSupported("only mode=full is served", at="mode")
-        return tree_answer(200, statement_of(exchange.base), (b"cache-control", b"max-age=300"))
+        return tree_answer(200, statement_of(exchange.base), (b"cache-control", b"max-age=300"), (b"vary", b"accept"))
 
     return metadata
 

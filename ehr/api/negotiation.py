@@ -1,7 +1,7 @@
 """Turn the headers with which a client says what it wants into decisions, or refuse what we do not produce.
 
 In:      Accept, Content-Type, Prefer, If-Match, If-None-Match, If-Modified-Since, _format
-Out:     nothing where JSON will do; Preferences; a version number; a moment
+Out:     the format of the answer, the format of the body; Preferences; a version number; a moment
 Errors:  NotAcceptable (406), UnsupportedMedia (415), Malformed (400), each naming the header or parameter
 Source:  FHIR R4 http.html#mime-type, #ops, #concurrency, #cread; RFC 9110 12.5.1, 13.1; RFC 7240
 """
@@ -14,12 +14,23 @@ from typing import Final, Literal
 
 from ehr.errors import Malformed, NotAcceptable, NotSupported, UnsupportedMedia
 
+Form = Literal["json", "xml"]
+
 JSON: Final = "application/fhir+json"
+XML: Final = "application/fhir+xml"
+_MEDIA: Final[dict[Form, frozenset[str]]] = {
+    "json": frozenset({JSON, "application/json", "text/json"}),
+    "xml": frozenset({XML, "application/xml", "text/xml"}),
+}
+_FORMS: Final[dict[str, Form]] = {name: form for form, names in _MEDIA.items() for name in (*names, form)}
+"""What _format may say → the format."""
+
+_PARTS: Final[dict[Form, frozenset[str]]] = dict.fromkeys(_MEDIA, frozenset({"application/*", "text/*"}))
+_ANY: Final = frozenset({"*/*"})
 JSON_PATCH: Final = "application/json-patch+json"
 PATCH_FORMATS: Final = (JSON_PATCH,)
 """Media types a patch may have, as the CapabilityStatement names them."""
-_PRODUCED: Final = frozenset({"application/fhir+json", "application/json", "text/json", "json"})
-_READ: Final = frozenset({"application/fhir+json", "application/json", "text/json"})
+
 _ETAG: Final = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _QUALITY: Final = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
@@ -60,38 +71,78 @@ def preferences(header: str | None) -> Preferences:
     return Preferences(returns, lenient)
 
 
-def check_produced(accept: str | None, format_: str | None) -> None:
-    """Refuse what we cannot produce. _format overrides Accept (http.html#mime-type)."""
+def produced(accept: str | None, format_: str | None) -> Form:
+    """The format of the answer. _format overrides Accept (http.html#mime-type); JSON where the client has no wish."""
     if format_ is not None:
-        if _essence(format_) not in _PRODUCED:
-            raise NotAcceptable("this server produces JSON; use _format=json", at="_format")
-        return
+        form = _FORMS.get(_essence(format_))
+        if form is None:
+            raise NotAcceptable("this server produces JSON and XML; use _format=json or _format=xml", at="_format")
+        return form
     if accept is None or accept in ("*/*", JSON):
-        return
-    if not any(_accepts_json(one) for one in accept.split(",")):
-        raise NotAcceptable(f"this server produces {JSON}; name it in Accept", at="Accept")
+        return "json"
+    ranges = [found for place, one in enumerate(accept.split(",")) if (found := _range(one, place)) is not None]
+    wished = [(wish, form) for form in _MEDIA if (wish := _wish(ranges, form)) is not None]
+    if not wished:
+        raise NotAcceptable(f"this server produces {JSON} and {XML}; name one in Accept", at="Accept")
+    return min(wished, key=lambda pair: pair[0])[1]
 
 
-def _accepts_json(media: str) -> bool:
+def produced_or_json(accept: str | None, format_: str | None) -> Form:
+    """The format of a refusal, which may be that of this very wish."""
+    try:
+        return produced(accept, format_)
+    except NotAcceptable:
+        return "json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """One member of Accept: a type or a range of types, its weight, its place."""
+
+    name: str
+    weight: float
+    place: int
+
+
+def _range(media: str, place: int) -> _Range | None:
+    """None: a type of another FHIR version, or a weight that is none."""
     name, *parameters = [part.strip() for part in media.split(";")]
+    weight = 1.0
     for parameter in parameters:
         key, _, value = parameter.partition("=")
-        if key.strip().lower() == "q" and (not _QUALITY.fullmatch(value.strip()) or float(value) == 0):
-            return False
-        if key.strip().lower() == "fhirversion" and value.strip().strip('"') not in ("4.0", "4.0.1"):
-            return False
-    return name.lower() in ("*/*", "application/*") or name.lower() in _PRODUCED - {"json"}
+        key, value = key.strip().lower(), value.strip()
+        if key == "q":
+            if not _QUALITY.fullmatch(value):
+                return None
+            weight = float(value)
+        if key == "fhirversion" and value.strip('"') not in ("4.0", "4.0.1"):
+            return None
+    return _Range(name.lower(), weight, place)
 
 
-def check_read(content_type: str | None) -> None:
-    """Refuse a body we do not read, before it is read."""
+def _wish(ranges: list[_Range], form: Form) -> tuple[float, int, int] | None:
+    """How much a format is wanted, the least first: by the most specific ranges that name it (RFC 9110 12.5.1)."""
+    for names in (_MEDIA[form], _PARTS[form], _ANY):
+        naming = [one for one in ranges if one.name in names]
+        if naming:
+            best = max(naming, key=lambda one: one.weight)
+            if best.weight == 0:
+                return None
+            return -best.weight, best.place if names is _MEDIA[form] else len(ranges), 0 if form == "json" else 1
+    return None
+
+
+def read_form(content_type: str | None) -> Form:
+    """The format of a body; what we do not read is refused before it is read."""
     if content_type is None:
-        raise UnsupportedMedia(f"a body needs a Content-Type; this server reads {JSON}", at="Content-Type")
-    if _essence(content_type) not in _READ:
-        raise UnsupportedMedia(f"this server reads {JSON}", at="Content-Type")
+        raise UnsupportedMedia(f"a body needs a Content-Type; this server reads {JSON} and {XML}", at="Content-Type")
+    form = next((form for form in _MEDIA if _essence(content_type) in _MEDIA[form]), None)
+    if form is None:
+        raise UnsupportedMedia(f"this server reads {JSON} and {XML}", at="Content-Type")
     charset = re.search(r"charset\s*=\s*\"?([^\";\s]+)", content_type, re.IGNORECASE)
     if charset and charset[1].lower().replace("-", "") != "utf8":
-        raise UnsupportedMedia("FHIR JSON is UTF-8", at="Content-Type")
+        raise UnsupportedMedia("FHIR is UTF-8", at="Content-Type")
+    return form
 
 
 def _essence(media: str) -> str:

@@ -64,10 +64,10 @@ TABLE = {
     "a history page that is none": Bad("GET", "/_history?_page=1", 400, None),
     "a compartment that is none": Bad("GET", "/Organization/1/Observation", 404, None),
     "a type outside the compartment": Bad("GET", "/Patient/1/Organization", 400, "Organization"),
-    "XML wanted": Bad("GET", "/Patient/1", 406, "Accept", headers={"Accept": "application/fhir+xml"}),
-    "XML wanted by _format": Bad("GET", "/Patient/1?_format=xml", 406, "_format"),
+    "Turtle wanted": Bad("GET", "/Patient/1", 406, "Accept", headers={"Accept": "application/fhir+turtle"}),
+    "Turtle wanted by _format": Bad("GET", "/Patient/1?_format=ttl", 406, "_format"),
     "_pretty that is none": Bad("GET", "/Patient/1?_pretty=please", 400, "_pretty"),
-    "XML sent": Bad("POST", "/Patient", 415, "Content-Type", raw=b"<Patient/>", headers={"Content-Type": "text/xml"}),
+    "text sent": Bad("POST", "/Patient", 415, "Content-Type", raw=b"Patient", headers={"Content-Type": "text/plain"}),
     "nothing said of the body": Bad("POST", "/Patient", 415, "Content-Type", raw=b"{}", headers={"Content-Type": ""}),
     "latin-1 sent": Bad(
         "POST", "/Patient", 415, "Content-Type", raw=b"{}", headers={"Content-Type": "application/json;charset=latin1"}

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from ehr.api.answer import http_date
 from ehr.api.negotiation import (
     Preferences,
-    check_produced,
-    check_read,
     if_match,
     is_true,
     not_modified,
     not_modified_tag,
     preferences,
+    produced,
+    produced_or_json,
+    read_form,
 )
 from ehr.errors import Malformed, NotAcceptable, UnsupportedMedia
 
@@ -24,27 +25,37 @@ UPDATED = datetime(2026, 11, 23, 2, 0, 0, 500_000, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    "accept",
+    ("accept", "form"),
     [
-        None,
-        "*/*",
-        "application/fhir+json",
-        "application/json",
-        "application/fhir+json; fhirVersion=4.0",
-        "application/*",
-        "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
-        "application/fhir+xml, application/fhir+json;q=0.5",
-        "APPLICATION/FHIR+JSON",
+        (None, "json"),
+        ("*/*", "json"),
+        ("application/fhir+json", "json"),
+        ("application/json", "json"),
+        ("application/fhir+json; fhirVersion=4.0", "json"),
+        ("application/*", "json"),
+        ("text/html, */*;q=0.1", "json"),
+        ("APPLICATION/FHIR+JSON", "json"),
+        ("application/fhir+xml", "xml"),
+        ("text/xml;charset=utf-8", "xml"),
+        ("application/xml; fhirVersion=4.0", "xml"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "xml"),
+        ("application/fhir+xml, application/fhir+json;q=0.5", "xml"),
+        ("application/fhir+xml;q=0.5, application/fhir+json", "json"),
+        ("application/fhir+json, application/fhir+xml", "json"),
+        ("application/fhir+xml, application/fhir+json", "xml"),
+        ("application/fhir+json;q=0, */*", "xml"),
+        ("application/fhir+xml, */*", "xml"),
+        ("application/fhir+xml; fhirVersion=5.0, application/*;q=0.2", "json"),
     ],
 )
-def test_json_is_produced_for(accept: str | None) -> None:
-    check_produced(accept, None)
+def test_accept_chooses_the_format(accept: str | None, form: str) -> None:
+    assert produced(accept, None) == form
 
 
 @pytest.mark.parametrize(
     "accept",
     [
-        "application/fhir+xml",
+        "application/fhir+turtle",
         "text/html",
         "application/json;q=0",
         "application/fhir+json; fhirVersion=5.0",
@@ -55,35 +66,45 @@ def test_json_is_produced_for(accept: str | None) -> None:
 )
 def test_nothing_else_is_produced(accept: str) -> None:
     with pytest.raises(NotAcceptable) as refused:
-        check_produced(accept, None)
+        produced(accept, None)
     assert refused.value.issues[0].at == "Accept"
+    assert produced_or_json(accept, None) == "json"
 
 
-@pytest.mark.parametrize("format_", ["json", "application/json", "application/fhir json", "application/fhir+json"])
-def test_format_overrides_accept(format_: str) -> None:
-    check_produced("application/fhir+xml", format_)
+@pytest.mark.parametrize("form", ["json", "xml"])
+@pytest.mark.parametrize("written", ["{}", "text/{}", "application/{}", "application/fhir+{}", "application/fhir {}"])
+def test_format_overrides_accept(form: str, written: str) -> None:
+    other = "application/fhir+xml" if form == "json" else "application/fhir+json"
+    assert produced(other, written.format(form)) == form
 
 
-@pytest.mark.parametrize("format_", ["xml", "ttl", "application/fhir+xml", "html"])
+@pytest.mark.parametrize("format_", ["ttl", "application/fhir+turtle", "html"])
 def test_other_formats_are_refused_by_name(format_: str) -> None:
     with pytest.raises(NotAcceptable) as refused:
-        check_produced("*/*", format_)
+        produced("*/*", format_)
     assert refused.value.issues[0].at == "_format"
 
 
 @pytest.mark.parametrize(
-    "content_type", ["application/fhir+json", "application/json; charset=UTF-8", 'application/json;charset="utf-8"']
+    ("content_type", "form"),
+    [
+        ("application/fhir+json", "json"),
+        ("application/json; charset=UTF-8", "json"),
+        ('application/json;charset="utf-8"', "json"),
+        ("application/fhir+xml", "xml"),
+        ("text/xml; charset=utf-8", "xml"),
+    ],
 )
-def test_json_bodies_are_read(content_type: str) -> None:
-    check_read(content_type)
+def test_bodies_are_read_in_their_format(content_type: str, form: str) -> None:
+    assert read_form(content_type) == form
 
 
 @pytest.mark.parametrize(
-    "content_type", [None, "application/fhir+xml", "text/plain", "application/json; charset=latin-1", "multipart/x"]
+    "content_type", [None, "application/xhtml+xml", "text/plain", "application/json; charset=latin-1", "multipart/x"]
 )
 def test_other_bodies_are_refused(content_type: str | None) -> None:
     with pytest.raises(UnsupportedMedia):
-        check_read(content_type)
+        read_form(content_type)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +154,9 @@ def test_no_header_makes_a_bug(text: str) -> None:
     preferences(text)
     not_modified(text, text, 1, UPDATED)
     with suppress(NotAcceptable):
-        check_produced(text, None)
+        produced(text, None)
     with suppress(UnsupportedMedia):
-        check_read(text)
+        read_form(text)
     with suppress(Malformed):
         if_match(text)
 
