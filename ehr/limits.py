@@ -31,6 +31,9 @@ fhirpath_steps_max: Final = 500_000
 fhirpath_text_characters_max: Final = 1024 * 1024
 """Characters of a text one FHIRPath function may make, and of what a regular expression is tried on."""
 
+profile_rounds_max: Final = 32
+"""Rounds in which a check fetches the profiles that profiles name: IPS needs 6."""
+
 search_values_max: Final = 1_000
 """Comma separated values of one search parameter."""
 

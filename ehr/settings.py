@@ -41,6 +41,11 @@ class Settings(BaseSettings):
     pool_connections_max: int = Field(10, ge=2, description="Database connections of one process.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
+    profile_claims: Literal["checked", "trusted"] = Field(
+        "checked",
+        description="checked refuses a write that breaks a profile it claims in meta.profile, where that profile is "
+        "stored here; trusted does not look.",
+    )
     sid_national_id: str = Field(
         "http://fhir.ehealth.gov.vn/core/sid/national_id", description="Identifier system of CCCD."
     )

@@ -7,7 +7,7 @@ Source:  FHIR R4 4.9.5 value set expansion, 4.9.8 filters
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -17,7 +17,7 @@ from terminology.resources import Filter, Include, ValueSet
 
 Codes = dict[tuple[str, str], str]
 
-CONCEPTS = """
+CONCEPTS: Final = """
 select code, parent, display, selectable, properties::text as properties from concept where code_system_id = (
   select id from code_system where url = $1 and ($2::text is null or version = $2) order by loaded desc, id desc limit 1
 )"""
@@ -58,17 +58,23 @@ async def _included(connection: Connection, include: Include) -> Codes:
 async def _of_system(connection: Connection, system: str, include: Include) -> Codes:
     if include.codes is not None and not include.filters:
         return {(system, code): display for code, display in include.codes}
-    rows = await connection.fetch(CONCEPTS, system, include.version)
-    if not rows:
+    concepts = await concepts_of(connection, system, include.version)
+    if not concepts:
         raise Unreadable(f"needs the code system {system}, which is not loaded", at="ValueSet.compose")
-    concepts = {row["code"]: {**row, "properties": orjson.loads(row["properties"])} for row in rows}
     kept = {code for code, row in concepts.items() if row["selectable"]}
     for one in include.filters:
-        kept &= _passing(one, concepts)
+        kept &= passing(one, concepts)
     return {(system, code): concepts[code]["display"] for code in concepts if code in kept}
 
 
-def _passing(one: Filter, concepts: Mapping[str, Any]) -> set[str]:
+async def concepts_of(connection: Connection, system: str, version: str | None) -> dict[str, Any]:
+    """Code → row of a loaded code system; none where it is not loaded."""
+    rows = await connection.fetch(CONCEPTS, system, version)
+    return {row["code"]: {**row, "properties": orjson.loads(row["properties"])} for row in rows}
+
+
+def passing(one: Filter, concepts: Mapping[str, Any]) -> set[str]:
+    """The codes that a filter lets through."""
     if one.property == "concept" and one.op in ("is-a", "descendent-of"):
         below = {code for code in concepts if one.value in _ancestors(code, concepts)}
         return below | ({one.value} if one.op == "is-a" else set())

@@ -12,11 +12,11 @@ from ehr.api.links import page_links
 from ehr.api.moments import count_of, period_of, since_of
 from ehr.api.negotiation import not_modified_tag
 from ehr.api.operation import Binding
-from ehr.errors import Forbidden, Issue, Malformed, NotSupported
+from ehr.errors import Forbidden, Issue, NotSupported
 from ehr.fhir.operation_arguments import Arguments
 from ehr.operations.everything import Root, Wanted, everything
 from ehr.operations.summary import summary
-from ehr.operations.validate import validate
+from ehr.operations.validate import Asked, validate
 
 _PAGE: Final = "_page"
 
@@ -76,16 +76,14 @@ async def validate_one(exchange: Exchange, arguments: Arguments) -> Answer:
     type_name = exchange.type_name
     if not any(exchange.caller.grants.allow(type_name, action) for action in ("c", "u", "r", "s", "d")):
         raise Forbidden(f"the token grants nothing on {type_name}")
-    resource = arguments.one("resource")
-    if resource is None:
-        raise Malformed("the parameter resource is missing", at="resource")
-    issues = validate(
+    asked = Asked(
         type_name,
-        resource,
-        id=exchange.path.get("id"),
+        exchange.path.get("id"),
+        arguments.one("resource"),
         mode=arguments.one("mode"),
         profile=arguments.one("profile"),
     )
+    issues = await validate(exchange.record, exchange.caller, asked)
     return outcome_answer(200, issues or [Issue("informational", "the resource is valid", severity="information")])
 
 

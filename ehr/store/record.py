@@ -22,6 +22,7 @@ from ehr.settings import Settings
 from ehr.store import faults
 from ehr.store.body import BodyCodec
 from ehr.store.connection import Connection
+from ehr.store.profiles import Profiles
 from ehr.store.unit_of_work import Plans, UnitOfWork
 from ehr.store.version import Before, Version
 
@@ -92,6 +93,7 @@ class Record:
         self.installation: Installation = database.installation
         self.hasher = Hasher(database.installation.hash_key)
         self.extractor = Extractor(self.hasher)
+        self.profiles = Profiles(self)
 
     def unit_of_work(self, caller: Caller) -> UnitOfWork:
         """One transaction, tried once."""

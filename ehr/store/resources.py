@@ -19,6 +19,7 @@ from ehr.errors import Duplicate, Forbidden, Gone, Issue, Malformed, NotFound, P
 from ehr.fhir import codec
 from ehr.fhir.compartments import PATIENT_TYPES, patient_of
 from ehr.fhir.patch import Patch, applied
+from ehr.fhir.profiles.check import claimed
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID, new_id
 from ehr.store import gate, history, writes
@@ -180,6 +181,7 @@ class Resources:
         assert not self._uow.reading, "a unit of work opened for reading does not write"
         for write in asked:
             self._check(write)
+        await self._check_claims(asked)
         await self._uow.plan("once")
         holding = await hold(self._uow.connection, _keys(asked), holding)
         shards = await self._shards()
@@ -235,6 +237,15 @@ class Resources:
             assert write.tree["resourceType"] == write.type_name, "the gate compared the types"
             if write.action == "U" and write.tree.get("id", write.id) != write.id:
                 raise Malformed("the resource's id is not the id it is written under", at=f"{write.type_name}.id")
+
+    async def _check_claims(self, asked: Sequence[Write]) -> None:
+        """A resource conforms to what it claims in meta.profile, where that is a profile known here (docs/adr/0073)."""
+        record = self._uow.record
+        if record.settings.profile_claims == "trusted":
+            return
+        for write in asked:
+            if write.tree is not None and claimed(write.tree):
+                await record.profiles.refuse_broken_claims(self._uow, write.tree, write.at)
 
     async def _shards(self) -> frozenset[int] | None:
         if self.access.person_id is None:

@@ -122,9 +122,9 @@ async def test_operations_that_are_none_say_so(client: httpx.AsyncClient, method
 
 
 async def test_the_body_may_be_the_resource_itself_beside_a_query(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/Patient/$validate?mode=update", json=patient())
+    answer = await client.post("/Patient/a/$validate?mode=update", json=patient())
     assert answer.json()["issue"][0]["expression"] == ["Patient.id"]
-    absent = await client.post("/Patient/$validate?mode=update")
+    absent = await client.post("/Patient/$validate")
     assert (absent.status_code, absent.json()["issue"][0]["expression"]) == (400, ["resource"])
 
 

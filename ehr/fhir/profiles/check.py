@@ -1,0 +1,231 @@
+"""One resource, one or more profiles → every problem of it, each with its FHIRPath.
+
+In:      tree of a resource the gate finds valid R4; canonical URLs; a Library
+Out:     issues; what the library lacked stays in it as wanted, and then the issues are not the answer yet
+Keeps:   goes on after a problem; mustSupport asks nothing of a resource; a problem is said once, however many rules
+         ask the same; texts hold no values, which may name a patient
+Cost:    only elements that a profile says something of are looked at
+Source:  FHIR R4 profiling.html, elementdefinition.html
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from ehr.errors import Issue, Severity
+from ehr.fhir import references
+from ehr.fhir.profiles.coded import check_binding
+from ehr.fhir.profiles.core import core_type, is_a
+from ehr.fhir.profiles.extensions import check_extensions
+from ehr.fhir.profiles.item import Item, items_of, resources_in, root_item
+from ehr.fhir.profiles.library import Library
+from ehr.fhir.profiles.resolve import Resolver
+from ehr.fhir.profiles.rule import Profile, Rule, TypeRule
+from ehr.fhir.profiles.slicing import sliced
+from ehr.fhir.profiles.values import has_pattern, is_at_least, is_at_most, is_fixed
+from ehr.fhir.r4 import TYPE_IDS
+
+_SHOWN_MAX: Final = 8
+
+
+def check(tree: Mapping[str, Any], canonicals: Iterable[str], library: Library) -> list[Issue]:
+    """These profiles, those it and the resources in it claim, and the definitions of their extensions."""
+    run = Check(library)
+    item = root_item(tree)
+    for canonical in dict.fromkeys((*canonicals, *claimed(tree))):
+        run.profile(canonical, item)
+    for below in resources_in(item):
+        for canonical in claimed(below.value):
+            run.profile(canonical, below)
+    check_extensions(run, item)
+    return list(run.issues)
+
+
+def claimed(tree: Mapping[str, Any]) -> Sequence[str]:
+    """The profiles a resource says it conforms to."""
+    meta = tree.get("meta")
+    return [name for name in meta.get("profile", ()) if isinstance(name, str)] if meta else ()
+
+
+class Check:
+    """One run over one resource."""
+
+    def __init__(self, library: Library) -> None:
+        self.library = library
+        self.resolver = Resolver()
+        self.issues: dict[Issue, None] = {}
+        self._source = ""
+        self._tried: dict[tuple[str, str], bool] = {}
+
+    def say(self, code: str, text: str, at: str, severity: Severity = "error") -> None:
+        self.issues[Issue(code, f"{text} ({self._source})" if self._source else text, at, severity)] = None
+
+    # ---- profiles
+
+    def profile(self, canonical: str, item: Item) -> None:
+        """Everything a profile says of an item; a type of R4 is a profile too."""
+        own = core_type(canonical)
+        if own is not None:
+            if not is_a(item.kind, own):
+                self.say("structure", f"must be a {own}", item.path)
+            return
+        found = self._usable(canonical, item.path)
+        if found is None:
+            return
+        before, self._source = self._source, found.canonical
+        if is_a(item.kind, found.type):
+            self.one(found.root, item)
+        else:
+            self.say("structure", f"must be a {found.type}", item.path)
+        self._source = before
+
+    def _usable(self, canonical: str, at: str) -> Profile | None:
+        found = self.library.profile(canonical)
+        if isinstance(found, Profile):
+            return found
+        if found is None:
+            self.say("not-found", f"not checked: the profile {canonical} is not known here", at, "information")
+        else:
+            self.say(
+                "not-supported", f"not checked: the profile {canonical} cannot be used: {found.text}", at, "warning"
+            )
+        return None
+
+    def conforms(self, canonical: str, item: Item) -> bool:
+        """Without errors; a profile that is not known is not conformed to. Asked of itself on the way, it is."""
+        own = core_type(canonical)
+        if own is not None:
+            return is_a(item.kind, own)
+        key = (item.path, canonical)
+        if key not in self._tried:
+            self._tried[key] = True
+            found = self.library.profile(canonical)
+            self._tried[key] = (
+                isinstance(found, Profile) and is_a(item.kind, found.type) and not self.errors_of(found.root, item)
+            )
+        return self._tried[key]
+
+    def errors_of(self, rule: Rule, item: Item) -> list[Issue]:
+        """What a rule would say, unsaid."""
+        before, self.issues = self.issues, {}
+        self.one(rule, item)
+        found, self.issues = self.issues, before
+        return [issue for issue in found if issue.severity == "error"]
+
+    # ---- elements
+
+    def element(self, rule: Rule, items: Sequence[Item], at: str, slice_name: str | None = None) -> None:
+        """How many there are, and each of them."""
+        of = f" of the slice {slice_name}" if slice_name else ""
+        if len(items) < rule.min:
+            self.say("required", f"at least {rule.min}{of} must be there", at)
+        if rule.max == 0 and items:
+            self.say("structure", f"must not be there{of and ':' + of}", items[0].path)
+        elif rule.max is not None and len(items) > rule.max:
+            self.say("structure", f"at most {rule.max}{of} may be there", at)
+        for item in items:
+            self.one(rule, item)
+        if rule.slicing is not None or rule.slices:
+            for name, found in sliced(self, rule, list(items)).items():
+                self.element(rule.slices[name], found, at, name)
+
+    def one(self, rule: Rule, item: Item) -> None:
+        """One value against one rule."""
+        if rule.types:
+            self._types(rule.types, item)
+        if rule.fixed is not None and not is_fixed(rule.fixed, item.value):
+            self.say("value", f"must be exactly {_shown(rule.fixed)}", item.path)
+        if rule.pattern is not None and not has_pattern(rule.pattern, item.value):
+            self.say("value", f"must hold {_shown(rule.pattern)}", item.path)
+        if item.value is not None:
+            self._bounds(rule, item)
+        if rule.binding is not None:
+            check_binding(self, rule.binding, item)
+        for constraint in rule.constraints:
+            text = f"not checked: the constraint {constraint.key}, because FHIRPath is not evaluated yet"
+            self.say("not-supported", text, item.path, "information")
+        self.inside(rule, item)
+
+    def inside(self, rule: Rule, item: Item) -> None:
+        """The elements of an item."""
+        for name, child in rule.children.items():
+            self.element(child, items_of(item, name), f"{item.path}.{name}")
+        if rule.content is not None:
+            self.inside(rule.content, item)
+
+    def _bounds(self, rule: Rule, item: Item) -> None:
+        if rule.max_length is not None and isinstance(item.value, str) and len(item.value) > rule.max_length:
+            self.say("value", f"must have at most {rule.max_length} characters", item.path)
+        if rule.min_value is not None and not is_at_least(rule.min_value, item.value):
+            self.say("value", f"must be at least {_shown(rule.min_value)}", item.path)
+        if rule.max_value is not None and not is_at_most(rule.max_value, item.value):
+            self.say("value", f"must be at most {_shown(rule.max_value)}", item.path)
+
+    # ---- types
+
+    def _types(self, types: Sequence[TypeRule], item: Item) -> None:
+        fitting = [one for one in types if is_a(item.kind, one.code)]
+        if not fitting:
+            self.say("structure", f"must be of type {_one_of([one.code for one in types])}", item.path)
+            return
+        profiles = [name for one in fitting for name in one.profiles]
+        if profiles and all(one.profiles for one in fitting):
+            self._one_profile(profiles, item)
+        targets = [target for one in fitting for target in one.targets]
+        if targets and item.kind == "Reference":
+            self._target(targets, item)
+
+    def _one_profile(self, names: Sequence[str], item: Item) -> None:
+        """One of the profiles must hold; where only one could, its problems are told."""
+        if len(names) == 1:
+            self.profile(names[0], item)
+        elif not any(self.conforms(name, item) for name in names):
+            unknown = [name for name in names if self._usable(name, item.path) is None]
+            if not unknown:
+                self.say("structure", f"must conform to {_one_of(names)}, and does to none", item.path)
+
+    def _target(self, targets: Sequence[str], item: Item) -> None:
+        """What a reference means must be of a named type, and where it is at hand, of a named profile."""
+        found = self.resolver.resolve(item.value.get("reference"), item.scope)
+        kind = found.kind if found else _told_type(item.value)
+        if kind is None:
+            return
+        known = {target: self._type_of(target, item.path) for target in targets}
+        fitting = [target for target, type_name in known.items() if type_name is None or is_a(kind, type_name)]
+        if not fitting:
+            self.say("value", f"must refer to {_one_of(sorted(str(one) for one in known.values()))}", item.path)
+        elif found and None not in known.values() and not any(self.conforms(target, found) for target in fitting):
+            self.say("value", f"must refer to a resource that conforms to {_one_of(fitting)}", item.path)
+
+    def _type_of(self, target: str, at: str) -> str | None:
+        own = core_type(target)
+        if own is not None:
+            return own
+        found = self._usable(target, at)
+        return found.type if found else None
+
+
+def _told_type(reference: Mapping[str, Any]) -> str | None:
+    """The type that a reference names, without looking at what it refers to."""
+    text = reference.get("reference")
+    told = references.parse(text).type if isinstance(text, str) else None
+    named = reference.get("type")
+    return told or (named if isinstance(named, str) and named in TYPE_IDS else None)
+
+
+def _one_of(names: Sequence[str]) -> str:
+    listed = list(dict.fromkeys(names))
+    more = f" or {len(listed) - _SHOWN_MAX} more" if len(listed) > _SHOWN_MAX else ""
+    return ", ".join(listed[:_SHOWN_MAX]) + more
+
+
+def _shown(value: Any) -> str:
+    """A profile's own value, in short."""
+    match value:
+        case Mapping():
+            return "{" + ", ".join(f"{name}: {_shown(one)}" for name, one in value.items()) + "}"
+        case list():
+            return ", ".join(_shown(one) for one in value)
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value)
