@@ -15,7 +15,7 @@ import orjson
 
 from ehr import limits
 from ehr.access.policy import Caller, predicate
-from ehr.errors import Invalid, Issue, NotSupported, TooMuch
+from ehr.errors import Issue, NotSupported, TooMuch
 from ehr.fhir import codec
 from ehr.fhir.profiles.check import check
 from ehr.fhir.profiles.core import core_type
@@ -88,14 +88,6 @@ class Profiles:
                 raise NotSupported(f"this profile cannot be checked: {why}", at="profile")
             await self._fetch(uow, wanted)
         raise _too_deep()
-
-    async def refuse_broken_claims(self, uow: "UnitOfWork", tree: Tree, at: str | None) -> None:
-        """Raise Invalid where a resource breaks a profile that it claims and that is known; at: its Bundle entry."""
-        found = await self.problems(uow, tree)
-        broken = [issue for issue in found if issue.severity == "error"]
-        if broken:
-            moved = [Issue(one.code, one.text, _inside(at, one.at), one.severity) for one in broken]
-            raise Invalid("the resource does not conform to the profile it claims", issues=moved)
 
     # ---- what is known
 
@@ -214,11 +206,3 @@ def _rank(tree: Tree) -> tuple[bool, list[tuple[int, str]]]:
 def _escaped(value: str) -> str:
     """A value of a search parameter, whose separators are escaped with a backslash (search.html#escaping)."""
     return "".join("\\" + char if char in "\\,|$" else char for char in value)
-
-
-def _inside(at: str | None, path: str | None) -> str | None:
-    """Observation.status of an entry → Bundle.entry[3].resource.status."""
-    if at is None or path is None:
-        return path
-    _, dot, below = path.partition(".")
-    return f"{at}.resource{dot}{below}"

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr.access.policy import Caller, predicate
-from ehr.errors import Duplicate, Forbidden, Gone, Issue, Malformed, NotFound, PreconditionFailed, Refused
+from ehr.errors import Duplicate, Forbidden, Gone, Invalid, Issue, Malformed, NotFound, PreconditionFailed, Refused
 from ehr.fhir import codec
 from ehr.fhir.compartments import PATIENT_TYPES, patient_of
 from ehr.fhir.patch import Patch, applied
@@ -181,11 +181,11 @@ class Resources:
         assert not self._uow.reading, "a unit of work opened for reading does not write"
         for write in asked:
             self._check(write)
-        await self._check_claims(asked)
         await self._uow.plan("once")
         holding = await hold(self._uow.connection, _keys(asked), holding)
         shards = await self._shards()
         outcomes = [self._plan(w, holding, shards) for w in asked]
+        await self._check_claims(asked, outcomes)
         staged = [o for o in outcomes if isinstance(o, Staged)]
         kept = [o.version for o in outcomes if isinstance(o, Written) and o.version and o.version.op != "D"]
         further = also([s.done() for s in staged], kept) if also is not None else ()
@@ -238,14 +238,22 @@ class Resources:
             if write.action == "U" and write.tree.get("id", write.id) != write.id:
                 raise Malformed("the resource's id is not the id it is written under", at=f"{write.type_name}.id")
 
-    async def _check_claims(self, asked: Sequence[Write]) -> None:
+    async def _check_claims(self, asked: Sequence[Write], outcomes: Sequence[Staged | Written]) -> None:
         """A resource conforms to what it claims in meta.profile, where that is a profile known here (docs/adr/0073)."""
         record = self._uow.record
         if record.settings.profile_claims == "trusted":
             return
-        for write in asked:
-            if write.tree is not None and claimed(write.tree):
-                await record.profiles.refuse_broken_claims(self._uow, write.tree, write.at)
+        for write, staged in zip(asked, outcomes, strict=True):
+            if not isinstance(staged, Staged) or staged.tree is None or not claimed(staged.tree):
+                continue
+            found = await record.profiles.problems(self._uow, staged.tree)
+            broken = [issue for issue in found if issue.severity == "error"]
+            if broken and write.at is not None:
+                moved = _of_entry if write.patch is not None else _of_resource
+                broken = [moved(issue, write.at) for issue in broken]
+            if broken:
+                raise Invalid("the resource does not conform to the profile it claims", issues=broken)
+            await self._uow.plan("once")
 
     async def _shards(self) -> frozenset[int] | None:
         if self.access.person_id is None:
@@ -364,6 +372,12 @@ class Resources:
 def _of_entry(issue: Issue, at: str) -> Issue:
     """The same issue as one of a Bundle's entry, whose resource is the patch: the element is named in the text."""
     return Issue(issue.code, f"{issue.at}: {issue.text}" if issue.at else issue.text, at, issue.severity)
+
+
+def _of_resource(issue: Issue, at: str) -> Issue:
+    """Observation.status → Bundle.entry[3].resource.status."""
+    _, dot, below = (issue.at or "").partition(".")
+    return Issue(issue.code, issue.text, f"{at}.resource{dot}{below}", issue.severity)
 
 
 def _keys(asked: Iterable[Write]) -> Iterator[Key]:

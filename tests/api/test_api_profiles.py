@@ -130,6 +130,12 @@ async def test_a_write_keeps_the_profile_it_claims(city: City) -> None:
     assert refused.json()["issue"][0]["expression"] == ["Patient.name"]
     assert (await client.put("/Patient/a", json={**claiming, "id": "a"})).status_code == 422
     assert (await client.post("/Patient", json={**claiming, "name": [{"text": "a"}]})).status_code == 201
+    kept = await client.put("/Patient/b", json={**claiming, "id": "b", "name": [{"text": "a"}]})
+    assert kept.status_code == 201
+    patched = await client.patch(
+        "/Patient/b", json=[{"op": "remove", "path": "/name"}], headers={"Content-Type": "application/json-patch+json"}
+    )
+    assert (patched.status_code, patched.json()["issue"][0]["expression"]) == (422, ["Patient.name"])
     entry = {"resource": claiming, "request": {"method": "POST", "url": "Patient"}}
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [entry]}
     refused = await client.post("/", json=bundle)
@@ -241,4 +247,4 @@ async def test_a_check_that_was_made_before_costs_one_statement(city: City) -> N
     assert len(seen()) == 1, seen()
     with statements(city) as seen:
         await store(client, right)
-    assert len(seen()) == 4, "BEGIN, whether definitions changed, the write, COMMIT"
+    assert len(seen()) == 4, "BEGIN, whether definitions changed, the write, COMMIT: " + str(seen())
