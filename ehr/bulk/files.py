@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from ehr import limits
 from ehr.errors import Malformed, NotFound
@@ -36,8 +36,7 @@ class Part:
     first_line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line. content None: it is too long, and was not held."""
 
     number: int

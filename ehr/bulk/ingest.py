@@ -24,10 +24,12 @@ import zstandard
 from ehr.access.policy import Caller
 from ehr.bulk import rows
 from ehr.bulk.files import Part, lines
-from ehr.bulk.prepare import Ready, Refusal, prepare, read
-from ehr.fhir.compartments import PATIENT_TYPES, patient_of
+from ehr.bulk.prepare import Preparer, Ready, Refusal
+from ehr.bulk.read import read
+from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.store import dictionaries
+from ehr.store.arrays import texts
 from ehr.store.faults import Raced
 from ehr.store.resources import Write
 from ehr.store.version import Version
@@ -41,12 +43,15 @@ if TYPE_CHECKING:
 YIELD_LINES: Final = 200
 """The event loop gets its turn after so many lines: the lease is renewed there."""
 
-_EXISTING: Final = "select id from resource where type_id = $1 and id = any($2::text[])"
-_WAS_DELETED: Final = """
-select n.type_id, n.id from unnest($1::smallint[], $2::text[]) as n (type_id, id)
-where exists (select 1 from resource_history h where h.type_id = n.type_id and h.id = n.id)
+_EXISTING: Final = """
+select n.id from unnest($2::text::text[]) as n (id)
+where exists (select 1 from resource r where r.type_id = $1 and r.id = n.id)
 """
-_RIDS: Final = "select nextval('resource_rid') from generate_series(1, $1)"
+_WAS_DELETED: Final = """
+select n.id from unnest($2::text::text[]) as n (id)
+where exists (select 1 from resource_history h where h.type_id = $1 and h.id = n.id)
+"""
+_RIDS: Final = "select string_agg(nextval('resource_rid')::text, ' ') from generate_series(1, $1)"
 _NO_LIMIT: Final = "set local statement_timeout = 0"
 _REFUSE: Final = """
 insert into intake_message
@@ -136,18 +141,19 @@ async def prepare_part(record: "Record", part: Part, *, job_id: str) -> Prepared
     ready: list[Ready] = []
     refused: list[Refusal] = []
     blank = 0
+    preparer = Preparer(record.extractor, name=part.name, job_id=job_id, followed=record.followed)
     for count, line in enumerate(lines(part), start=1):
         if count % YIELD_LINES == 0:
             await asyncio.sleep(0)
         if line.content is not None and not line.content.strip():
             blank += 1
             continue
-        made = prepare(line, record.extractor, name=part.name, job_id=job_id, followed=record.followed)
+        made = preparer.prepare(line)
         if isinstance(made, Ready):
             ready.append(made)
         else:
             refused.append(made)
-    ready.sort(key=lambda one: (TYPE_IDS[one.type_name], one.rows.shard, -(one.rows.date_lo_us or 0)))
+    ready.sort(key=lambda one: (one.type_id, one.rows.shard, -(one.rows.date_lo_us or 0)))
     return Prepared(part, ready, refused, blank)
 
 
@@ -167,7 +173,7 @@ def _without_dictionary(record: "Record", ready: Iterable[Ready]) -> dict[str, l
 
 async def _store(uow: "UnitOfWork", prepared: Prepared, known: frozenset[tuple[str, str]]) -> Tally:
     await uow.connection.execute(_NO_LIMIT)
-    existing = known | await _existing(uow.connection, prepared.ready)
+    existing = known | await _met(uow.connection, _EXISTING, prepared.ready)
     fresh: dict[tuple[str, str], Ready] = {}
     later: list[Ready] = []
     for one in prepared.ready:
@@ -176,8 +182,8 @@ async def _store(uow: "UnitOfWork", prepared: Prepared, known: frozenset[tuple[s
             later.append(one)
         else:
             fresh[key] = one
-    versions = await _insert(uow, list(fresh.values()))
-    await _follow(uow, versions, fresh)
+    new = list(fresh.values())
+    await _follow(uow, new, await _insert(uow, new))
     updated, unchanged = await _update(uow, sorted(later, key=lambda one: one.line))
     await _refuse(uow, prepared)
     tally = Tally(blank=prepared.blank, stored=len(fresh), updated=updated, unchanged=unchanged)
@@ -186,25 +192,24 @@ async def _store(uow: "UnitOfWork", prepared: Prepared, known: frozenset[tuple[s
     return tally
 
 
-async def _existing(connection: "Connection", ready: Sequence[Ready]) -> frozenset[tuple[str, str]]:
+async def _met(connection: "Connection", sql: str, asked: Iterable[Ready]) -> frozenset[tuple[str, str]]:
+    """Which of these resources a statement finds by type and id."""
     ids: dict[str, list[str]] = {}
-    for one in ready:
+    for one in asked:
         ids.setdefault(one.type_name, []).append(one.id)
     found: set[tuple[str, str]] = set()
     for type_name, wanted in ids.items():
-        known = await connection.fetch(_EXISTING, TYPE_IDS[type_name], wanted)
-        found.update((type_name, row["id"]) for row in known)
+        found.update((type_name, row[0]) for row in await connection.fetch(sql, TYPE_IDS[type_name], texts(wanted)))
     return frozenset(found)
 
 
-async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready]) -> list[Version]:
-    """COPY the new resources, their index rows and their places in the feed."""
+async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready]) -> list[int]:
+    """COPY the new resources, their index rows and their places in the feed; returns their rids."""
     if not fresh:
         return []
     connection = uow.connection
-    rids = [row[0] for row in await connection.fetch(_RIDS, len(fresh))]
-    source = uow.caller.facility_id
-    encoder = rows.Encoder(uow.record.bodies, uow.now, source)
+    rids = list(map(int, (await connection.fetchval(_RIDS, len(fresh))).split()))
+    encoder = rows.Encoder(uow.record.bodies, uow.now, uow.caller.facility_id)
     for rid, one in zip(rids, fresh, strict=True):
         encoder.add(rid, one)
     try:
@@ -212,41 +217,26 @@ async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready]) -> list[Version]:
             await connection.copy_to_table(table, source=_whole(content), columns=columns, format="binary")
     except asyncpg.UniqueViolationError as error:
         raise Raced("a resource of the part was created by another writer at the same moment") from error
-    type_ids, ids = [TYPE_IDS[one.type_name] for one in fresh], [one.id for one in fresh]
-    if used := await connection.fetch(_WAS_DELETED, type_ids, ids):
-        names = {TYPE_IDS[one.type_name]: one.type_name for one in fresh}
-        raise _WasDeleted((names[row["type_id"]], row["id"]) for row in used)
-    return [
-        Version(one.type_name, one.id, 1, uow.now, "C", None, rid, one.rows.shard, source)
-        for rid, one in zip(rids, fresh, strict=True)
-    ]
+    if used := await _met(connection, _WAS_DELETED, fresh):
+        raise _WasDeleted(used)
+    return rids
 
 
-async def _follow(uow: "UnitOfWork", versions: Sequence[Version], fresh: dict[tuple[str, str], Ready]) -> None:
+async def _follow(uow: "UnitOfWork", fresh: Sequence[Ready], rids: Sequence[int]) -> None:
     """What every other write does too: followers, one audit row a patient, and summaries that fall due."""
+    source = uow.caller.facility_id
     for follower in uow.record.followers:
         many = [
-            (version, {**(fresh[version.type_name, version.id].tree or {}), "id": version.id})
-            for version in versions
-            if version.type_name in follower.types
+            (Version(one.type_name, one.id, 1, uow.now, "C", None, rid, one.rows.shard, source), one.followed())
+            for rid, one in zip(rids, fresh, strict=True)
+            if one.type_name in follower.types
         ]
         if many:
             await follower.written_first(uow, many)
-    if versions:
-        shards = {version.shard for version in versions if version.type_name in PATIENT_TYPES}
-        await uow.audit.execute("import", shards=shards, detail={"resources": len(versions)})
-        await uow.outbox.add(SUMMARY_TOPIC, _patients(fresh.values()))
-
-
-def _patients(fresh: Iterable[Ready]) -> list[str]:
-    """The id of each patient once: of the resources of one shard only the first is read for it."""
-    found: dict[int, str] = {}
-    for one in fresh:
-        if one.type_name in PATIENT_TYPES and one.rows.shard not in found:
-            patient = one.id if one.type_name == "Patient" else patient_of(one.tree or read(one.content))
-            if patient:
-                found[one.rows.shard] = patient
-    return list(found.values())
+    if fresh:
+        shards = {one.rows.shard for one in fresh if one.type_name in PATIENT_TYPES}
+        await uow.audit.execute("import", shards=shards, detail={"resources": len(fresh)})
+        await uow.outbox.add(SUMMARY_TOPIC, {one.patient for one in fresh if one.patient is not None})
 
 
 async def _update(uow: "UnitOfWork", later: Sequence[Ready]) -> tuple[int, int]:

@@ -1,52 +1,52 @@
 """Lines of NDJSON → resources ready to store, or refused with every reason. No I/O: this is the costly part.
 
 In:      one line; the record's extractor
-Out:     Ready, or Refused with issues
+Out:     Ready, or Refusal with issues
 Keeps:   the sender's bytes; they are parsed only to be checked and indexed
 Rules:   the same codec rules and the same validator as every other door
-Cost:    the codec's careful reader takes 20 µs a resource; here orjson reads and writes it again (7 µs). Text that
-         comes out as it went in has no key twice, and is as canonical as bulk exports are. The careful reader gets
-         what could break one of its rules: a key twice, U+0000, nesting over the limit
 """
 
-import re
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import UUID, uuid5
-
-import orjson
 
 from ehr import limits
 from ehr.bulk.files import Line
+from ehr.bulk.read import careful, is_deep, may_be_deep, quick
+from ehr.database import copy
 from ehr.errors import EhrError, Invalid, Issue, Malformed, NotSupported, TooMuch
-from ehr.fhir import codec
 from ehr.fhir.accept import accepts
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.fhir.structure import nesting
 from ehr.fhir.validate import validate
 from ehr.ids import FHIR_ID
 from ehr.index.extract import Extractor, IndexRows
-
-_SPACE_BEFORE_COLON: Final = re.compile(rb'"[ \t\r]+:')
-_NEAR_DEPTH: Final = b"\n" + b"  " * limits.json_depth_max
-"""Where orjson indents by two, this comes before members at the depth limit; a string holds no bare newline."""
 
 
 @dataclass(slots=True)
 class Ready:
     """A resource that may be stored. tree is kept for the types whose writes have followers.
 
-    canonical   the text is what orjson writes: no space, no escape, no digit too many
+    plain    canonical text that begins with type and id and has no meta, as bulk exports write it
+    tokens   those of rows, as COPY sends bigint[]
+    patient  the source Patient it belongs to
     """
 
     line: int
     type_name: str
+    type_id: int
     id: str
     content: bytes
-    canonical: bool
-    meta: bool
+    plain: bool
     rows: IndexRows
+    tokens: bytes
+    patient: str | None
     tree: dict[str, Any] | None
+
+    def followed(self) -> dict[str, Any]:
+        """The tree with the id it is stored under."""
+        assert self.tree is not None, "trees of followed types are kept"
+        return {**self.tree, "id": self.id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,83 +58,55 @@ class Refusal:
     issues: tuple[Issue, ...]
 
 
-def prepare(line: Line, extractor: Extractor, *, name: str, job_id: str, followed: frozenset[str]) -> Ready | Refusal:
-    """Read, check and index one line that is not blank."""
-    try:
-        if line.content is None:
-            raise TooMuch(f"the line has more than {limits.ndjson_line_bytes_max} bytes")
-        tree, written = _read(line.content)
-        tree, type_name = _checked(tree, line.content, written)
-        id = tree.get("id") or str(uuid5(UUID(job_id), f"{name}:{line.number}"))
-        rows = extractor.extract(tree, type_name, id)
-    except EhrError as error:
-        return Refusal(line.number, line.content, tuple(error.issues))
-    kept = tree if type_name in followed else None
-    return Ready(line.number, type_name, id, line.content, written == line.content, "meta" in tree, rows, kept)
+class Preparer:
+    """Prepares the lines of one part. followed: types whose trees are kept."""
+
+    def __init__(self, extractor: Extractor, *, name: str, job_id: str, followed: Collection[str] = ()) -> None:
+        self._extractor, self._followed = extractor, followed
+        self._name, self._job_id = name, job_id
+
+    def prepare(self, line: Line) -> Ready | Refusal:
+        """Read, check and index one line that is not blank."""
+        content = line.content
+        try:
+            if content is None:
+                raise TooMuch(f"the line has more than {limits.ndjson_line_bytes_max} bytes")
+            tree, canonical = _checked(content)
+        except EhrError as error:
+            return Refusal(line.number, content, tuple(error.issues))
+        type_name = tree["resourceType"]
+        id = tree.get("id") or str(uuid5(UUID(self._job_id), f"{self._name}:{line.number}"))
+        rows = self._extractor.extract(tree, type_name, id)
+        return Ready(
+            line.number,
+            type_name,
+            TYPE_IDS[type_name],
+            id,
+            content,
+            canonical and "meta" not in tree and _begins_plainly(content, type_name, id),
+            rows,
+            copy.int8_array(rows.tokens),
+            rows.patient,
+            tree if type_name in self._followed else None,
+        )
 
 
-def read(content: bytes) -> dict[str, Any]:
-    """The tree of one resource, by the rules of ehr.fhir.codec."""
-    tree, _ = _read(content)
-    return _careful(content) if _is_deep(tree, content) else tree
+def _begins_plainly(content: bytes, type_name: str, id: str) -> bool:
+    return content.startswith(b'{"resourceType":"%b","id":"%b",' % (type_name.encode(), id.encode()))
 
 
-def _careful(content: bytes) -> dict[str, Any]:
-    return codec.loads(content, bytes_max=limits.ndjson_line_bytes_max)
+def _checked(content: bytes) -> tuple[dict[str, Any], bool]:
+    """The tree of a valid resource, and whether its text is canonical."""
+    found = quick(content)
+    if found is not None and found[0].__class__ is dict and accepts(found[0], dense=b"{}" not in content):
+        tree, canonical = found
+        if not may_be_deep(tree["resourceType"], content) or not is_deep(tree, content):
+            return tree, canonical
+    return _valid(careful(content)), False
 
 
-def _read(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """The tree, and its text written anew; None of the codec's rules is left to ask but the nesting."""
-    try:
-        tree = orjson.loads(content)
-        written = orjson.dumps(tree)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-        return _careful(content), b""
-    if tree.__class__ is not dict or _has_nul(content) or (written != content and _may_repeat(content, written)):
-        return _careful(content), b""
-    return tree, written
-
-
-def _has_nul(content: bytes) -> bool:
-    return b"\\" in content and b"\\u0000" in content
-
-
-def _may_repeat(content: bytes, written: bytes) -> bool:
-    """Whether a key may have come twice: it is in the text and not in the tree, which has one `":` less then."""
-    if written.count(b'":') != content.count(b'":'):
-        return True
-    return len(written) != len(content) and _SPACE_BEFORE_COLON.search(content) is not None
-
-
-def _is_deep(tree: dict[str, Any], content: bytes) -> bool:
-    if content.count(b"{") + content.count(b"[") <= limits.json_depth_max:
-        return False
-    return _NEAR_DEPTH in orjson.dumps(tree, option=orjson.OPT_INDENT_2)
-
-
-def body_of(ready: Ready, *, updated_text: bytes) -> bytes | None:
-    """The bytes of version 1 as codec.with_meta would make them; None where only the codec can.
-
-    A canonical line that begins with type and id and has no meta, as bulk exports write it, needs one insertion.
-    """
-    content = ready.content
-    if ready.meta or not ready.canonical:
-        return None
-    head = b'{"resourceType":"%b","id":"%b",' % (ready.type_name.encode(), ready.id.encode())
-    if not content.startswith(head) or not content.endswith(b"}"):
-        return None
-    return b'%b"meta":{"versionId":"1","lastUpdated":"%b"},%b' % (head, updated_text, content[len(head) :])
-
-
-def _checked(tree: dict[str, Any], content: bytes, written: bytes) -> tuple[dict[str, Any], str]:
-    """The tree and its type; the tree of the careful reader where the quick one cannot be sure of it."""
-    if (
-        written
-        and accepts(tree, dense=b"{}" not in written)
-        and (_is_shallow(tree, written) or not _is_deep(tree, content))
-    ):
-        return tree, tree["resourceType"]
-    tree = _careful(content)
+def _valid(tree: dict[str, Any]) -> dict[str, Any]:
+    """The same tree; refused with every reason."""
     type_name = tree.get("resourceType")
     if not isinstance(type_name, str):
         raise Malformed("a line is one resource, with its resourceType", at="resourceType")
@@ -146,12 +118,4 @@ def _checked(tree: dict[str, Any], content: bytes, written: bytes) -> tuple[dict
     issues = validate(tree, type_name=type_name)
     if any(issue.severity in ("error", "fatal") for issue in issues):
         raise Invalid("the resource is not valid", issues=issues)
-    return tree, type_name
-
-
-def _is_shallow(tree: dict[str, Any], written: bytes) -> bool:
-    """Whether a valid resource cannot nest too deep: nothing in it could nest for ever (structure.ENDLESS)."""
-    if b'xtension"' in written or b'"assigner"' in written:
-        return False
-    types = [tree["resourceType"], *(inner["resourceType"] for inner in tree.get("contained", ()))]
-    return all(nesting(type_name) is not None for type_name in types)
+    return tree

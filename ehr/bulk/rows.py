@@ -8,11 +8,12 @@ from datetime import datetime
 from functools import cache
 from typing import Final
 
-from ehr.bulk.prepare import Ready, body_of, read
+from ehr.bulk.prepare import Ready
+from ehr.bulk.read import read
 from ehr.clock import instant
 from ehr.database import copy
 from ehr.fhir import codec
-from ehr.fhir.r4 import TYPE_IDS
+from ehr.index.extract import IndexRows
 from ehr.index.write import COLUMNS
 from ehr.store.body import BodyCodec
 
@@ -22,6 +23,8 @@ RESOURCE: Final = (
 CHANGE: Final = ("type_id", "rid", "shard", "version", "updated", "source", "op", "id")
 
 _FIXED: Final = ("int2", "int8", "int8", "int4", "int8", "int4")
+_HEAD_BYTES: Final = len(b'{"resourceType":"","id":"",')
+
 _string_head = copy.fixed("int4", columns=4)
 _string_tail = copy.fixed("int8", "int8")
 _date = copy.fixed("int4", "int8", "int8", "int8", "int8", columns=5)
@@ -39,17 +42,18 @@ def _packers(id_bytes: int, *, dated: bool) -> tuple[Callable[..., bytes], Calla
 
 
 class FirstVersions:
-    """The bytes of version 1 of resources that are stored at one moment."""
+    """The bytes of version 1 of resources that are stored at one moment, as codec.with_meta makes them."""
 
     def __init__(self, updated: datetime) -> None:
         self._updated = updated
-        self._updated_text = instant(updated).encode()
+        self._meta = b'"meta":{"versionId":"1","lastUpdated":"%b"},' % instant(updated).encode()
 
     def body(self, one: Ready) -> bytes:
-        spliced = body_of(one, updated_text=self._updated_text)
-        if spliced is not None:
-            return spliced
-        return codec.with_meta(one.content, one.tree or read(one.content), id=one.id, version=1, updated=self._updated)
+        content = one.content
+        if one.plain:  # nothing comes before the meta but type and id
+            head = _HEAD_BYTES + len(one.type_name) + len(one.id)
+            return b"".join((content[:head], self._meta, content[head:]))
+        return codec.with_meta(content, one.tree or read(content), id=one.id, version=1, updated=self._updated)
 
 
 class Encoder:
@@ -66,20 +70,23 @@ class Encoder:
         self._quantities: list[bytes] = []
 
     def add(self, rid: int, one: Ready) -> None:
-        index = one.rows
-        shard, type_id = index.shard, TYPE_IDS[one.type_name]
-        id = one.id.encode()
-        low, high = index.date_lo_us, index.date_hi_us
+        index, type_id, id = one.rows, one.type_id, one.id.encode()
+        shard, low, high = index.shard, index.date_lo_us, index.date_hi_us
         dates = () if low is None or high is None else (low, high)
         head, change = _packers(len(id), dated=bool(dates))
         frame = self._bodies.compress(type_id, self._versions.body(one))
         self._resources += (
             head(type_id, rid, shard, 1, self._moment, self._source, id, *dates),
-            copy.int8_array(index.tokens),
+            copy.length(one.tokens),
+            one.tokens,
             copy.length(frame),
             frame,
         )
         self._changes.append(change(type_id, rid, shard, 1, self._moment, self._source, b"C", id))
+        if index.strings or index.dates or index.quantities:
+            self._add_beside(rid, shard, index)
+
+    def _add_beside(self, rid: int, shard: int, index: IndexRows) -> None:
         tail = _string_tail(rid, shard)
         for param_id, value in index.strings:
             self._strings += (_string_head(param_id), copy.variable(value.encode()), tail)

@@ -21,7 +21,7 @@ EPOCH_OFFSET_US: Final = 946_684_800_000_000
 _INT8_OID: Final = 20
 _CODES: Final = {"int2": ("h", 2), "int4": ("i", 4), "int8": ("q", 8), "float8": ("d", 8)}
 _LENGTH: Final = Struct(">i")
-_EMPTY_ARRAY: Final = Struct(">iiii").pack(12, 0, 0, _INT8_OID)
+_EMPTY_ARRAY: Final = Struct(">iii").pack(0, 0, _INT8_OID)
 
 _arrays: dict[int, Struct] = {}
 
@@ -61,16 +61,16 @@ def length(value: bytes) -> bytes:
 
 
 def int8_array(values: Sequence[int]) -> bytes:
-    """bigint[] of one dimension, without nulls."""
+    """bigint[] of one dimension, without nulls, and without the length that comes before a value."""
     count = len(values)
     if count == 0:
         return _EMPTY_ARRAY
     layout = _arrays.get(count)
     if layout is None:
-        layout = _arrays[count] = Struct(">iiiiii" + "iq" * count)
+        layout = _arrays[count] = Struct(">iiiii" + "iq" * count)
     interleaved = [8] * (2 * count)
     interleaved[1::2] = values
-    return layout.pack(20 + 12 * count, 1, 0, _INT8_OID, count, 1, *interleaved)
+    return layout.pack(1, 0, _INT8_OID, count, 1, *interleaved)
 
 
 def moment(us_since_1970: int) -> int:

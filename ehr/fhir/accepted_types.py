@@ -153,10 +153,10 @@ class _Builder:
 
     def reference_pattern(self, targets: Iterable[str] | None) -> str:
         """Texts that are surely a reference to one of these types."""
-        types = "|".join(sorted(targets or TYPE_IDS))
-        literal = rf"(?:https?://[^\s?#]+?/)?(?:{types})/{_ID}(?:/_history/{_ID})?"
+        types = _one_of(targets or TYPE_IDS)
+        literal = rf"(?:https?://[^\s?#]+?/)?{types}/{_ID}(?:/_history/{_ID})?"
         local = rf"#{_ID}|" if self.meet else ""
-        return rf"(?a:\A(?:{local}{literal}|(?:{types})\?[\s\S]+|urn:(?:uuid|oid):[\s\S]*)\Z)"
+        return rf"(?a:\A(?:{local}{literal}|{types}\?[\s\S]+|urn:(?:uuid|oid):[\s\S]*)\Z)"
 
     def namespace(self, kind: str, rule: Element | None) -> dict[str, Any]:
         """__post_init__ with what types cannot say: not empty, one variant of a choice, bound codes, invariants."""
@@ -173,6 +173,15 @@ class _Builder:
         if kind == "Reference" and self.meet:
             checks.append(_meeting(self.meet, rule.targets if rule else None))
         return {"__post_init__": _refusing(checks)} if checks else {}
+
+
+def _one_of(words: Iterable[str]) -> str:
+    """A pattern of these words that reads each letter once: half the time of trying one word after the other."""
+    tails: dict[str, list[str]] = {}
+    for word in sorted(words):
+        tails.setdefault(word[:1], []).append(word[1:])
+    parts = [first + _one_of(rest) if first else "" for first, rest in tails.items()]
+    return parts[0] if len(parts) == 1 else f"(?:{'|'.join(reversed(parts))})"
 
 
 def _refusing(checks: list[Check]) -> Callable[[Any], None]:

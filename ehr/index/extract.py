@@ -30,6 +30,7 @@ class IndexRows:
     strings     (param_id, folded text)
     dates       (param_id, lo_us, hi_us), other than the type's main date
     quantities  (param_id, value, unit hash or 0, unit system hash or 0)
+    patient     id of the source Patient it belongs to; the shard is that of it
     """
 
     shard: int
@@ -40,6 +41,7 @@ class IndexRows:
     date_lo_us: int | None = None
     date_hi_us: int | None = None
     version: int = 0
+    patient: str | None = None
 
 
 class Extractor:
@@ -69,7 +71,8 @@ class Extractor:
         tokens.discard(own)
         patient = id if type_name == "Patient" else patient_of(tree)
         shard = self.hasher.shard("Patient", patient) if patient else self.hasher.shard(type_name, id)
-        return IndexRows(shard, [own, *tokens], list(strings), list(dates), list(numbers), low, high, self.version)
+        lists = list(strings), list(dates), list(numbers)
+        return IndexRows(shard, [own, *tokens], *lists, low, high, self.version, patient)
 
     def _generate(self, type_name: str) -> Generated:
         namespace = self._leaves.namespace()

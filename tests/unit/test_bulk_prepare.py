@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from ehr import limits
 from ehr.bulk import files
 from ehr.bulk.files import Line
-from ehr.bulk.prepare import Ready, Refusal, body_of, prepare, read
-from ehr.bulk.rows import Encoder
-from ehr.clock import instant
+from ehr.bulk.prepare import Preparer, Ready, Refusal
+from ehr.bulk.read import read
+from ehr.bulk.rows import Encoder, FirstVersions
 from ehr.errors import EhrError, Malformed
 from ehr.fhir import codec
 from ehr.fhir.r4 import TYPE_IDS
@@ -36,8 +36,12 @@ trees = st.recursive(
 )
 
 
+def prepared(content: bytes, number: int = 1) -> Ready | Refusal:
+    return Preparer(EXTRACTOR, name="x", job_id=JOB).prepare(Line(number, content))
+
+
 def ready(content: bytes) -> Ready:
-    made = prepare(Line(1, content), EXTRACTOR, name="x", job_id=JOB, followed=frozenset())
+    made = prepared(content)
     assert isinstance(made, Ready), made
     return made
 
@@ -90,9 +94,10 @@ def test_what_the_careful_reader_refuses_is_refused(content: bytes) -> None:
 )
 def test_the_one_insertion_is_what_the_codec_would_write(content: bytes) -> None:
     one = ready(content)
-    made = body_of(one, updated_text=instant(NOW).encode())
-    assert made is not None
-    assert made == codec.with_meta(content, codec.loads(content), id=one.id, version=1, updated=NOW)
+    assert one.plain
+    assert FirstVersions(NOW).body(one) == codec.with_meta(
+        content, codec.loads(content), id=one.id, version=1, updated=NOW
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,7 @@ def test_the_one_insertion_is_what_the_codec_would_write(content: bytes) -> None
     ],
 )
 def test_other_forms_are_left_to_the_codec(content: bytes) -> None:
-    assert body_of(ready(content), updated_text=b"x") is None
+    assert not ready(content).plain
 
 
 def test_a_line_without_an_id_gets_the_same_one_every_time() -> None:
@@ -133,7 +138,7 @@ def nested(member: str, last: str, levels: int) -> bytes:
 def test_what_may_nest_for_ever_is_counted(member: str, last: str) -> None:
     assert ready(nested(member, last, 20)).id == "p"
     deep = nested(member, last, 40)
-    made = prepare(Line(1, deep), EXTRACTOR, name="x", job_id=JOB, followed=frozenset())
+    made = prepared(deep)
     assert isinstance(made, Refusal)
     assert "nested" in made.issues[0].text
 
@@ -149,7 +154,7 @@ def test_every_type_has_a_bound_or_is_counted() -> None:
 
 def test_every_reason_is_told() -> None:
     content = b'{"resourceType":"Patient","id":"p","gender":"robot","birthDate":"2020-13-01"}'
-    made = prepare(Line(4, content), EXTRACTOR, name="x", job_id=JOB, followed=frozenset())
+    made = prepared(content, 4)
     assert isinstance(made, Refusal)
     assert {issue.at for issue in made.issues} == {"Patient.gender", "Patient.birthDate"}
 
