@@ -17,7 +17,8 @@ EhrError
 │   ├── PreconditionFailed     412  conflict       AE   If-Match, or criteria that match many
 │   └── Duplicate              409  duplicate      AE
 └── Unavailable            retry the same request later; nothing was stored, or the same
-    └── Busy                   503  throttled      AE   idempotency key gives the first answer
+    ├── Busy                   503  throttled      AE   idempotency key gives the first answer
+    └── Throttled              429  throttled      AE   the caller has too much under way
 
 Anything else that escapes is a bug: 500, no details to the caller, full details to the log.
 Columns: class, HTTP status, FHIR issue-type code, HL7 acknowledgment code (table 0008).
@@ -126,3 +127,7 @@ class Unavailable(EhrError):
 
 class Busy(Unavailable):
     http_status, issue_code, ack = 503, "throttled", "AE"
+
+
+class Throttled(Unavailable):
+    http_status, issue_code, ack = 429, "throttled", "AE"

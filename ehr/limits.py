@@ -108,6 +108,27 @@ ndjson_line_bytes_max: Final = 5 * 1024 * 1024
 import_chunk_bytes: Final = 8 * 1024 * 1024
 """Bytes of lines in one import chunk, whatever their number: memory is bounded by bytes."""
 
+export_chunk_resources: Final = 50_000
+"""Resources of one export chunk, about: some seconds of work, and a file of some 60 MiB."""
+
+export_chunk_patients: Final = 500
+"""Patients of one export chunk, where a Group or a list names them: some hundred MiB."""
+
+export_slice_patients: Final = 20
+"""Patients read by one statement: where files are organized by patient, so many are held at once, compressed."""
+
+export_patients_max: Final = 10_000
+"""Patients one $export names in its parameters; a Group may have more."""
+
+export_deletions_max: Final = 1_000
+"""Deletions in one Bundle of an export's deleted file: a client can apply it as one transaction."""
+
+export_life_s: Final = 7 * 24 * 3_600
+"""Files of an export are kept so long after its end: a weekend and some days to fetch them."""
+
+export_jobs_max: Final = 4
+"""Exports of one client that are not over: each further one would only slow down the others."""
+
 change_page_count_max: Final = 5_000
 """Rows a reader takes from the change feed at once."""
 

@@ -17,7 +17,9 @@ from celery import signals
 
 from adapters.pipeline import Pipeline
 from ehr.access.policy import Caller
+from ehr.bulk import export, export_job
 from ehr.bulk import job as bulk_job
+from ehr.bulk.output import clean
 from ehr.intake import Intake
 from ehr.jobs.celery_app import SWEEP_S, add_clock, make_celery, make_worker, run_worker
 from ehr.jobs.queue import Queue
@@ -57,7 +59,7 @@ TOPICS: Final[Mapping[str, Acting]] = {refresh.TOPIC: _refresh_summary}
 
 def handlers_of(record: Record) -> Mapping[str, Handler]:
     """Every kind of job this program can do."""
-    return {bulk_job.KIND: bulk_job.handler(record)}
+    return {bulk_job.KIND: bulk_job.handler(record), export_job.KIND: export.handler(record)}
 
 
 class RecordHands:
@@ -102,6 +104,11 @@ class RecordHands:
         count = await self._pipeline.recover(RECOVER_AFTER_S)
         if count:
             log.info("messages recovered", count=count)
+
+    async def clean(self) -> None:
+        count = await clean(self._queue, self._record.settings.data_dir / export_job.EXPORTS)
+        if count:
+            log.info("exports removed, their time was over", count=count)
 
     async def sync(self) -> None:
         done = await run_sync(self._record, self._record.settings)

@@ -46,6 +46,11 @@ class Caller:
     purpose: str = "TREAT"
     reason: str = ""
 
+    @property
+    def owner(self) -> str:
+        """Who may ask for what this caller began, a job above all."""
+        return f"{self.kind}/{self.id}"
+
     @staticmethod
     def system(reason: str, *, facility_id: int = 0) -> "Caller":
         """The city acting for itself; every use states its reason."""

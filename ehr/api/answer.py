@@ -20,6 +20,7 @@ Header = tuple[bytes, bytes]
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_RETRY_AFTER_S: Final = {429: b"60", 503: b"1"}
 JSON_HEADER: Final[Header] = (b"content-type", b"application/fhir+json; charset=utf-8")
 
 
@@ -63,8 +64,8 @@ def error_answer(error: EhrError) -> Answer:
     more: list[Header] = []
     if isinstance(error, Unauthenticated):
         more.append((b"www-authenticate", b'Bearer realm="fhir"'))
-    if error.http_status == 503:
-        more.append((b"retry-after", b"1"))
+    if error.http_status in _RETRY_AFTER_S:
+        more.append((b"retry-after", _RETRY_AFTER_S[error.http_status]))
     return json_answer(error.http_status, codec.dumps(outcome.of_error(error)), *more)
 
 

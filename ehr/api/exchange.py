@@ -151,10 +151,14 @@ NOBODY: Final = Caller("anonymous", "anonymous", Grants())
 class Endpoint:
     """The ASGI application of one FHIR route: method → handler."""
 
-    def __init__(self, door: Door, pattern: str, handlers: Mapping[str, Handler], *, public: bool = False) -> None:
+    def __init__(
+        self, door: Door, pattern: str, handlers: Mapping[str, Handler], *, public: bool = False, files: bool = False
+    ) -> None:
+        """public: no token is asked for. files: answers have formats of their own, whatever Accept says."""
         self._door = door
         self._pattern = pattern
         self._public = public
+        self._files = files
         self._handlers = dict(handlers)
         if "GET" in self._handlers:
             self._handlers["HEAD"] = self._handlers["GET"]
@@ -178,7 +182,7 @@ class Endpoint:
         exchange = await self._door.open(scope, receive, public=self._public)
         if exchange.query:
             exchange.query = exchange.negotiated(exchange.query)
-        if exchange.format_asked is None:
+        if exchange.format_asked is None and not self._files:
             exchange.shown_form = produced(exchange.headers.get("accept"), None)
         answer = await handler(exchange)
         if exchange.shown_form == "json" and not exchange.pretty:

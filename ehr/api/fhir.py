@@ -11,6 +11,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
+from ehr.api import bulk
 from ehr.api import fhir_instance as instance
 from ehr.api import fhir_patch as patching
 from ehr.api import fhir_search as searching
@@ -82,6 +83,7 @@ def table(facility_bundle: FacilityBundleDoor | None) -> Table:
         (f"{_T}/_history", {"GET": instance.history}),
         ("/fhir/_history", {"GET": instance.history}),
         ("/fhir/_search", {"POST": searching.search_system_form}),
+        *bulk.JOBS,
         *operations(BINDINGS),
         *((f"{place}/{{operation:operation}}", _any(no_operation)) for place in PLACES.values()),
         (f"{_T}/{{id}}", dict.fromkeys(("GET", "PUT", "PATCH", "DELETE"), instance.bad_id)),
@@ -99,6 +101,7 @@ class Routes:
         ]
         endpoints = [
             *((path, Endpoint(door, path, handlers)) for path, handlers in table(facility_bundle)),
+            *((path, Endpoint(door, path, handlers, files=True)) for path, handlers in bulk.FILES),
             *((path, Endpoint(door, path, handlers, public=True)) for path, handlers in public),
         ]
         self._endpoints = [(compile_path(path)[0], endpoint) for path, endpoint in endpoints]

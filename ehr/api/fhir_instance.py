@@ -12,11 +12,11 @@ from ehr.api.moments import at_of, count_of, since_of
 from ehr.api.negotiation import if_match, if_none, not_modified
 from ehr.api.written import deleted_answer, once, written_answer
 from ehr.errors import Malformed, NotFound
+from ehr.fhir.subset import subset_of
 from ehr.ids import FHIR_ID
 from ehr.interactions.delete import delete as delete_one
 from ehr.interactions.history import history as history_of
 from ehr.interactions.read import read as read_one
-from ehr.interactions.subset import subset_of
 from ehr.interactions.update import accepted
 from ehr.interactions.update import update as update_one
 from ehr.interactions.vread import vread as vread_one

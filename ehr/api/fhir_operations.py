@@ -5,7 +5,7 @@ Source:  FHIR R4 operations.html; OperationDefinitions in ehr/fhir/operation_def
 
 from typing import Final, cast
 
-from ehr.api import bundle_writer
+from ehr.api import bulk, bundle_writer
 from ehr.api.answer import Answer, json_answer, outcome_answer
 from ehr.api.exchange import Exchange
 from ehr.api.links import page_links
@@ -88,6 +88,9 @@ async def validate_one(exchange: Exchange, arguments: Arguments) -> Answer:
 
 
 BINDINGS: Final = [
+    Binding("export", bulk.export_of),
+    Binding("Patient-export", bulk.export_of),
+    Binding("Group-export", bulk.export_of),
     Binding("Patient-everything", everything_of, beyond=frozenset({_PAGE})),
     Binding("Person-everything", everything_of, beyond=frozenset({_PAGE})),
     Binding("summary", summary_of),

@@ -29,6 +29,12 @@ FROM unnest($10::bigint[]) AS s(shard)
 """
 
 
+_NEW: Final = """
+SELECT s.shard FROM unnest($1::bigint[]) AS s(shard) WHERE NOT EXISTS (
+    SELECT 1 FROM audit a WHERE a.shard = s.shard AND a.action = 'E' AND a.detail @> $2::text::jsonb)
+"""
+
+
 class Audit:
     """Appends audit rows for one caller on one connection."""
 
@@ -51,6 +57,13 @@ class Audit:
     ) -> None:
         """An operation or an act of an operator, named in detail.operation."""
         await self._append("E", shards, {"operation": operation, **detail}, person_id=person_id)
+
+    async def execute_once(self, operation: str, *, shards: Iterable[int], detail: Mapping[str, Any]) -> None:
+        """execute, for work in many transactions: a patient whom an equal row names already gets no second one."""
+        whole = orjson.dumps({"operation": operation, **detail}).decode()
+        rows = await self._connection.fetch(_NEW, sorted(set(shards)), whole)
+        if rows:
+            await self.execute(operation, shards=[row["shard"] for row in rows], detail=detail)
 
     async def _append(
         self,

@@ -208,6 +208,7 @@ change = Table(
     Column("updated", MOMENT, nullable=False),
     PrimaryKeyConstraint("xid", "seq"),
     Index("change_type_ix", "type_id", "xid", "seq"),
+    Index("change_deleted_ix", "type_id", "updated", postgresql_where=text("op = 'D'")),
 )
 
 feed_cursor = Table(

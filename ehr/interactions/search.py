@@ -14,7 +14,7 @@ import orjson
 from ehr.access.policy import Caller
 from ehr.errors import Issue
 from ehr.fhir.compartments import PATIENT_TYPES
-from ehr.interactions.subset import subset_of
+from ehr.fhir.subset import subset_of
 from ehr.search.page import Note, Page
 from ehr.search.page import search as search_page
 from ehr.search.parse import SearchRequest, parse

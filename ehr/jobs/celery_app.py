@@ -4,6 +4,7 @@ Tasks    work      claim and run chunks of the jobs table until none is due
          sweep     wake workers for chunks that wait, and give up those that kill every worker
          drain     act on the outbox rows of one topic
          recover   finish intake messages that were kept and not applied
+         clean     remove files whose time is over
          sync      one round with the social insurance gateway
 Why      every message may be lost or come twice: each task asks the database what is due, and acts idempotently.
          Ticks expire after their interval, so a broker that was away does not come back with hours of them
@@ -22,11 +23,13 @@ WORK: Final = "ehr.work"
 SWEEP: Final = "ehr.sweep"
 DRAIN: Final = "ehr.drain"
 RECOVER: Final = "ehr.recover"
+CLEAN: Final = "ehr.clean"
 SYNC: Final = "ehr.sync"
 
 SWEEP_S: Final = 3.0
 DRAIN_S: Final = 2.0
 RECOVER_S: Final = 15.0
+CLEAN_S: Final = 600.0
 SYNC_S: Final = 10.0
 
 WAKES_MAX: Final = 8
@@ -49,6 +52,8 @@ class Hands(Protocol):
     async def drain(self, topic: str) -> None: ...
 
     async def recover(self) -> None: ...
+
+    async def clean(self) -> None: ...
 
     async def sync(self) -> None: ...
 
@@ -109,7 +114,8 @@ def make_celery(broker_url: str) -> Celery:
 
 def add_clock(celery: Celery, topics: list[str]) -> None:
     """What beat sends, and when."""
-    ticks: list[tuple[str, float, list[str]]] = [(SWEEP, SWEEP_S, []), (RECOVER, RECOVER_S, []), (SYNC, SYNC_S, [])]
+    single = ((SWEEP, SWEEP_S), (RECOVER, RECOVER_S), (CLEAN, CLEAN_S), (SYNC, SYNC_S))
+    ticks: list[tuple[str, float, list[str]]] = [(name, every_s, []) for name, every_s in single]
     ticks += [(DRAIN, DRAIN_S, [topic]) for topic in topics]
     celery.conf.beat_schedule = {
         " ".join([name, *args]): {"task": name, "schedule": every_s, "args": args, "options": {"expires": every_s}}
@@ -137,10 +143,14 @@ def make_worker(broker_url: str, open_hands: Callable[[], Awaitable[Hands]]) -> 
     def recover() -> None:
         process.run(lambda hands: hands.recover())
 
+    def clean() -> None:
+        process.run(lambda hands: hands.clean())
+
     def sync() -> None:
         process.run(lambda hands: hands.sync())
 
-    for name, function in ((WORK, work), (SWEEP, sweep), (DRAIN, drain), (RECOVER, recover), (SYNC, sync)):
+    tasks = ((WORK, work), (SWEEP, sweep), (DRAIN, drain), (RECOVER, recover), (CLEAN, clean), (SYNC, sync))
+    for name, function in tasks:
         celery.task(name=name)(function)
     signals.worker_process_shutdown.connect(lambda **_: process.close(), weak=False)
     return celery

@@ -1,6 +1,6 @@
 """Work that must get done → rows of job and job_chunk, claimed by one worker at a time. The queue is here.
 
-States   job     queued → running → done | failed | cancelled
+States   job     queued → running → done | failed | cancelled; any → cancelled when it is withdrawn
          chunk   queued → running → done | failed | cancelled
 Claim    FOR UPDATE SKIP LOCKED, with a lease: a worker that neither finishes nor renews within it is taken for dead.
 Fence    a claim is known by its attempt number; one that was taken over can no longer finish, fail or renew
@@ -11,6 +11,7 @@ Why      a broker may lose a message, a worker may die: the row stays, so both c
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr import limits
@@ -86,11 +87,17 @@ with ended as (
 update job_chunk set state = 'cancelled', lease_until = null
 where job_id in (select id from ended) and state in ('queued', 'running') returning 1
 """
+_WITHDRAW: Final = "update job set state = 'cancelled' where id = $1"
+_OPEN_OF: Final = "select count(*) from job where kind = $1 and owner = $2 and state in ('queued', 'running')"
+_KEPT: Final = """
+select id from job where id = any($1::text[]) and state <> 'cancelled'
+  and (finished is null or finished > now() - $2 * interval '1 second')
+"""
 _ENDED: Final = """
 select params from job where kind = $1 and state in ('done', 'failed', 'cancelled') order by id desc limit 100
 """
 _PROGRESS: Final = """
-select j.id, j.kind, j.state, j.params, j.created, j.finished,
+select j.id, j.kind, j.state, j.params, j.owner, j.finished,
        count(c.number) as total,
        count(*) filter (where c.state = 'done') as done,
        count(*) filter (where c.state = 'failed') as failed,
@@ -126,6 +133,8 @@ class Progress:
     failed: int
     results: Sequence[Mapping[str, Any]]
     errors: Sequence[str]
+    owner: str
+    finished: datetime | None
 
     @property
     def over(self) -> bool:
@@ -211,6 +220,24 @@ class Queue:
         async with self._database.acquire() as connection:
             await connection.execute(_CANCEL, job_id)
 
+    async def withdraw(self, job_id: str) -> None:
+        """Cancel what is open, and take back what is done: the job counts as cancelled, whatever it was."""
+        async with self._database.acquire() as connection, connection.transaction():
+            await connection.execute(_CANCEL, job_id)
+            await connection.execute(_WITHDRAW, job_id)
+
+    async def open_of(self, kind: str, owner: str) -> int:
+        """How many jobs of an owner are not over."""
+        async with self._database.acquire() as connection:
+            count: int = await connection.fetchval(_OPEN_OF, kind, owner)
+        return count
+
+    async def kept(self, job_ids: Sequence[str], life_s: float) -> frozenset[str]:
+        """Of these jobs those whose files are still wanted: open, or ended less than so long ago."""
+        async with self._database.acquire() as connection:
+            rows = await connection.fetch(_KEPT, list(job_ids), life_s)
+        return frozenset(row["id"] for row in rows)
+
     async def sweep(self, count_max: int) -> int:
         """Give up chunks that killed every worker; how many chunks (up to count_max) wait for a worker now."""
         async with self._database.acquire() as connection, connection.transaction():
@@ -235,4 +262,7 @@ class Queue:
         results = [json.loads(one) for one in row["results"] or ()]
         params = json.loads(row["params"])
         counts = (row["total"], row["done"], row["failed"])
-        return Progress(row["id"], row["kind"], row["state"], params, *counts, results, row["errors"] or ())
+        errors = row["errors"] or ()
+        return Progress(
+            row["id"], row["kind"], row["state"], params, *counts, results, errors, row["owner"], row["finished"]
+        )

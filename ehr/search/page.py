@@ -36,8 +36,11 @@ from ehr.search.shape import (
     NotAfter,
     Noted,
     PageOf,
+    RidsOf,
     Shape,
+    Sharded,
     Values,
+    Wanted,
 )
 from ehr.search.statements import sql_of
 
@@ -257,3 +260,21 @@ async def match_ids(
         clauses.append(From(to.add(source)))
     sql = sql_of(IdsOf(tuple(clauses), narrow, to.add(limit)))
     return [str(one["id"]) for one in await connection.fetch(sql.text, *sql.arguments(to))]
+
+
+async def match_rids(
+    connection: "Connection",
+    plan: SearchPlan,
+    *,
+    installation: "Installation",
+    rids: tuple[int, int],
+    shards: Sequence[int] | None,
+) -> list[int]:
+    """All matches made after the first number up to the second, in these compartments; for exports."""
+    lowering = await probe.lowering_of(connection, plan, hasher_of(installation.hash_key))
+    to = Values()
+    clauses, _ = lowering.plan(to, plan)
+    if shards is not None:
+        clauses.append(Sharded(Wanted(to.add(list(shards)), many=True)))
+    sql = sql_of(RidsOf(tuple(clauses), *map(to.add, rids)))
+    return [int(row["rid"]) for row in await connection.fetch(sql.text, *sql.arguments(to))]

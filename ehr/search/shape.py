@@ -302,6 +302,15 @@ class IdsOf:
 
 
 @dataclass(frozen=True, slots=True)
+class RidsOf:
+    """The numbers of all rows made after one number, up to another."""
+
+    clauses: tuple[Clause, ...]
+    after: Slot
+    upto: Slot
+
+
+@dataclass(frozen=True, slots=True)
 class IncludedOf:
     """Rows around a page, by type and creation."""
 
@@ -309,4 +318,4 @@ class IncludedOf:
     count: Slot
 
 
-Shape: TypeAlias = PageOf | CountOf | EstimateOf | IdsOf | IncludedOf
+Shape: TypeAlias = PageOf | CountOf | EstimateOf | IdsOf | RidsOf | IncludedOf

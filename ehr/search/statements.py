@@ -87,6 +87,9 @@ def _statement(asked: shape.Shape) -> Select[Any]:
         case shape.IdsOf(clauses, narrow, count):
             found = _gathered(select(ROW.c.rid, ROW.c.id).where(*conditions(ROW, clauses)), narrow=narrow)
             return select(found.c.id).order_by(found.c.rid).limit(value(count, Integer()))
+        case shape.RidsOf(clauses, after, upto):
+            span = ROW.c.rid > value(after, BigInteger()), ROW.c.rid <= value(upto, BigInteger())
+            return select(ROW.c.rid).where(*conditions(ROW, clauses), *span)
         case shape.IncludedOf(clauses, count):
             rows = select(*(ROW.c[name] for name in COLUMNS)).where(*conditions(ROW, clauses))
             return rows.order_by(ROW.c.type_id, ROW.c.rid).limit(value(count, Integer()))

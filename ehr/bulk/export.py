@@ -1,0 +1,219 @@
+"""One chunk of an export → NDJSON files, read in one transaction as of the job's snapshot.
+
+In:      a claimed chunk; the record
+Out:     OutputFiles in the chunk's result; none where there is nothing
+Order:   lines are written while they are read; audit rows are committed; then the files get their names. A chunk that
+         ran halfway leaves nothing, and may run again in any process
+Audit:   one row a patient and job, in the transaction that read
+Memory:  one piece of the stream, whatever the chunk
+Keeps:   bodies as they were sent, with id and meta: nothing is parsed unless a part of them was asked for
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ehr import limits
+from ehr.bulk import export_job
+from ehr.bulk.export_job import ExportJob
+from ehr.bulk.export_request import elements_of, filtered_types
+from ehr.bulk.output import Folder, LinesFile, OutputFile
+from ehr.database.copy_out import Row
+from ehr.errors import Issue
+from ehr.fhir import codec
+from ehr.fhir.compartments import PATIENT_TYPES
+from ehr.fhir.outcome import operation_outcome
+from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
+from ehr.fhir.subset import Subset
+from ehr.jobs.queue import Chunk
+from ehr.jobs.work import Handler
+from ehr.search.page import match_rids
+from ehr.search.parse import parse as parse_search
+from ehr.search.plan import SearchPlan
+from ehr.search.plan import plan as plan_search
+from ehr.store import versions
+from ehr.store.versions import Extent, Since
+
+if TYPE_CHECKING:
+    from ehr.store.record import Record
+    from ehr.store.unit_of_work import UnitOfWork
+
+PATIENT: Final = TYPE_IDS["Patient"]
+_BELONGING: Final = frozenset(TYPE_IDS[name] for name in PATIENT_TYPES)
+
+
+def handler(record: "Record") -> Handler:
+    """What a worker does with one chunk."""
+
+    async def run(chunk: Chunk) -> Mapping[str, Any]:
+        made = await export(record, chunk)
+        return {"files": [one.as_json() for one in made]}
+
+    return run
+
+
+async def export(record: "Record", chunk: Chunk) -> list[OutputFile]:
+    """Write the files of a chunk; returns when they are on the disk."""
+    job = export_job.read(chunk.job_params)
+    with Folder(job.folder(chunk.job_id)) as files:
+        async with record.unit_of_work(job.caller) as uow:
+            await versions.begin(uow)
+            part = _Part(uow, job, chunk, files)
+            await part.write()
+            await part.note()
+        return files.publish()
+
+
+class _Part:
+    """One chunk while it is written."""
+
+    def __init__(self, uow: "UnitOfWork", job: ExportJob, chunk: Chunk, files: Folder) -> None:
+        self._uow = uow
+        self._job = job
+        self._chunk = chunk
+        self._files = files
+        self._shards: set[int] = set()
+        self._count = 0
+        self._elements: dict[int, Subset | None] = {}
+
+    async def write(self) -> None:
+        params = self._chunk.params
+        match params["part"]:
+            case "span":
+                await self._span(params["type"], tuple(params["rids"]))
+            case "patients":
+                ids = params["ids"] if "ids" in params else await self._patients_of(tuple(params["rids"]))
+                await self._compartments(ids)
+            case "deleted":
+                await self._deleted(None)
+            case "issues":
+                self._issues(params["issues"])
+            case _:
+                assert params["part"] == "nothing", "the plan knows these parts"
+
+    async def note(self) -> None:
+        """Who was exported: once a job."""
+        if self._shards:
+            detail = {"job": self._chunk.job_id}
+            await self._uow.audit.execute_once("export", shards=self._shards, detail=detail)
+
+    # ---- what is read
+
+    async def _span(self, type_name: str, rids: tuple[int, int]) -> None:
+        extent = await self._extent([type_name], rids=rids)
+        belonging = self._job.request.level != "system" and type_name != "Patient"
+        digest = self._uow.record.hasher.digest
+
+        def take(rows: list[Row]) -> None:
+            if belonging:  # a resource that lies by itself is in no patient's compartment
+                rows = [row for row in rows if row[1] != digest(f"{type_name}/{row[2]}")]
+            self._write_by_type(rows)
+
+        await versions.stream(self._uow, self._job.snapshot, extent, take)
+
+    async def _compartments(self, ids: Sequence[str]) -> None:
+        """Patients, a few at a time: what is sorted or hashed of them stays small."""
+        types = [name for name in self._job.request.types if name in PATIENT_TYPES]
+        for start in range(0, len(ids), limits.export_slice_patients):
+            shard_of = self._uow.record.hasher.shard
+            slice_of = {shard_of("Patient", id): id for id in ids[start : start + limits.export_slice_patients]}
+            extent = await self._extent(types, shards=list(slice_of))
+            if self._job.request.organized_by is None:
+                await versions.stream(self._uow, self._job.snapshot, extent, self._write_by_type)
+            else:
+                await self._blocks(extent, slice_of)
+            if self._job.request.since is not None:
+                await self._deleted(list(slice_of))
+
+    async def _blocks(self, extent: Extent, patients: Mapping[int, str]) -> None:
+        """The lines of each patient together, after a header."""
+        found: dict[int, list[Row]] = {}
+
+        def take(rows: list[Row]) -> None:
+            for row in rows:
+                found.setdefault(row[1], []).append(row)
+
+        await versions.stream(self._uow, self._job.snapshot, extent, take)
+        file = self._file("Patient", "output", None)
+        for shard, id in patients.items():
+            rows = found.get(shard)
+            if not rows:
+                continue
+            header = {"name": "header", "valueReference": {"reference": f"Patient/{id}"}}
+            file.write([codec.dumps({"resourceType": "Parameters", "parameter": [header]})])
+            file.write(self._bodies(sorted(rows, key=lambda row: (row[0] != PATIENT, row[0]))))
+
+    async def _patients_of(self, rids: tuple[int, int]) -> list[str]:
+        found: list[str] = []
+        extent = Extent(["Patient"], rids)
+        await versions.stream(self._uow, self._job.snapshot, extent, lambda rows: found.extend(row[2] for row in rows))
+        return found
+
+    async def _deleted(self, shards: Sequence[int] | None) -> None:
+        """What is gone since, as transactions that delete it."""
+        request = self._job.request
+        extent = Extent(request.types, shards=shards, since=self._since(), until=request.until)
+        gone = await versions.deleted(self._uow, self._job.snapshot, extent)
+        if request.level != "system" and shards is None:
+            digest = self._uow.record.hasher.digest
+            gone = [one for one in gone if one[0] == "Patient" or one[1] != digest(f"{one[0]}/{one[2]}")]
+        size = limits.export_deletions_max
+        for start in range(0, len(gone), size):
+            requests = [{"method": "DELETE", "url": f"{name}/{id}"} for name, _, id in gone[start : start + size]]
+            bundle = {"resourceType": "Bundle", "type": "transaction", "entry": [{"request": one} for one in requests]}
+            self._file("deleted", "deleted", "Bundle").write([codec.dumps(bundle)])
+        self._shards.update(shard for name, shard, _ in gone if name in PATIENT_TYPES)
+
+    def _issues(self, issues: Iterable[Sequence[Any]]) -> None:
+        file = self._file("OperationOutcome", "error", "OperationOutcome")
+        for severity, code, text, at in issues:
+            file.write([codec.dumps(operation_outcome([Issue(code, text, at, severity)]))])
+
+    async def _extent(
+        self, types: Sequence[str], *, rids: tuple[int, int] = (0, versions.RID_MAX), shards: list[int] | None = None
+    ) -> Extent:
+        request = self._job.request
+        filters = [one for one in request.filters if one.type_name in types]
+        matching: set[int] = set()
+        for one in filters:
+            planned = plan_search(parse_search(one.type_name, one.query), self._uow.access)
+            matching.update(await self._matching(planned, rids, shards))
+        filtered = filtered_types(filters)
+        return Extent(types, rids, shards, self._since(), request.until, filtered, sorted(matching))
+
+    async def _matching(self, planned: SearchPlan, rids: tuple[int, int], shards: list[int] | None) -> list[int]:
+        installation = self._uow.record.installation
+        return await match_rids(self._uow.connection, planned, installation=installation, rids=rids, shards=shards)
+
+    def _since(self) -> Since | None:
+        since = self._job.request.since
+        return None if since is None else Since(since, self._job.since_xid)
+
+    # ---- what is written
+
+    def _write_by_type(self, rows: list[Row]) -> None:
+        by_type: dict[int, list[Row]] = {}
+        for row in rows:
+            by_type.setdefault(row[0], []).append(row)
+        for type_id, own in by_type.items():
+            name = TYPE_NAMES[type_id]
+            self._file(name, "output", name).write(self._bodies(own))
+
+    def _bodies(self, rows: list[Row]) -> list[bytes]:
+        decompress = self._uow.record.bodies.decompress
+        if not self._job.request.elements:
+            bodies = [decompress(row[3]) for row in rows]
+        else:
+            bodies = [self._subset(row[0], decompress(row[3])) for row in rows]
+        self._shards.update(row[1] for row in rows if row[0] in _BELONGING)
+        self._count += len(rows)
+        return bodies
+
+    def _subset(self, type_id: int, body: bytes) -> bytes:
+        if type_id not in self._elements:
+            wanted = elements_of(self._job.request, TYPE_NAMES[type_id])
+            self._elements[type_id] = Subset(wanted) if wanted else None
+        part = self._elements[type_id]
+        return part.of(TYPE_NAMES[type_id], body) if part is not None else body
+
+    def _file(self, stem: str, kind: str, type_name: str | None) -> LinesFile:
+        return self._files.file(f"{stem}.{self._chunk.number:06}.ndjson", kind, type_name)

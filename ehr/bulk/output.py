@@ -1,0 +1,118 @@
+"""Files that a job makes: whole or not there, found by name, removed when their time is over.
+
+In:      the folder of this installation's jobs; a job's id
+Out:     NDJSON lines written as they come; OutputFile: what a manifest says of a file
+Order:   a file has its name only when it is complete and on the disk; a chunk that runs again replaces it
+Limits:  limits.export_life_s after the end of its job a file is removed
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from ehr import limits
+from ehr.jobs.queue import Queue
+
+_NEWLINES: Final = b"\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """One file of a job. type_name: of its resources; None where they are of several.
+
+    kind  output, deleted or error: the list of the manifest it belongs to
+    """
+
+    kind: str
+    name: str
+    type_name: str | None
+    count: int
+    bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class LinesFile:
+    """A file of lines while it is written; not there until it is published."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        self.name = name
+        self.count = 0
+        self.bytes = 0
+        self._place = folder / name
+        self._partial = folder / f".{name}.{os.getpid()}"
+        self._file = self._partial.open("wb")
+
+    def write(self, bodies: Iterable[bytes]) -> None:
+        """One line each. A line feed in JSON can only stand between its tokens, so it can be left out."""
+        lines = [body.translate(None, _NEWLINES) if b"\n" in body or b"\r" in body else body for body in bodies]
+        if not lines:
+            return
+        lines.append(b"")
+        content = b"\n".join(lines)
+        self.count += len(lines) - 1
+        self.bytes += len(content)
+        self._file.write(content)
+
+    def publish(self, kind: str, type_name: str | None) -> OutputFile:
+        """Give it its name."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._partial.replace(self._place)
+        return OutputFile(kind, self.name, type_name, self.count, self.bytes)
+
+    def discard(self) -> None:
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+
+class Folder:
+    """The files that one chunk writes, by name; published together, after what they say is committed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, tuple[LinesFile, str, str | None]] = {}
+
+    def file(self, name: str, kind: str, type_name: str | None) -> LinesFile:
+        known = self._open.get(name)
+        if known is None:
+            known = self._open[name] = (LinesFile(self._folder, name), kind, type_name)
+        return known[0]
+
+    def publish(self) -> list[OutputFile]:
+        made = [file.publish(kind, type_name) for file, kind, type_name in self._open.values()]
+        self._open.clear()
+        return made
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for opened in self._open.values():
+            opened[0].discard()
+
+
+async def clean(queue: Queue, home: Path) -> int:
+    """Remove the folders of jobs that were cancelled, are unknown, or ended too long ago; how many."""
+    folders = await asyncio.to_thread(_folders, home)
+    kept = await queue.kept([folder.name for folder in folders], limits.export_life_s)
+    over = [folder for folder in folders if folder.name not in kept]
+    for folder in over:
+        await remove(folder)
+    return len(over)
+
+
+def _folders(home: Path) -> list[Path]:
+    return [place for place in home.iterdir() if place.is_dir()] if home.is_dir() else []
+
+
+async def remove(folder: Path) -> None:
+    """Remove a job's files; who reads one at the moment reads it to its end."""
+    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
