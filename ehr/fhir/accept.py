@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ehr.fhir.accepted_types import Inner, accepted_type, checked
+from ehr.fhir.accepted_types import GUARDED, Inner, accepted_type, checked
+from ehr.fhir.invariants import hold
 from ehr.fhir.r4 import TYPE_IDS
 
 _SLOW_TYPES: Final = frozenset({"Bundle", "Parameters"})
@@ -47,7 +48,12 @@ def accepts(tree: Mapping[str, Any], *, dense: bool = False) -> bool:
         msgspec.convert(tree, accepted_type(str(type_name), None, dense), dec_hook=checked)
     except msgspec.ValidationError:
         return False
-    return True
+    return _keeps_invariants(tree, str(type_name))
+
+
+def _keeps_invariants(tree: Mapping[str, Any], type_name: str) -> bool:
+    """Those of the resource as a whole; those of its parts were asked while it was read."""
+    return type_name in GUARDED or hold(type_name, tree)
 
 
 def _accepts_containing(tree: Mapping[str, Any], type_name: str, *, dense: bool) -> bool:
@@ -60,7 +66,9 @@ def _accepts_containing(tree: Mapping[str, Any], type_name: str, *, dense: bool)
     types = {inner["id"]: inner["resourceType"] for inner in tree["contained"]}
     if len(types) != len(tree["contained"]) or types.keys() - {id_ for id_, _ in _local.met}:
         return False
-    return all(id_ in types and (targets is None or types[id_] in targets) for id_, targets in _local.met)
+    if not all(id_ in types and (targets is None or types[id_] in targets) for id_, targets in _local.met):
+        return False
+    return _keeps_invariants(tree, type_name)
 
 
 def _meet(id_: str, targets: frozenset[str] | None) -> None:
@@ -84,4 +92,6 @@ def _inner(value: Any, *, dense: bool) -> Inner:
         raise ValueError
     hook = _checked_dense_inner if dense else _checked_inner
     msgspec.convert(value, accepted_type(str(type_name), _meet, dense), dec_hook=hook)
+    if not _keeps_invariants(value, str(type_name)):
+        raise ValueError
     return Inner()

@@ -9,6 +9,7 @@ Source:  as ehr.fhir.explain; each check here is at least as strict as the one t
 import keyword
 import sys
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from functools import cache
 from operator import attrgetter
 from typing import Annotated, Any, Final, ForwardRef, Literal, Union
@@ -16,7 +17,7 @@ from typing import Annotated, Any, Final, ForwardRef, Literal, Union
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from ehr.fhir.invariants import INVARIANTS, broken
+from ehr.fhir.invariants import hold, invariants
 from ehr.fhir.primitives import INTEGER_MAX, INTEGER_MIN, PATTERNS, STRING_CHARACTERS_MAX, problem
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import Element, Member, code_list, codes, shape
@@ -168,8 +169,8 @@ class _Builder:
             checks += [_one_variant(element) for element in form.choices]
         if kind == "Coding" and rule is not None and rule.value_set and len(codes(rule.value_set) or ()) > 1:
             checks.append(_bound(rule.value_set))
-        if kind in INVARIANTS:
-            checks.append(_GUARDS.get(kind) or _invariants_hold(kind))
+        if kind in GUARDED or (kind not in TYPE_IDS and invariants(kind)):
+            checks.append(GUARDED.get(kind) or _invariants_hold(kind))
         if kind == "Reference" and self.meet:
             checks.append(_meeting(self.meet, rule.targets if rule else None))
         return {"__post_init__": _refusing(checks)} if checks else {}
@@ -247,7 +248,7 @@ def _bound(value_set: str) -> Check:
 
 
 def _invariants_hold(kind: str) -> Check:
-    return lambda node: not broken(kind, msgspec.to_builtins(node, enc_hook=str))
+    return lambda node: hold(kind, msgspec.to_builtins(node, enc_hook=str))
 
 
 def _period(node: Any) -> bool:
@@ -256,7 +257,17 @@ def _period(node: Any) -> bool:
         return True
     if len(start) == len(end) and start[-6:] == end[-6:]:
         return bool(start <= end)  # same precision and zone
-    return not broken("Period", {"start": start, "end": end})
+    return _before(start, end) or hold("Period", {"start": start, "end": end})
+
+
+def _before(start: str, end: str) -> bool:
+    """Whether one moment is certainly before another: zones differ where clocks were changed in between."""
+    if "T" not in start or "T" not in end:
+        return False
+    try:
+        return datetime.fromisoformat(start) < datetime.fromisoformat(end)
+    except ValueError:  # a leap second
+        return False
 
 
 _extension_values: Final = attrgetter(*next(iter(shape("Extension").choices)).json_names)
@@ -275,7 +286,7 @@ def _observation(node: Any) -> bool:
     return all(value is UNSET for value in _observation_values(node))
 
 
-_GUARDS: Final[dict[str, Check]] = {
+GUARDED: Final[dict[str, Check]] = {
     "Attachment": lambda node: node.data is UNSET or node.contentType is not UNSET,
     "ContactPoint": lambda node: node.value is UNSET or node.system is not UNSET,
     "Extension": _extension,
@@ -283,7 +294,8 @@ _GUARDS: Final[dict[str, Check]] = {
     "Period": _period,
     "Quantity": lambda node: node.code is UNSET or node.system is not UNSET,
 }
-"""Invariants of the commonest types written again on the attributes; those they do not grant are explained."""
+"""Invariants of the commonest types written again on the attributes; those they do not grant are explained. Those of
+other resource types are asked by ehr.fhir.accept, of the tree itself."""
 
 _NOT_EMPTY: Final[dict[str, Check]] = {
     "CodeableConcept": lambda node: node.coding is not UNSET or node.text is not UNSET or _not_empty(node),

@@ -69,8 +69,8 @@ class _Walk:
                 self.say("structure", f"unknown element of {kind}", f"{path}.{name[:_NAME_CHARACTERS_MAX]}")
         self._presence(node, kind, path)
         if len(self.issues) == before:
-            for invariant in broken(kind, node):
-                self.say("invariant", f"{invariant.key}: {invariant.text}", path)
+            for invariant, below in broken(kind, node):
+                self.say("invariant", f"{invariant.key}: {invariant.text}", path + below)
 
     def _needs_content(self, kind: str) -> bool:
         return bool(shape(kind).required)

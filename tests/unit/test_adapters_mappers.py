@@ -282,7 +282,7 @@ def test_real_world_messages_become_valid_resources_or_reasons(shared_data: Path
             if issue.severity == "error"
         ]
         outcomes["AE" if wrong else "AA"] += 1
-        assert {issue.text for issue in wrong} <= {"per-1: start must not be after end"}
+        assert {issue.text.partition(":")[0] for issue in wrong} <= {"per-1"}
     assert sum(outcomes.values()) == 311
     assert outcomes["AA"] >= 250
     assert outcomes["AR"] <= 2

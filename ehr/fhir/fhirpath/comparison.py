@@ -162,6 +162,8 @@ def compare(left: Item, right: Item) -> int | None:
         return None if first is None or second is None else moments.compare(first, second)
     if "Quantity" in kinds and all(kind in ("Quantity", *_NUMBERS) for kind in kinds):
         return quantities.compare(amount_of(left), amount_of(right))
+    if all(item.type in ("Quantity", "SimpleQuantity") or kind_of(item) == "Quantity" for item in (left, right)):
+        return None  # one of them has no value
     raise ExpressionError(f"FHIRPath: {_named(left)} and {_named(right)} have no order")
 
 

@@ -38,7 +38,7 @@ Tree = dict[str, Any]
 
 def main(definitions: Path, expansions: Path) -> None:
     sources: dict[str, str] = {}
-    structures = _structures(definitions, sources)
+    structures = structures(definitions, sources)
     official = _data_elements(definitions, sources)
     types: dict[str, list[Tree]] = {}
     kinds: dict[str, str] = {}
@@ -52,11 +52,12 @@ def main(definitions: Path, expansions: Path) -> None:
             value_sets |= {child["vs"] for child in types[path] if "vs" in child}
     bindings, unlisted = _bindings(expansions, value_sets, sources)
     here = Path(__file__).parent
-    _write(here / "structure.json", {"sources": sources, "kinds": kinds, "types": types})
-    _write(here / "bindings.json", {"sources": sources, "unlisted": unlisted, "codes": bindings})
+    write(here / "structure.json", {"sources": sources, "kinds": kinds, "types": types})
+    write(here / "bindings.json", {"sources": sources, "unlisted": unlisted, "codes": bindings})
 
 
-def _structures(folder: Path, sources: dict[str, str]) -> list[Tree]:
+def structures(folder: Path, sources: dict[str, str]) -> list[Tree]:
+    """The StructureDefinitions of the types of R4: datatypes, resources, and the abstract ones above them."""
     found: list[Tree] = []
     for name in STRUCTURES:
         bundle = _read(folder / name, sources)
@@ -214,7 +215,7 @@ def _read(file: Path, sources: dict[str, str]) -> Tree:
     return tree
 
 
-def _write(file: Path, tree: Tree) -> None:
+def write(file: Path, tree: Tree) -> None:
     file.write_text(json.dumps(tree, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
