@@ -10,9 +10,10 @@ from ehr.api.exchange import Exchange
 from ehr.api.links import history_links
 from ehr.api.moments import at_of, count_of, since_of
 from ehr.api.negotiation import if_match, if_none, not_modified
+from ehr.api.part import PART, part_of, shown_part
 from ehr.api.written import deleted_answer, once, written_answer
 from ehr.errors import Malformed, NotFound
-from ehr.fhir.subset import subset_of
+from ehr.fhir.subset import Subset
 from ehr.ids import FHIR_ID
 from ehr.interactions.delete import delete as delete_one
 from ehr.interactions.history import history as history_of
@@ -21,41 +22,45 @@ from ehr.interactions.update import accepted
 from ehr.interactions.update import update as update_one
 from ehr.interactions.vread import vread as vread_one
 from ehr.store.unit_of_work import UnitOfWork
+from ehr.store.version import Version
 
 
 async def read(exchange: Exchange) -> Answer:
     """GET [type]/[id], conditional with If-None-Match and If-Modified-Since."""
-    part = None
-    if exchange.query:
-        exchange.only("_summary", "_elements")
-        elements = [one for one in (exchange.parameter("_elements") or "").split(",") if one]
-        part = subset_of(exchange.type_name, summary_of(exchange), elements)
+    part = _part(exchange) if exchange.query else None
     version = await read_one(exchange.record, exchange.caller, exchange.type_name, exchange.path["id"])
-    assert version.body is not None, "a read finds a resource that is not deleted"
     headers = exchange.headers
     if not_modified(headers.get("if-none-match"), headers.get("if-modified-since"), version.version, version.updated):
         return Answer(304, b"", validators(version))
-    body = version.body if part is None else part.of(version.type_name, version.body)
-    return json_answer(200, body, *validators(version))
-
-
-def summary_of(exchange: Exchange) -> str | None:
-    """_summary of a read: count is for searches."""
-    summary = exchange.parameter("_summary")
-    if summary not in (None, "true", "false", "text", "data"):
-        raise Malformed("_summary of a read is text, data or false", at="_summary")
-    return summary
+    return _version_answer(version, part)
 
 
 async def vread(exchange: Exchange) -> Answer:
     """GET [type]/[id]/_history/[vid]."""
-    exchange.only()
+    part = _part(exchange) if exchange.query else None
+    version = await vread_one(
+        exchange.record, exchange.caller, exchange.type_name, exchange.path["id"], version_number(exchange)
+    )
+    return _version_answer(version, part)
+
+
+def version_number(exchange: Exchange) -> int:
+    """The version that the address names."""
     number = exchange.path["version"]
     if not number.isdecimal() or not number.isascii() or len(number) > 9:
         raise NotFound("there is no such version")
-    version = await vread_one(exchange.record, exchange.caller, exchange.type_name, exchange.path["id"], int(number))
-    assert version.body is not None, "vread refuses a deletion"
-    return json_answer(200, version.body, *validators(version))
+    return int(number)
+
+
+def _part(exchange: Exchange) -> Subset | None:
+    exchange.only(*PART)
+    return part_of(exchange, exchange.type_name)
+
+
+def _version_answer(version: Version, part: Subset | None) -> Answer:
+    body = shown_part(version, part).body
+    assert body is not None, "reads refuse what is deleted"
+    return json_answer(200, body, *validators(version))
 
 
 async def update(exchange: Exchange) -> Answer:
@@ -87,8 +92,10 @@ async def delete(exchange: Exchange) -> Answer:
 
 async def history(exchange: Exchange) -> Answer:
     """GET [type]/[id]/_history, [type]/_history and _history."""
-    exchange.only("_count", "_since", "_at", "_page")
+    exchange.only("_count", "_since", "_at", "_page", *PART)
     type_name = exchange.type_name if "type" in exchange.path else None
+    only_total = "id" in exchange.path and exchange.parameter("_summary") == "count"
+    part = None if only_total else part_of(exchange, *([type_name] if type_name else []))
     page = await history_of(
         exchange.record,
         exchange.caller,
@@ -101,9 +108,9 @@ async def history(exchange: Exchange) -> Answer:
     )
     body = bundle_writer.history(
         base=exchange.base,
-        versions=page.entries,
+        versions=[] if only_total else [shown_part(version, part) for version in page.entries],
         total=page.total,
-        links=history_links(exchange, page.next_cursor),
+        links=history_links(exchange, None if only_total else page.next_cursor),
         now=exchange.record.clock.now(),
     )
     return json_answer(200, body)

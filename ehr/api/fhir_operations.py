@@ -12,6 +12,7 @@ from ehr.api.links import page_links
 from ehr.api.moments import count_of, period_of, since_of
 from ehr.api.negotiation import not_modified_tag
 from ehr.api.operation import Binding
+from ehr.api.part import PART, part_of, shown_part
 from ehr.errors import Forbidden, Issue, NotSupported
 from ehr.fhir.operation_arguments import Arguments
 from ehr.operations.everything import Root, Wanted, everything
@@ -19,6 +20,7 @@ from ehr.operations.summary import summary
 from ehr.operations.validate import Asked, validate
 
 _PAGE: Final = "_page"
+_EVERYTHING: Final = frozenset({_PAGE, *PART})
 
 
 async def everything_of(exchange: Exchange, arguments: Arguments) -> Answer:
@@ -34,16 +36,17 @@ async def everything_of(exchange: Exchange, arguments: Arguments) -> Answer:
         cursor=cursor,
     )
     root, id = _root(exchange)
+    part = part_of(exchange)
     found = await everything(exchange.record, exchange.caller, root, id, wanted)
     body = bundle_writer.searchset(
         base=exchange.base,
-        matches=found.matches,
-        included=found.included,
+        matches=[shown_part(one, part) for one in found.matches],
+        included=[shown_part(one, part) for one in found.included],
         issues=[],
         total=None,
         links=page_links(
             exchange.address("$everything"),
-            [*arguments.as_query(), *([(_PAGE, cursor)] if cursor else [])],
+            [*arguments.as_query(), *(one for one in exchange.query if one[0] in _EVERYTHING)],
             cursor_name=_PAGE,
             next_cursor=found.next_cursor,
             previous_cursor=None,
@@ -91,8 +94,8 @@ BINDINGS: Final = [
     Binding("export", bulk.export_of),
     Binding("Patient-export", bulk.export_of),
     Binding("Group-export", bulk.export_of),
-    Binding("Patient-everything", everything_of, beyond=frozenset({_PAGE})),
-    Binding("Person-everything", everything_of, beyond=frozenset({_PAGE})),
+    Binding("Patient-everything", everything_of, beyond=_EVERYTHING),
+    Binding("Person-everything", everything_of, beyond=_EVERYTHING),
     Binding("summary", summary_of),
     Binding("Resource-validate", validate_one),
 ]

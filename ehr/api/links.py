@@ -27,7 +27,7 @@ def history_links(exchange: Exchange, next_cursor: str | None) -> list[Link]:
     """Links of a history page; newest first, so only forward ones."""
     parts = [exchange.path[name] for name in ("type", "id") if name in exchange.path]
     path = "/".join([exchange.base, *parts, "_history"])
-    kept = [one for one in exchange.query if one[0] in ("_count", "_since", "_at")]
+    kept = [one for one in exchange.query if one[0] in ("_count", "_since", "_at", "_summary", "_elements")]
     here = [one for one in exchange.query if one[0] == "_page"]
     links = [("self", address(path, [*kept, *here]))]
     if next_cursor is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ehr import limits
 from ehr.bulk import export_job
 from ehr.bulk.export_job import ExportJob
-from ehr.bulk.export_request import elements_of, filtered_types
+from ehr.bulk.export_request import filtered_types
 from ehr.bulk.output import Folder, LinesFile, OutputFile
 from ehr.database.copy_out import Row
 from ehr.errors import Issue
@@ -23,7 +23,7 @@ from ehr.fhir import codec
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.outcome import operation_outcome
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
-from ehr.fhir.subset import Subset
+from ehr.fhir.subset import subset_of
 from ehr.jobs.queue import Chunk
 from ehr.jobs.work import Handler
 from ehr.search.page import match_rids
@@ -73,7 +73,7 @@ class _Part:
         self._files = files
         self._shards: set[int] = set()
         self._count = 0
-        self._elements: dict[int, Subset | None] = {}
+        self._subset = subset_of((), None, job.request.elements)
 
     async def write(self) -> None:
         params = self._chunk.params
@@ -200,20 +200,12 @@ class _Part:
 
     def _bodies(self, rows: list[Row]) -> list[bytes]:
         decompress = self._uow.record.bodies.decompress
-        if not self._job.request.elements:
-            bodies = [decompress(row[3]) for row in rows]
-        else:
-            bodies = [self._subset(row[0], decompress(row[3])) for row in rows]
+        bodies = [decompress(row[3]) for row in rows]
+        if self._subset is not None:
+            bodies = [self._subset.of(TYPE_NAMES[row[0]], body) for row, body in zip(rows, bodies, strict=True)]
         self._shards.update(row[1] for row in rows if row[0] in _BELONGING)
         self._count += len(rows)
         return bodies
-
-    def _subset(self, type_id: int, body: bytes) -> bytes:
-        if type_id not in self._elements:
-            wanted = elements_of(self._job.request, TYPE_NAMES[type_id])
-            self._elements[type_id] = Subset(wanted) if wanted else None
-        part = self._elements[type_id]
-        return part.of(TYPE_NAMES[type_id], body) if part is not None else body
 
     def _file(self, stem: str, kind: str, type_name: str | None) -> LinesFile:
         return self._files.file(f"{stem}.{self._chunk.number:06}.ndjson", kind, type_name)

@@ -120,12 +120,6 @@ def parse(
     return made, reading.ignored
 
 
-def elements_of(request: ExportRequest, type_name: str) -> frozenset[str]:
-    """The base elements asked for of a type: those without a type, and its own."""
-    named = (one.rpartition(".") for one in request.elements)
-    return frozenset(element for owner, _, element in named if owner in ("", type_name))
-
-
 def _types(reading: _Reading) -> tuple[str, ...]:
     """What is exported: what is named, else everything of the level that the token grants."""
     level = sorted(TYPE_IDS.keys() - NO_RESOURCE if reading.level == "system" else PATIENT_TYPES)
@@ -202,7 +196,7 @@ def _elements(reading: _Reading, name: str, value: str) -> None:
         if owner:
             if owner not in TYPE_IDS:
                 raise NotSupported("an element is named as Type.element or element", at=name)
-            subset_of(owner, None, [element])
+            subset_of((owner,), None, [element])
         elif not element.isalnum():
             raise NotSupported("only root elements may be named", at=name)
         reading.elements.append(one)

@@ -14,6 +14,13 @@ TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
 EXTENSION: Final = "http://hl7.org/fhir/StructureDefinition/"
 """What the URLs of R4's own extensions begin with."""
 
+SUBSETTED: Final = {"system": TERMINOLOGY + "v3-ObservationValue", "code": "SUBSETTED"}
+"""The tag of a resource that is only a part of itself (search.html#elements)."""
+
+
+def is_subsetted(tag: Mapping[str, Any]) -> bool:
+    return tag.get("code") == SUBSETTED["code"] and tag.get("system") in (SUBSETTED["system"], None)
+
 
 def coded(system: str, code: str, text: str = "") -> dict[str, Any]:
     """A CodeableConcept with one coding."""

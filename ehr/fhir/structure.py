@@ -51,6 +51,7 @@ class Element:
     targets: frozenset[str] | None
     value_set: str | None
     is_choice: bool
+    is_summary: bool
 
     @property
     def path_name(self) -> str:
@@ -144,6 +145,7 @@ def _element(entry: Mapping[str, Any]) -> Element:
         targets=frozenset(targets) if targets else None,
         value_set=entry.get("vs"),
         is_choice=entry.get("x", False),
+        is_summary=entry.get("s", False),
     )
 
 

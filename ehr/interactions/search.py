@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import orjson
 
 from ehr.access.policy import Caller
-from ehr.errors import Issue
+from ehr.errors import Issue, NotSupported
 from ehr.fhir.compartments import PATIENT_TYPES
-from ehr.fhir.subset import subset_of
+from ehr.fhir.subset import Subset, subset_of
 from ehr.search.page import Note, Page
 from ehr.search.page import search as search_page
 from ehr.search.parse import SearchRequest, parse
@@ -49,14 +49,14 @@ async def search(
 ) -> Searched:
     """One page; parsed before a connection is taken; its audit rows are committed before anything is answered."""
     request = parse(type_name, query, strict=strict, compartment=compartment)
-    subset_of(request.type_name, request.summary, request.elements)  # refused before a connection is taken
+    part_of(request)  # refused before a connection is taken
     async with record.reading(caller) as uow:
         return await search_within(uow, request)
 
 
 async def search_within(uow: UnitOfWork, request: SearchRequest) -> Searched:
     """The same inside a transaction, as a GET entry of a Bundle asks for it."""
-    part = subset_of(request.type_name, request.summary, request.elements)
+    part = part_of(request)
     planned = plan(request, uow.access)
     record, detail = uow.record, {"parameters": sorted({name for name, _ in request.served})}
     note = Note(uow.caller, orjson.dumps(detail).decode())
@@ -66,4 +66,14 @@ async def search_within(uow: UnitOfWork, request: SearchRequest) -> Searched:
         await uow.audit.search(request.type_name, shards, detail=detail)
     if part is not None:
         page.matches = [replace(found, body=part.of(found.type_name, found.body)) for found in page.matches]
+        page.included = [
+            replace(found, body=part.of(found.type_name, found.body, included=True)) for found in page.included
+        ]
     return Searched(request, page)
+
+
+def part_of(request: SearchRequest) -> Subset | None:
+    """What part of each resource is wanted."""
+    if request.summary == "text" and request.includes:
+        raise NotSupported("_summary=text is not given together with _include or _revinclude", at="_summary")
+    return subset_of(request.types, request.summary, request.elements)

@@ -18,6 +18,7 @@ from ehr.access.policy import Caller, predicate
 from ehr.errors import Duplicate, Forbidden, Gone, Invalid, Issue, Malformed, NotFound, PreconditionFailed, Refused
 from ehr.fhir import codec
 from ehr.fhir.compartments import PATIENT_TYPES, patient_of
+from ehr.fhir.elements import is_subsetted
 from ehr.fhir.patch import Patch, applied
 from ehr.fhir.profiles.check import claimed
 from ehr.fhir.r4 import TYPE_IDS
@@ -237,6 +238,9 @@ class Resources:
             assert write.tree["resourceType"] == write.type_name, "the gate compared the types"
             if write.action == "U" and write.tree.get("id", write.id) != write.id:
                 raise Malformed("the resource's id is not the id it is written under", at=f"{write.type_name}.id")
+            if write.action == "U" and any(map(is_subsetted, (write.tree.get("meta") or {}).get("tag", ()))):
+                at = write.at or f"{write.type_name}.meta.tag"
+                raise Invalid("this is a part of a resource (SUBSETTED), and would replace the whole of it", at=at)
 
     async def _check_claims(self, asked: Sequence[Write], outcomes: Sequence[Staged | Written]) -> None:
         """A resource conforms to what it claims in meta.profile, where that is a profile known here (docs/adr/0073)."""

@@ -1,6 +1,5 @@
 """Search, paging and history over HTTP."""
 
-import json
 from typing import Any
 
 import httpx
@@ -138,21 +137,3 @@ async def test_metadata_needs_no_token_and_is_a_valid_statement(city: City, clie
     for parameter in patient_type["searchParam"]:
         if parameter["type"] == "string":
             assert (await client.get("/Patient", params={parameter["name"]: "x"})).status_code == 200
-
-
-async def test_a_part_of_a_resource_says_so_and_keeps_its_digits(client: httpx.AsyncClient) -> None:
-    (id,) = await make(client, 1)
-    text = {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">x</div>'}
-    body = json.dumps(observation(f"Patient/{id}", text=text)).replace('"value": 5', '"value": 13.50')
-    seen = (await client.post("/Observation", content=body)).json()["id"]
-    for url in (f"/Observation/{seen}", "/Observation"):
-        answer = await client.get(url, params={"_elements": "value"})
-        found = answer.json() if url != "/Observation" else answer.json()["entry"][0]["resource"]
-        assert sorted(found) == ["code", "id", "meta", "resourceType", "status", "valueQuantity"]
-        assert found["meta"]["tag"][0]["code"] == "SUBSETTED"
-        assert b"13.50" in answer.content
-    only_text = (await client.get(f"/Observation/{seen}", params={"_summary": "text"})).json()
-    assert sorted(only_text) == ["code", "id", "meta", "resourceType", "status", "text"]
-    only_data = (await client.get(f"/Observation/{seen}", params={"_summary": "data"})).json()
-    assert "text" not in only_data
-    assert "subject" in only_data

@@ -143,7 +143,7 @@ def _by_owner(elements: list[Tree]) -> dict[str, list[Tree]]:
 
 
 def _compiled(element: Tree) -> Tree:
-    """n name, min, max (absent: many), t types, r reference targets, c content reference, x choice, vs value set."""
+    """n name, min, max (absent: many), t types, r reference targets, c content reference, x choice, s summary, vs value set."""
     path = element["path"]
     name = path.rsplit(".", 1)[1]
     compiled: Tree = {"n": name.removesuffix("[x]"), "min": element["min"]}
@@ -151,6 +151,8 @@ def _compiled(element: Tree) -> Tree:
         compiled["max"] = int(element["max"])
     if name.endswith("[x]"):
         compiled["x"] = True
+    if element.get("isSummary"):
+        compiled["s"] = True
     if "contentReference" in element:
         compiled["c"] = element["contentReference"].removeprefix("#")
         return compiled
