@@ -36,7 +36,9 @@ def both_s(lines: list[bytes], extractor: Extractor) -> float:
     started = time.process_time()
     for line in lines:
         tree = orjson.loads(line)
-        extractor.extract(tree, tree["resourceType"], tree["id"])
+        rows = extractor.extract(tree, tree["resourceType"], tree["id"])
+        if rows.terms:  # as the store does once they are committed
+            extractor.keep(rows.terms)
     return time.process_time() - started
 
 

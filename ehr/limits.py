@@ -40,8 +40,14 @@ search_values_max: Final = 1_000
 search_parameters_max: Final = 64
 """Parameters of one search."""
 
+search_codes_max: Final = 10_000
+"""Codes that :in, :not-in, :above or :below stand for, and texts that begin as :text asks: each is an index lookup."""
+
 search_chain_max: Final = 4
 """Links of one chain, or nested _has."""
+
+narrative_words_max: Final = 2_000
+"""Distinct words of one narrative that _text finds: about twenty printed pages; each is an index entry."""
 
 page_count_default: Final = 20
 """_count when the client names none."""

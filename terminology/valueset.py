@@ -1,9 +1,9 @@
-"""Value set, system and code → whether the code is in the set.
+"""Value set, system and code → whether the code is in the set; or all codes of the set.
 
 In:      value set URL (with |version or not), system, code; bound: the compiled value sets of the FHIR
          specification, given by the caller, because this room knows nobody
 Out:     Membership; result None where the value set is not known here
-Source:  FHIR R4 4.9.18.2 $validate-code
+Source:  FHIR R4 4.9.18.2 $validate-code, 4.9.18.1 $expand
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +20,23 @@ select id from value_set where url = $1 and ($2::text is null or version = $2) o
 _CODE: Final = """
 select system, display from value_set_code
 where value_set_id = $1 and code = $2 and ($3::text is null or system = $3) order by system limit 1"""
+
+
+_CODES: Final = "select system, code from value_set_code where value_set_id = $1 order by system, code limit $2"
+
+
+async def codes_of(
+    connection: Connection, url: str, count_max: int, *, bound: Bound | None = None
+) -> list[tuple[str, str]] | None:
+    """(system, code) of a loaded or compiled value set, no more than the bound; None where it is not known here."""
+    name, _, version = url.partition("|")
+    key = await connection.fetchval(_LOADED, name, version or None)
+    if key is not None:
+        return [(row["system"], row["code"]) for row in await connection.fetch(_CODES, key, count_max)]
+    systems = bound(name) if bound is not None else None
+    if systems is None:
+        return None
+    return [(system, code) for system, listed in systems.items() for code in sorted(listed)][:count_max]
 
 
 @dataclass(frozen=True, slots=True)

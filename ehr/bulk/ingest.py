@@ -217,6 +217,8 @@ async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready]) -> list[int]:
             await connection.copy_to_table(table, source=_whole(content), columns=columns, format="binary")
     except asyncpg.UniqueViolationError as error:
         raise Raced("a resource of the part was created by another writer at the same moment") from error
+    if terms := {term for one in fresh for term in one.rows.terms}:
+        await uow.keep(terms)
     if used := await _met(connection, _WAS_DELETED, fresh):
         raise _WasDeleted(used)
     return rids

@@ -158,6 +158,15 @@ quantity_index = Table(
     Index("quantity_index_rid_ix", "rid"),
 )
 
+term = Table(
+    "term",
+    metadata,
+    # Distinct texts and units (ehr.index.term); without a unique key, so that writers never wait for one another.
+    Column("param_id", Integer, nullable=False),
+    Column("value", C_TEXT, nullable=False),
+    Index("term_value_ix", "param_id", "value"),
+)
+
 zstd_dictionary = Table(
     "zstd_dictionary",
     metadata,

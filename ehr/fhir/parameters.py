@@ -67,7 +67,7 @@ class Parameter:
     """One search parameter of one type.
 
     id          permanent; part of every hash and the key of every side-table row
-    paths       empty where nothing can be indexed (phonetic, special)
+    paths       empty where nothing is indexed (_content, _query)
     targets     types a reference may point to; {"*"}: any
     systems     implied code systems of elements of type code
     slot        permanent number of a stored reference within its type, 1 to 255 (ehr.index.hashing)

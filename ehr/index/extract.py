@@ -8,7 +8,7 @@ Version: of the table of parameters the rows were made by; who writes them says 
 Cost:    generated at first use of a type (about 5 ms), then 6 to 10 µs a resource (benchmarks/extract.py)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from ehr.fhir.parameters import Parameters
 from ehr.index.generate import source
 from ehr.index.hashing import Hasher
 from ehr.index.leaves import Add, Leaves, Rows, Update
+from ehr.index.term import KEPT_MAX, Term
 
 Generated = Callable[[Mapping[str, Any], Add, Update, Rows, Rows, Rows], tuple[int | None, int | None]]
 
@@ -31,6 +32,7 @@ class IndexRows:
     dates       (param_id, lo_us, hi_us), other than the type's main date
     quantities  (param_id, value, unit hash or 0, unit system hash or 0)
     patient     id of the source Patient it belongs to; the shard is that of it
+    terms       (param_id, folded text) or (0, unit) that no earlier resource of this process has left in term
     """
 
     shard: int
@@ -42,6 +44,7 @@ class IndexRows:
     date_hi_us: int | None = None
     version: int = 0
     patient: str | None = None
+    terms: Collection[Term] = ()
 
 
 class Extractor:
@@ -72,7 +75,16 @@ class Extractor:
         patient = id if type_name == "Patient" else patient_of(tree)
         shard = self.hasher.shard("Patient", patient) if patient else self.hasher.shard(type_name, id)
         lists = list(strings), list(dates), list(numbers)
-        return IndexRows(shard, [own, *tokens], *lists, low, high, self.version, patient)
+        made = IndexRows(shard, [own, *tokens], *lists, low, high, self.version, patient)
+        if self._leaves.terms:
+            made.terms, self._leaves.terms = self._leaves.terms, set()
+        return made
+
+    def keep(self, terms: Iterable[Term]) -> None:
+        """These terms are committed: no later resource need bring them."""
+        if len(self._leaves.kept) >= KEPT_MAX:
+            self._leaves.kept.clear()
+        self._leaves.kept.update(terms)
 
     def _generate(self, type_name: str) -> Generated:
         namespace = self._leaves.namespace()

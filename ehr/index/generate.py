@@ -29,6 +29,12 @@ TOKEN_CALLS = {
 STRING_CALLS = {"HumanName": "human_name", "Address": "address"}
 DATE_CALLS = {"Period": "period", "Timing": "timing"}
 QUANTITY_CALLS = {"Money": "money", "Range": "range"}
+OWN_CALLS = {
+    "Phonetic": "phonetic(update, {value}, {number})",
+    "Narrative": "narrative(update, {value}, {number})",
+    "Position": "position(numbers, {value}, {number})",
+}
+"""Paths under types of our own (ehr.fhir.r4.compile_search), whatever the kind of parameter."""
 
 
 @dataclass
@@ -68,12 +74,17 @@ def stored_as_pairs(parameter: Parameter) -> bool:
     """A composite over a repeating element needs entries of its own; over the resource itself an AND is exact."""
     if parameter.kind != "composite" or parameter.union or len(parameter.components) != 2:
         return False
-    if len(parameter.bases) != 1 or not parameter.bases[0]:
+    if len(parameter.bases) != 1 or one_element(parameter):
         return False
     kinds = tuple(part.kind for part in parameter.components)
     return kinds in {("token", "token"), ("token", "quantity"), ("reference", "token")} and not any(
         path.at_root for part in parameter.components for path in part.paths
     )
+
+
+def one_element(parameter: Parameter) -> bool:
+    """A composite whose base occurs once: an AND of its components says the same."""
+    return len(parameter.bases) == 1 and not any(step.many for step in parameter.bases[0])
 
 
 class _Writer:
@@ -150,6 +161,9 @@ class _Writer:
 
     def _call(self, parameter: Parameter, type_name: str, value: str) -> Iterator[str]:
         number = parameter.id
+        if type_name in OWN_CALLS:
+            yield "leaves." + OWN_CALLS[type_name].format(value=value, number=number)
+            return
         match parameter.kind:
             case "token" if type_name in {"CodeableConcept", "Coding"}:
                 yield from self._codings(type_name, value, number)
@@ -184,13 +198,20 @@ class _Writer:
         """leaves.coding without the call, for those whose hashes are known."""
         pad = ""
         if type_name == "CodeableConcept":
+            yield f"text = {value}.get('text') if {value}.__class__ is dict else None"
+            yield "if text is not None:"
+            yield "    try:"
+            yield f"        update(known[{number}, None, None, text])"
+            yield "    except (KeyError, TypeError):"
+            yield f"        leaves.text(update, text, {number})"
             yield f"codings = {value}.get('coding') if {value}.__class__ is dict else None"
             yield "if codings.__class__ is list:"
             yield "    for coding in codings:"
             value, pad = "coding", "        "
+        member = f"{value}.get"
         yield f"{pad}if {value}.__class__ is dict:"
         yield f"{pad}    try:"
-        yield f"{pad}        update(known[{number}, {value}.get('system'), {value}.get('code')])"
+        yield f"{pad}        update(known[{number}, {member}('system'), {member}('code'), {member}('display')])"
         yield f"{pad}    except (KeyError, TypeError):"
         yield f"{pad}        leaves.coding(update, {value}, {number})"
 

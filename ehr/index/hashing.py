@@ -53,6 +53,18 @@ class Hasher:
         """A uri, canonical, or a reference that is no local Type/id."""
         return self.digest(f"u{param_id}\x1f{value}")
 
+    def text(self, param_id: int, folded: str) -> int:
+        """The words a code, a concept or a type of identifier goes by, for :text."""
+        return self.digest(f"d{param_id}\x1f{folded}")
+
+    def word(self, param_id: int, word: str) -> int:
+        """One word of a text, or its sound."""
+        return self.digest(f"w{param_id}\x1f{word}")
+
+    def of_type(self, param_id: int, system: str | None, code: str, value: str) -> int:
+        """An identifier with its type, for :of-type."""
+        return self.digest(f"y{param_id}\x1f{system or ''}\x1f{code}\x1f{value}")
+
     def exact(self, param_id: int, value: str) -> int:
         """A string as written, for :exact."""
         return self.digest(f"x{param_id}\x1f{value}")

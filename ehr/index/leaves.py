@@ -2,7 +2,7 @@
 
 In:      an element of the static type in the function's name; anything of another shape is passed over
 Out:     added to the sets of one resource: token hashes, (param_id, folded text), (param_id, lo, hi),
-         (param_id, number, unit hash, unit system hash)
+         (param_id, number, unit hash, unit system hash); and terms nobody has kept yet (ehr.index.term)
 Cost:    codes, units and references repeat, so their hashes are kept (bounded); identifiers are not
 Source:  FHIR R4 3.1.1.4.4 to 3.1.1.4.12, the element types of each kind of parameter
 """
@@ -15,6 +15,8 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import CACHE_MAX, TARGET_MASK, Hasher, code_form, token_form
 from ehr.index.normalize import VALUE_CHARACTERS_MAX, contact, fold
 from ehr.index.ranges import Range, date_range, period_range
+from ehr.index.term import UNIT, Term
+from ehr.index.words import narrative, sounds, words
 
 Add = Callable[[int], None]
 Update = Callable[[Iterable[int]], None]
@@ -23,6 +25,10 @@ Rows = set[tuple[Any, ...]]
 _LOCAL: Final = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 _NAME_PARTS: Final = ("family", "given", "prefix", "suffix", "text")
 _ADDRESS_PARTS: Final = ("line", "city", "district", "state", "postalCode", "country", "text")
+UCUM: Final = "http://unitsofmeasure.org"
+MICRODEGREES: Final = 1_000_000
+UNIT_CHARACTERS_MAX: Final = 64
+"""Longer units are in nobody's table."""
 
 
 class Leaves:
@@ -31,6 +37,8 @@ class Leaves:
         self._codings: dict[tuple[Any, ...], tuple[int, ...]] = {}
         self._targets: dict[str, int | None] = {}
         self._units: dict[tuple[Any, ...], tuple[int, int]] = {}
+        self.kept: set[Term] = set()
+        self.terms: set[Term] = set()
 
     def namespace(self) -> dict[str, Any]:
         """Globals of the generated functions: what is known already is looked up there, without a call."""
@@ -40,22 +48,37 @@ class Leaves:
 
     def coding(self, update: Update, value: Any, param_id: int) -> None:
         if value.__class__ is dict:
-            key = (param_id, value.get("system"), value.get("code"))
+            key = (param_id, value.get("system"), value.get("code"), value.get("display"))
             try:
                 update(self._codings[key])
             except (KeyError, TypeError):  # not seen yet, or not hashable: not a Coding
                 update(self._coding_hashes(*key))
 
-    def _coding_hashes(self, param_id: int, system: object, code: object) -> tuple[int, ...]:
+    def text(self, update: Update, text: Any, param_id: int) -> None:
+        """CodeableConcept.text: a Coding that has nothing but a display."""
+        update(self._coding_hashes(param_id, None, None, text))
+
+    def _coding_hashes(self, param_id: int, system: object, code: object, display: object) -> tuple[int, ...]:
         named = system if isinstance(system, str) and system else None
         hashes: tuple[int, ...] = (self.hasher.system(param_id, named),) if named else ()
         if isinstance(code, str) and code:
             hashes += (self.hasher.code(param_id, code), self.hasher.token(param_id, named, code))
-        if hashes:
+        kept = True
+        if isinstance(display, str) and (folded := fold(display)[:VALUE_CHARACTERS_MAX]):
+            hashes += (self.hasher.text(param_id, folded),)
+            kept = self._is_kept((param_id, folded))
+        if hashes and kept and all(one is None or isinstance(one, str) for one in (system, code, display)):
             if len(self._codings) >= CACHE_MAX:
                 self._codings.clear()
-            self._codings[param_id, system, code] = hashes
+            self._codings[param_id, system, code, display] = hashes
         return hashes
+
+    def _is_kept(self, term: Term) -> bool:
+        """Else the term goes with the resource to whoever writes it."""
+        if term in self.kept:
+            return True
+        self.terms.add(term)
+        return False
 
     def identifier(self, update: Update, value: Any, param_id: int) -> None:
         if value.__class__ is dict:
@@ -65,6 +88,18 @@ class Leaves:
                 update((self.hasher.code(param_id, text), self.hasher.token(param_id, named, text)))
             if named:
                 update((self.hasher.system(param_id, named),))
+            if "type" in value and (type_ := value["type"]).__class__ is dict:
+                self._identifier_type(update, type_, text, param_id)
+
+    def _identifier_type(self, update: Update, type_: dict[str, Any], value: Any, param_id: int) -> None:
+        """Identifier.type: its text for :text, its codes with the value for :of-type."""
+        self.text(update, type_.get("text"), param_id)
+        codings = type_.get("coding")
+        for coding in codings if codings.__class__ is list else ():
+            if coding.__class__ is dict and isinstance(code := coding.get("code"), str) and isinstance(value, str):
+                system = coding.get("system")
+                named = system if isinstance(system, str) else None
+                update((self.hasher.of_type(param_id, named, code, value),))
 
     def contact_point(self, update: Update, value: Any, param_id: int) -> None:
         if value.__class__ is dict and isinstance(text := value.get("value"), str):
@@ -184,6 +219,17 @@ class Leaves:
                 for text in _texts(value[name]):
                     self.string(update, strings, text, param_id)
 
+    def phonetic(self, update: Update, value: Any, param_id: int) -> None:
+        """Every word of a name, as it sounds."""
+        texts = [value] if value.__class__ is str else []
+        if value.__class__ is dict:
+            texts = [text for name in _NAME_PARTS for text in _texts(value.get(name))]
+        update({self.hasher.word(param_id, sound) for text in texts for one in words(text) for sound in sounds(one)})
+
+    def narrative(self, update: Update, value: Any, param_id: int) -> None:
+        if value.__class__ is dict and isinstance(div := value.get("div"), str):
+            update([self.hasher.word(param_id, word) for word in narrative(div)])
+
     # -- date ----------------------------------------------------------------------------------------------
 
     def period(self, value: Any) -> Range | None:
@@ -223,6 +269,13 @@ class Leaves:
             self.quantity(numbers, value.get("low"), param_id)
             self.quantity(numbers, value.get("high"), param_id)
 
+    def position(self, numbers: Rows, value: Any, param_id: int) -> None:
+        """Location.position: the latitude as the number, the longitude in its unit's place."""
+        if value.__class__ is dict:
+            latitude, longitude = _number(value.get("latitude")), _number(value.get("longitude"))
+            if latitude is not None and longitude is not None and abs(latitude) <= 90 and abs(longitude) <= 180:
+                numbers.add((param_id, latitude, round(longitude * MICRODEGREES), 0))
+
     def unit_hashes(self, system: object, code: object) -> tuple[int, int]:
         """(hash of the unit, hash of its system); 0 where absent."""
         key = (system, code)
@@ -233,6 +286,9 @@ class Leaves:
                 self.hasher.unit(None, code) if isinstance(code, str) and code else 0,
                 self.hasher.unit(system, "") if isinstance(system, str) and system else 0,
             )
+            measured = system == UCUM and isinstance(code, str) and 0 < len(code) <= UNIT_CHARACTERS_MAX
+            if measured and not self._is_kept((UNIT, str(code))):
+                return made
             if isinstance(code, str) and len(self._units) < CACHE_MAX and (system is None or isinstance(system, str)):
                 self._units[key] = made
             return made

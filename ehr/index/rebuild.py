@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import orjson
 
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.index import write
+from ehr.index import term, write
 from ehr.index.extract import Extractor, IndexRows
 
 if TYPE_CHECKING:
@@ -88,6 +88,10 @@ async def rebuild_page(
             if _differs(row, rows)
         ]
         await connection.executemany(_UPDATE, changes)
+        fresh = {one for _, rows in made for one in rows.terms}
+        if fresh:
+            await term.keep(connection, fresh)
+    extractor.keep(fresh)
     return Rebuilt(found[-1]["rid"], len(found), len(changes))
 
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    not_,
     or_,
     select,
     union_all,
@@ -66,11 +67,17 @@ def condition(row: FromClause, clause: shape.Clause) -> Condition:
             made = row.c.rid <= value(rid_max, BigInteger())
         case shape.From(source):
             made = row.c.source == value(source, Integer())
-        case shape.Either(alternatives):
-            made = or_(*(and_(*conditions(row, one)) for one in alternatives))
+        case shape.Either() | shape.Unlike():
+            made = _joined(row, clause)
         case _:
             made = _related(row, clause)
     return made
+
+
+def _joined(row: FromClause, clause: shape.Either | shape.Unlike) -> Condition:
+    if isinstance(clause, shape.Either):
+        return or_(*(and_(*conditions(row, one)) for one in clause.alternatives))
+    return not_(func.coalesce(and_(*conditions(row, clause.clauses)), false()))
 
 
 Related = shape.Sharded | shape.OfPerson | shape.Seen | shape.Chained | shape.Pointed

@@ -22,9 +22,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
 from ehr.database.tables import C_TEXT, MOMENT, date_index, quantity_index, string_index
+from ehr.index.leaves import MICRODEGREES
 from ehr.index.ranges import SECOND_US
 from ehr.search import shape
 from ehr.search.lower_values import APPROXIMATE, LIKE_ESCAPE
+from ehr.search.near import EARTH_METRES
 
 Condition: TypeAlias = ColumnElement[bool]
 SIDE: Final = {"string": string_index, "date": date_index, "quantity": quantity_index}
@@ -49,17 +51,26 @@ def listed(asked: shape.Listed) -> Select[Any]:
     return select(table.c.rid).where(wanted(table.c.param_id, asked.parameters), or_(*found))
 
 
-def _listed(table: str, asked: shape.Begins | shape.Contains | shape.Compared | shape.Measured) -> Condition:
+Side = shape.Begins | shape.Contains | shape.Same | shape.Compared | shape.Measured | shape.Near
+
+
+def _listed(table: str, asked: Side) -> Condition:
     match asked:
         case shape.Begins():
             return _begins(string_index.c.value, asked)
-        case shape.Contains(pattern):
-            return string_index.c.value.contains(value(pattern, C_TEXT), escape=LIKE_ESCAPE)
+        case shape.Contains(pattern, at_end):
+            column, part = string_index.c.value, value(pattern, C_TEXT)
+            return column.endswith(part, escape=LIKE_ESCAPE) if at_end else column.contains(part, escape=LIKE_ESCAPE)
+        case shape.Same(text):
+            same: Condition = string_index.c.value == value(text, C_TEXT)
+            return same
         case shape.Compared():
             assert table == "date", "numbers come as Measured"
             return dated(date_index.c.lo_us, date_index.c.hi_us, asked)
         case shape.Measured():
             return _measured(asked)
+        case shape.Near():
+            return _near(asked)
 
 
 def _begins(column: ColumnElement[str], asked: shape.Begins) -> Condition:
@@ -77,6 +88,20 @@ def _measured(asked: shape.Measured) -> Condition:
     if asked.system is not None:
         found.append(wanted(table.system, asked.system))
     return and_(*found)
+
+
+def _near(asked: shape.Near) -> Condition:
+    """The box by the index, the circle by the haversine formula; ehr.index.leaves.position says where both lie."""
+    latitude, longitude = quantity_index.c.value, quantity_index.c.code
+    south, north = (value(at, Float(53)) for at in asked.latitudes)
+    west, east = (value(at, BigInteger()) for at in asked.longitudes)
+    here, there = func.radians(value(asked.latitude, Float(53))), func.radians(latitude)
+    along = func.radians(longitude / float(MICRODEGREES) - value(asked.longitude, Float(53)))
+    chord = func.sin((there - here) / 2) * func.sin((there - here) / 2) + func.cos(here) * func.cos(there) * (
+        func.sin(along / 2) * func.sin(along / 2)
+    )
+    metres = 2 * EARTH_METRES * func.asin(func.sqrt(func.least(1.0, chord)))
+    return and_(longitude.between(west, east), latitude.between(south, north), metres <= value(asked.metres, Float(53)))
 
 
 def _number(column: ColumnElement[float], asked: shape.Compared) -> Condition:
@@ -97,6 +122,8 @@ def _number(column: ColumnElement[float], asked: shape.Compared) -> Condition:
             found = column <= first
         case "ap":
             found = and_(column >= first, column <= last)
+        case "po":
+            raise AssertionError("numbers do not overlap")
     return found
 
 
@@ -121,6 +148,8 @@ def dated(low: ColumnElement[int], high: ColumnElement[int], asked: shape.Compar
             found = low > last
         case "eb":
             found = high < first
+        case "po":
+            found = and_(low <= last, high >= first)
         case "ap":
             now_us = cast(extract("epoch", func.now()) * SECOND_US, BigInteger)
             near = cast(func.abs(now_us - first) * cast(APPROXIMATE, Numeric), BigInteger)
@@ -133,7 +162,7 @@ def updated(column: ColumnElement[Any], asked: shape.Compared) -> Condition:
     first, last = value(asked.first, MOMENT), value(asked.last, MOMENT)
     found: Condition
     match asked.prefix:
-        case "eq":
+        case "eq" | "po":
             found = and_(column >= first, column <= last)
         case "ne":
             found = or_(column < first, column > last)

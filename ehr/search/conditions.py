@@ -4,6 +4,8 @@ Errors:  NotSupported, Invalid, TooMuch with the parameter's name in `at`
 Source:  FHIR R4 3.1.1.4 parameter types, 3.1.1.4.13 chaining, 3.1.1.4.14 reverse chaining, 3.1.1.5 modifiers
 """
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from ehr import limits
@@ -12,18 +14,47 @@ from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
-from ehr.search import values
+from ehr.index.generate import one_element
+from ehr.search import values, words
 from ehr.search.served import modifiers, served
-from ehr.search.terms import Chain, Condition, Criterion, DateValue, Has, Ids, Missing, TokenValue, Updated
+from ehr.search.terms import (
+    AllOf,
+    Chain,
+    Condition,
+    Criterion,
+    DateValue,
+    Has,
+    Ids,
+    Missing,
+    Not,
+    TokenValue,
+    Updated,
+    Value,
+    WordValue,
+)
 
+INTERNAL: Final = frozenset({"same", "ends"})
+"""Modifiers that only _filter has: the whole of a string, or its end."""
 NAME_SHOWN_MAX: Final = 64
 """Characters of an unknown name that an error repeats."""
 
 
+Link = Callable[[str], Condition]
+"""What is asked of a resource of a type at the other end of a reference."""
+
+
 def condition(
-    table: Parameters, type_name: str, name: str, value: str, *, at: str | None = None, depth: int = 0
+    table: Parameters,
+    type_name: str,
+    name: str,
+    value: str,
+    *,
+    at: str | None = None,
+    depth: int = 0,
+    internal: bool = False,
 ) -> Condition:
-    """name=value asked of a type. at: the whole parameter as the client wrote it."""
+    """name=value asked of a type. at: the whole parameter as the client wrote it; internal: _filter says it, which
+    has modifiers and a prefix that no parameter has."""
     at = at or name
     if depth > limits.search_chain_max:
         raise TooMuch(f"more than {limits.search_chain_max} links in a chain", at=at)
@@ -33,7 +64,11 @@ def condition(
     code, _, modifier = head.partition(":")
     parameter = known(table, type_name, code, at)
     if dot:
-        return _chain(table, type_name, parameter, modifier, (rest, value), at=at, depth=depth + 1)
+
+        def link(of: str) -> Condition:
+            return condition(table, of, rest, value, at=at, depth=depth + 1)
+
+        return chain(type_name, parameter, modifier, at, link)
     if modifier == "missing":
         return _missing(type_name, parameter, value, at)
     if code == "_id":
@@ -42,7 +77,7 @@ def condition(
         _refuse_modifier(parameter, modifier, at)
         read = [values.date(text, at) for text in values.alternatives(value, at)]
         return Updated(tuple(one for one in read if isinstance(one, DateValue)))
-    return _criterion(type_name, parameter, modifier, value, at)
+    return _criterion(type_name, parameter, modifier, value, at, internal=internal)
 
 
 def known(table: Parameters, type_name: str, code: str, at: str) -> Parameter:
@@ -58,20 +93,58 @@ def known(table: Parameters, type_name: str, code: str, at: str) -> Parameter:
     return parameter
 
 
-def _criterion(type_name: str, parameter: Parameter, modifier: str, value: str, at: str) -> Condition:
+def _criterion(
+    type_name: str, parameter: Parameter, modifier: str, value: str, at: str, *, internal: bool
+) -> Condition:
     target = modifier if parameter.kind == "reference" and modifier in TYPE_IDS else None
     if target is not None:
         if not parameter.may_target(target):
             raise Invalid(f"{parameter.code} does not point to {target}", at=at)
         modifier = ""
-    _refuse_modifier(parameter, modifier, at)
+    if not (internal and modifier in INTERNAL):
+        _refuse_modifier(parameter, modifier, at)
     texts = values.alternatives(value, at)
-    if modifier == "identifier":
-        return Criterion(type_name, parameter, modifier, tuple(values.token(text, at) for text in texts))
-    found = tuple(values.read(parameter, text, at, target=target) for text in texts)
-    if parameter.kind == "composite":
+    if own := _WORDS.get(parameter.paths[0].type if parameter.paths else ""):
+
+        def leaf(word: str) -> Condition:
+            return Criterion(type_name, parameter, modifier, (WordValue(word),))
+
+        return words.any_of([own(values.unescape(text), at, leaf) for text in texts])
+    found: tuple[Value, ...]
+    if reader := _OF_MODIFIER.get(modifier if parameter.kind in {"token", "reference"} else ""):
+        found = tuple(reader(text, at) for text in texts)
+    elif internal and parameter.kind == "date":
+        found = tuple(values.date(text, at, internal=True) for text in texts)
+    else:
+        found = tuple(values.read(parameter, text, at, target=target) for text in texts)
+    if parameter.kind == "composite" and not one_element(parameter):
         _refuse_in_composite(found, at)
     return Criterion(type_name, parameter, modifier, found)
+
+
+def _concept(text: str, at: str) -> TokenValue:
+    """For :above and :below."""
+    found = values.token(text, at)
+    if not found.system or found.code is None:
+        raise Invalid("a place in a hierarchy is system|code", at=at)
+    return found
+
+
+_OF_MODIFIER: Final[Mapping[str, Callable[[str, str], Value]]] = MappingProxyType(
+    {
+        "identifier": values.token,
+        "of-type": values.of_type,
+        "text": values.string,
+        "in": values.uri,
+        "not-in": values.uri,
+        "above": _concept,
+        "below": _concept,
+    }
+)
+"""How values are read under a modifier that changes what they are."""
+_WORDS: Final[Mapping[str, Callable[[str, str, words.Leaf], Condition]]] = MappingProxyType(
+    {"Narrative": words.expression, "Phonetic": words.sounding}
+)
 
 
 def _refuse_modifier(parameter: Parameter, modifier: str, at: str) -> None:
@@ -86,12 +159,23 @@ def _refuse_in_composite(found: tuple[object, ...], at: str) -> None:
                 raise NotSupported("system| without a code is not served inside a composite", at=at)
 
 
-def _missing(type_name: str, parameter: Parameter, value: str, at: str) -> Missing:
+def _missing(type_name: str, parameter: Parameter, value: str, at: str) -> Condition:
     if value not in {"true", "false"}:
         raise Invalid(":missing is true or false", at=at)
-    if parameter.kind == "composite":
-        raise NotSupported(":missing is not served for composites", at=at)
-    return Missing(type_name, parameter, value == "true")
+    if parameter.kind != "composite":
+        return Missing(type_name, parameter, value == "true")
+    there = _composite_there(type_name, parameter)
+    return Not(there) if value == "true" else there
+
+
+def _composite_there(type_name: str, parameter: Parameter) -> Condition:
+    """Every component has a value in one element."""
+    known_ = parameters.of(parameter.type_name)
+    if parameter.union:
+        return words.any_of([_composite_there(type_name, known_[code]) for code in parameter.union])
+    if not one_element(parameter):
+        return Missing(type_name, parameter, missing=False)
+    return AllOf(tuple(Missing(type_name, known_[part.code], missing=False) for part in parameter.components))
 
 
 def _ids(modifier: str, value: str, at: str) -> Ids:
@@ -101,27 +185,18 @@ def _ids(modifier: str, value: str, at: str) -> Ids:
     return Ids(tuple(one for one in found if FHIR_ID.fullmatch(one)))
 
 
-def _chain(
-    table: Parameters,
-    type_name: str,
-    parameter: Parameter,
-    target: str,
-    inner: tuple[str, str],
-    *,
-    at: str,
-    depth: int,
-) -> Chain:
+def chain(type_name: str, parameter: Parameter, target: str, at: str, link: Link) -> Chain:
     """Every type the reference may point to that knows the next parameter; one must."""
     if parameter.kind != "reference" or not any(path.type in {"Reference", "Resource"} for path in parameter.paths):
         raise NotSupported(f"{parameter.code} is not a reference to follow", at=at)
     if target and (target not in TYPE_IDS or not parameter.may_target(target)):
         raise Invalid(f"{parameter.code} does not point to that type", at=at)
     if target:
-        return Chain(type_name, parameter, ((target, condition(table, target, *inner, at=at, depth=depth)),), True)
+        return Chain(type_name, parameter, ((target, link(target)),), True)
     links, refused = [], None
     for name in sorted(TYPE_IDS if "*" in parameter.targets else parameter.targets):
         try:
-            links.append((name, condition(table, name, *inner, at=at, depth=depth)))
+            links.append((name, link(name)))
         except NotSupported as error:
             refused = error
     if not links:
@@ -134,7 +209,19 @@ def _has(table: Parameters, type_name: str, name: str, value: str, *, at: str, d
     if len(parts) != 4 or parts[1] not in TYPE_IDS:
         raise Invalid("reverse chaining is _has:Type:reference:parameter", at=at)
     _, source, code, inner = parts
+
+    def link(of: str) -> Condition:
+        return condition(table, of, inner, value, at=at, depth=depth + 1)
+
+    return has(table, type_name, (source, code), at, link)
+
+
+def has(table: Parameters, type_name: str, named: tuple[str, str], at: str, link: Link) -> Has:
+    """A resource of the source type refers to this one by a parameter, and the link holds for it."""
+    source, code = named
+    if source not in TYPE_IDS:
+        raise NotSupported("there is no such resource type", at=at)
     parameter = known(table, source, code, at)
     if parameter.kind != "reference" or (type_name != parameters.COMMON and not parameter.may_target(type_name)):
         raise NotSupported(f"{source}.{code[:NAME_SHOWN_MAX]} does not point to {type_name}", at=at)
-    return Has(type_name, source, parameter, condition(table, source, inner, value, at=at, depth=depth + 1))
+    return Has(type_name, source, parameter, link(source))

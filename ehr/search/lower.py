@@ -16,6 +16,7 @@ from ehr.fhir import parameters
 from ehr.fhir.compartments import PATIENT_TYPES, members, shard_params
 from ehr.fhir.parameters import Parameter
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.index.generate import one_element
 from ehr.index.hashing import Hasher
 from ehr.search import lower_values
 from ehr.search.plan import SearchPlan
@@ -32,11 +33,24 @@ from ehr.search.shape import (
     Sharded,
     Tokens,
     Typed,
+    Unlike,
     Updated,
     Values,
     Wanted,
 )
-from ehr.search.terms import Chain, Compartment, Condition, Criterion, Has, Ids, Missing, ReferenceValue
+from ehr.search.terms import (
+    AllOf,
+    AnyOf,
+    Chain,
+    Compartment,
+    Condition,
+    Criterion,
+    Has,
+    Ids,
+    Missing,
+    Not,
+    ReferenceValue,
+)
 
 
 @dataclass(slots=True)
@@ -123,6 +137,13 @@ class Lowering:
                 self._has(to, gathered, condition)
             case Missing():
                 self._missing(to, gathered, condition)
+            case AllOf(conditions):
+                for one in conditions:
+                    self._add(to, gathered, type_name, one)
+            case AnyOf(conditions):
+                gathered.others.append(Either(tuple(self.on_row(to, type_name, one) for one in conditions)))
+            case Not(inner):
+                gathered.others.append(Unlike(self.on_row(to, type_name, inner)))
             case _:
                 gathered.others.append(Updated(tuple(lower_values.updated(to, one) for one in condition.values)))
 
@@ -137,8 +158,7 @@ class Lowering:
 
     def _criterion(self, to: Values, gathered: Gathered, type_name: str, criterion: Criterion) -> None:
         parts = parts_of(criterion.parameter)
-        kind = criterion.parameter.kind
-        if kind in {"token", "reference", "uri"} or criterion.modifier == "exact":
+        if lower_values.by_hash(criterion):
             self._tokens(to, gathered, type_name, criterion, parts)
             return
         listed = lower_values.listed(to, self.hasher, criterion, parts)
@@ -154,7 +174,7 @@ class Lowering:
             return lower_values.main_dates(to, criterion)
         found: list[tuple[Clause, ...]] = []
         for part in parts:
-            if not part.bases[0]:  # over the resource itself: each component is one element, so an AND is exact
+            if one_element(part):  # each component is read from one element, so an AND is exact
                 found += [
                     tuple(one for each in components for one in self.on_row(to, part.type_name, each))
                     for components in lower_values.components(criterion, part)
@@ -170,7 +190,7 @@ class Lowering:
     def _tokens(
         self, to: Values, gathered: Gathered, type_name: str, criterion: Criterion, parts: Sequence[Parameter]
     ) -> None:
-        if criterion.modifier == "below":
+        if criterion.modifier == "below" and criterion.parameter.kind == "uri":
             gathered.others.append(lower_values.below(to, criterion, parts))
             return
         hashes = lower_values.hashes(self.hasher, criterion, parts)

@@ -12,10 +12,12 @@ from typing import Final, cast
 
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter
+from ehr.index.generate import stored_as_pairs
 from ehr.index.hashing import Hasher, code_form, token_form
 from ehr.index.main_date import main_date
 from ehr.index.normalize import VALUE_CHARACTERS_MAX, contact, fold
 from ehr.index.ranges import SECOND_US
+from ehr.search.near import near
 from ehr.search.shape import (
     Begins,
     Compared,
@@ -23,7 +25,9 @@ from ehr.search.shape import (
     Listed,
     MainDate,
     Measured,
+    Near,
     Never,
+    Same,
     Values,
     Wanted,
 )
@@ -31,12 +35,16 @@ from ehr.search.terms import (
     CompositeValue,
     Criterion,
     DateValue,
+    NearValue,
     NumberValue,
     ReferenceValue,
     StringValue,
+    TextValue,
     TokenValue,
+    TypedIdentifierValue,
     UriValue,
     Value,
+    WordValue,
 )
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,21 +68,36 @@ def hashes(hasher: Hasher, criterion: Criterion, parts: Iterable[Parameter]) -> 
     return list(found)
 
 
+def by_hash(criterion: Criterion) -> bool:
+    """Whether the tokens of a row answer it."""
+    if criterion.parameter.kind in {"token", "reference", "uri"} or criterion.modifier == "exact":
+        return True
+    return bool(criterion.values) and isinstance(criterion.values[0], WordValue)
+
+
 def _hashes(hasher: Hasher, part: Parameter, modifier: str, value: Value) -> list[int]:
     match value:
-        case TokenValue() if modifier == "identifier":
-            return _identifier(hasher, part.id, value)
         case TokenValue():
-            return _token(hasher, part, value)
-        case StringValue(text):
-            return [hasher.exact(part.id, text)]
-        case UriValue(text) if modifier == "above":
-            return [hasher.uri(part.id, parent) for parent in _parents(text)]
+            return _identifier(hasher, part.id, value) if modifier == "identifier" else _token(hasher, part, value)
         case UriValue(text):
-            return [hasher.uri(part.id, text)]
+            return [hasher.uri(part.id, one) for one in (_parents(text) if modifier == "above" else [text])]
         case ReferenceValue(locals_, uri):
             found = [hasher.reference(part.id, part.slot, *one) for one in locals_]
             return [*found, *([hasher.uri(part.id, uri)] if uri else [])]
+        case _:
+            return [_one_hash(hasher, part.id, value)]
+
+
+def _one_hash(hasher: Hasher, param_id: int, value: Value) -> int:
+    match value:
+        case StringValue(text):
+            return hasher.exact(param_id, text)
+        case WordValue(word):
+            return hasher.word(param_id, word)
+        case TextValue(folded):
+            return hasher.text(param_id, folded)
+        case TypedIdentifierValue(system, code, text):
+            return hasher.of_type(param_id, system or None, code, text)
     raise AssertionError(f"{type(value).__name__} is not matched by hash")
 
 
@@ -150,15 +173,14 @@ def listed(to: Values, hasher: Hasher, criterion: Criterion, parts: Sequence[Par
     kind = criterion.parameter.kind
     if kind == "string":
         return _strings(to, criterion, parts)
-    if kind in {"number", "quantity"}:
-        found = tuple(_quantity(to, hasher, value) for value in criterion.values if isinstance(value, NumberValue))
-        return Listed("quantity", _ids(to, parts), found)
+    if kind in {"number", "quantity", "special"}:
+        return Listed("quantity", _ids(to, parts), tuple(_in_quantities(to, hasher, one) for one in criterion.values))
     if len(parts) > 1:
         return None
     if kind == "date" and parts[0].code != main_date(parts[0].type_name):
         ranges = tuple(_range(to, value) for value in criterion.values if isinstance(value, DateValue))
         return Listed("date", _ids(to, parts), ranges)
-    if kind == "composite" and parts[0].bases[0] and parts[0].components[1].kind == "quantity":
+    if kind == "composite" and stored_as_pairs(parts[0]) and parts[0].components[1].kind == "quantity":
         return measured_components(to, hasher, criterion, parts[0])
     return None
 
@@ -172,13 +194,13 @@ def _one_or_list(to: Values, values: Sequence[int]) -> Wanted:
 
 
 def _strings(to: Values, criterion: Criterion, parts: Sequence[Parameter]) -> Listed | Never:
-    found: list[Begins | Contains] = []
+    found: list[Begins | Contains | Same] = []
     for value in criterion.values:
         text = fold(cast("StringValue", value).text)[:VALUE_CHARACTERS_MAX]
-        if criterion.modifier == "contains":
-            found.append(Contains(to.add(_escaped(text))))
+        if criterion.modifier in {"contains", "ends"}:
+            found.append(Contains(to.add(_escaped(text)), at_end=criterion.modifier == "ends"))
         elif text:
-            found.append(_begins(to, text))
+            found.append(Same(to.add(text)) if criterion.modifier == "same" else _begins(to, text))
     return Listed("string", _ids(to, parts), tuple(found)) if found else Never()
 
 
@@ -191,15 +213,15 @@ def _escaped(text: str) -> str:
 
 def _begins(to: Values, text: str, exact: str | None = None) -> Begins:
     """A range instead of LIKE: nothing to escape, and the index serves it as it is (collation C)."""
-    after = _after(text)
+    beyond = after(text)
     return Begins(
         to.add(text),
-        None if after is None else to.add(after),
+        None if beyond is None else to.add(beyond),
         None if exact is None else to.add(exact),
     )
 
 
-def _after(text: str) -> str | None:
+def after(text: str) -> str | None:
     """The least text above everything that begins with this one; None where there is none."""
     while text:
         last = ord(text[-1]) + 1
@@ -217,6 +239,13 @@ def below(to: Values, criterion: Criterion, parts: Sequence[Parameter]) -> Liste
     return Listed("string", _ids(to, parts), tuple(_begins(to, text.rstrip("/") + "/", text) for text in texts))
 
 
+def _in_quantities(to: Values, hasher: Hasher, value: Value) -> Measured | Near:
+    if isinstance(value, NearValue):
+        return near(to, value)
+    assert isinstance(value, NumberValue), "a number, a quantity or a place"
+    return _quantity(to, hasher, value)
+
+
 def _quantity(to: Values, hasher: Hasher, value: NumberValue) -> Measured:
     return Measured(
         _number(to, value),
@@ -227,12 +256,7 @@ def _quantity(to: Values, hasher: Hasher, value: NumberValue) -> Measured:
 
 def _number(to: Values, value: NumberValue) -> Compared:
     """What first and last are is the prefix's."""
-    first, last = value.number, value.number
-    if value.prefix in {"eq", "ne"}:
-        first, last = value.low, value.high
-    elif value.prefix == "ap":
-        near = abs(value.number) * APPROXIMATE
-        first, last = value.number - near, value.number + near
+    first, last = (value.low, value.high) if value.prefix in {"eq", "ne", "ap"} else (value.number, value.number)
     return Compared(value.prefix, to.add(first), to.add(last))
 
 

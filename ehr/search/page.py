@@ -26,6 +26,7 @@ from ehr.search.cursor import Cursor, opened, sealed, search_hash
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.lower import Lowering, typed
 from ehr.search.plan import SearchPlan
+from ehr.search.resolve import resolved
 from ehr.search.shape import (
     Clause,
     CountOf,
@@ -185,7 +186,9 @@ async def search(
 ) -> Page:
     request = plan.request
     cursor = _cursor(plan, installation) if request.cursor else None
-    lowering = await probe.lowering_of(connection, plan, hasher_of(installation.hash_key))
+    hasher = hasher_of(installation.hash_key)
+    plan = await resolved(connection, plan, hasher, bodies)
+    lowering = await probe.lowering_of(connection, plan, hasher)
     running = _Search(connection, plan, lowering, cursor, None if plan.includes else note)
     page = Page(total=await running.total())
     if request.count == 0:
@@ -253,7 +256,9 @@ async def match_ids(
     source: int | None = None,
 ) -> list[str]:
     """Ids of the first matches, for conditional interactions; source: only resources of this facility."""
-    lowering = await probe.lowering_of(connection, plan, hasher_of(installation.hash_key))
+    hasher = hasher_of(installation.hash_key)
+    plan = await resolved(connection, plan, hasher, None)
+    lowering = await probe.lowering_of(connection, plan, hasher)
     to = Values()
     clauses, narrow = lowering.plan(to, plan)
     if source is not None:

@@ -21,8 +21,9 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
 from ehr.search import served, values
 from ehr.search.conditions import condition
+from ehr.search.filter import filtered
 from ehr.search.served import SUPPORTED
-from ehr.search.terms import Compartment, Include, SearchRequest, SortKey
+from ehr.search.terms import Compartment, Has, Ids, Include, SearchRequest, SortKey
 
 __all__ = ["CURSOR", "SUPPORTED", "SearchRequest", "parse"]
 
@@ -150,6 +151,30 @@ def _contained(_: SearchRequest, name: str, value: str) -> None:
         raise NotSupported("contained resources are not searched", at=name)
 
 
+def _refused(_: SearchRequest, name: str, value: str) -> None:  # noqa: ARG001 - every reader has the same shape
+    raise NotSupported(f"{name.partition(':')[0]} is not served", at=name)
+
+
+def _filter(request: SearchRequest, name: str, value: str) -> None:
+    if name != "_filter":
+        raise NotSupported("_filter has no modifiers", at=name)
+    request.conditions.append(filtered(request.known, request.type_name or parameters.COMMON, value, name))
+
+
+def _list(request: SearchRequest, name: str, value: str) -> None:
+    """Members of a List: what its entries refer to."""
+    if name != "_list":
+        raise NotSupported("_list has no modifiers", at=name)
+    found = [values.unescape(text).removeprefix("List/") for text in values.alternatives(value, name)]
+    for one in found:
+        if one.startswith("$"):
+            raise NotSupported(f"the functional list {one[:64]} is not served", at=name)
+        if not FHIR_ID.fullmatch(one):
+            raise Invalid("a list is named by its id", at=name)
+    item = parameters.of("List")["item"]
+    request.conditions.append(Has(request.type_name or parameters.COMMON, "List", item, Ids(tuple(found))))
+
+
 def _cursor(request: SearchRequest, _: str, value: str) -> None:
     request.cursor = value
 
@@ -194,6 +219,10 @@ _SHAPE: Final[Mapping[str, Callable[[SearchRequest, str, str], None]]] = Mapping
         "_contained": _contained,
         "_include": _include,
         "_revinclude": _include,
+        "_filter": _filter,
+        "_list": _list,
+        "_containedType": _refused,
+        "_query": _refused,
         CURSOR: _cursor,
     }
 )

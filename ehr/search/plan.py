@@ -14,7 +14,7 @@ from ehr.errors import Forbidden
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.search.terms import Chain, Condition, Has, Include, SearchRequest
+from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Has, Include, Not, SearchRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,10 @@ def _condition(condition: Condition, access: AccessPredicate) -> Condition:
     if isinstance(condition, Has):
         _require(access, condition.source, "s")
         return replace(condition, inner=_condition(condition.inner, access))
+    if isinstance(condition, AllOf | AnyOf):
+        return replace(condition, conditions=tuple(_condition(one, access) for one in condition.conditions))
+    if isinstance(condition, Not):
+        return Not(_condition(condition.condition, access))
     return condition
 
 

@@ -18,7 +18,7 @@ from ehr.search.lower import Lowering, by_shard, has_by_shard, parts_of
 from ehr.search.plan import SearchPlan
 from ehr.search.shape import CountOf, Never, Values
 from ehr.search.statements import sql_of
-from ehr.search.terms import Chain, Condition, Criterion, Has
+from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, Not
 
 if TYPE_CHECKING:
     from ehr.store.connection import Connection
@@ -45,6 +45,11 @@ async def _probed(connection: "Connection", lowering: Lowering, type_name: str, 
     ends: Sequence[tuple[str, Condition]]
     if isinstance(condition, Chain):
         ends, joined = condition.links, by_shard(type_name, condition)
+    elif isinstance(condition, AllOf | AnyOf | Not):
+        inner_ones = (condition.condition,) if isinstance(condition, Not) else condition.conditions
+        for inner in inner_ones:
+            lowering = await _probed(connection, lowering, type_name, inner)
+        return lowering
     elif isinstance(condition, Has):
         ends, joined = [(condition.source, condition.inner)], has_by_shard(condition)
     else:
@@ -63,7 +68,7 @@ async def _probed(connection: "Connection", lowering: Lowering, type_name: str, 
 
 async def _probed_list(connection: "Connection", lowering: Lowering, criterion: Criterion) -> Lowering:
     """What a side table lists; tokens and main dates are the planner's to judge."""
-    if criterion.parameter.kind in {"token", "reference", "uri"} or criterion.modifier == "exact":
+    if lower_values.by_hash(criterion):
         return lowering
     to = Values()
     listed = lower_values.listed(to, lowering.hasher, criterion, parts_of(criterion.parameter))

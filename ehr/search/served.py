@@ -1,8 +1,8 @@
 """What search serves: which parameters of a type, with which modifiers. The CapabilityStatement says the same.
 
 SUPPORTED   type → codes of its served parameters
-Refused     phonetic (no phonetic index), near, _text, _content, _query, composites over the whole sequence of
-            MolecularSequence: each by name, never silently
+Refused     _content, _query, and two composites of MolecularSequence over the places of one variant, which are three
+            values of one element: each by name, never silently
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,23 +11,27 @@ from typing import Final
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.index.generate import stored_as_pairs
+from ehr.index.generate import one_element, stored_as_pairs
 
 MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
     "string": frozenset({"exact", "contains"}),
-    "token": frozenset({"not"}),
+    "token": frozenset({"not", "text", "of-type", "in", "not-in", "above", "below"}),
     "uri": frozenset({"below", "above"}),
     "reference": frozenset({"identifier"}),
     "date": frozenset(),
     "number": frozenset(),
     "quantity": frozenset(),
     "composite": frozenset(),
+    "special": frozenset(),
 }
 """Modifiers of each kind, beside :missing; references also take :[type]."""
+_CODED: Final = frozenset({"CodeableConcept", "Coding", "code"})
+_NAMED: Final = frozenset({"CodeableConcept", "Coding", "Identifier"})
 
 NO_BELOW: Final = frozenset({"_profile", "_source"})
 """Indexed by hash only, on every resource."""
 
+NO_ORDER: Final = frozenset({"Narrative", "Phonetic", "Position"})
 SORTED_KINDS: Final = frozenset({"string", "date", "number", "quantity"})
 
 
@@ -42,19 +46,26 @@ def composite_served(parameter: Parameter) -> bool:
     known = parameters.of(parameter.type_name)
     if parameter.union:
         return all(composite_served(known[code]) for code in parameter.union)
-    at_root = len(parameter.bases) == 1 and not parameter.bases[0]
-    return at_root or stored_as_pairs(parameter)
+    return one_element(parameter) or stored_as_pairs(parameter)
 
 
 def modifiers(parameter: Parameter) -> frozenset[str]:
     """Modifiers of one parameter."""
-    found = MODIFIERS.get(parameter.kind, frozenset())
+    found, types = MODIFIERS[parameter.kind], {path.type for path in parameter.paths}
+    if parameter.kind == "token":
+        found -= frozenset() if types & _CODED else {"in", "not-in", "above", "below"}
+        found -= frozenset() if types & _NAMED else {"text"}
+        found -= frozenset() if "Identifier" in types else {"of-type"}
+    elif types & {"Narrative", "Phonetic"}:
+        found = frozenset()
     return found - {"below"} if parameter.code in NO_BELOW else found
 
 
 def sortable(parameter: Parameter) -> bool:
     """Tokens, references and uris are kept as hashes, which have no order."""
-    return parameter.code in {"_id", "_lastUpdated"} or (served(parameter) and parameter.kind in SORTED_KINDS)
+    if parameter.code in {"_id", "_lastUpdated"}:
+        return True
+    return bool(parameter.paths) and parameter.kind in SORTED_KINDS and parameter.paths[0].type not in NO_ORDER
 
 
 def _all() -> Iterator[tuple[str, tuple[Parameter, ...]]]:

@@ -111,7 +111,28 @@ class Begins:
 
 @dataclass(frozen=True, slots=True)
 class Contains:
+    """at_end: the text ends with it."""
+
     pattern: Slot
+    at_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Same:
+    """The whole text."""
+
+    text: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A circle on Earth, and the box around it: from and to in degrees of latitude, in microdegrees of longitude."""
+
+    latitude: Slot
+    longitude: Slot
+    metres: Slot
+    latitudes: tuple[Slot, Slot]
+    longitudes: tuple[Slot, Slot]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +150,7 @@ class Listed:
 
     table: Literal["string", "date", "quantity"]
     parameters: Wanted
-    values: tuple[Begins | Contains | Compared | Measured, ...]
+    values: tuple["Begins | Contains | Same | Compared | Measured | Near", ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +158,13 @@ class Either:
     """One of these; each is an AND."""
 
     alternatives: tuple[tuple["Clause", ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unlike:
+    """Rows for which these do not all hold."""
+
+    clauses: tuple["Clause", ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +230,7 @@ Clause: TypeAlias = (
     | MainDate
     | Listed
     | Either
+    | Unlike
     | Chained
     | Pointed
     | HasDate

@@ -11,7 +11,8 @@ from ehr.errors import Issue
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 
-Prefix = Literal["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap"]
+Prefix = Literal["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap", "po"]
+"""po: the periods overlap; only _filter says it."""
 Direction = Literal["asc", "desc"]
 
 
@@ -44,7 +45,7 @@ class DateValue:
 
 @dataclass(frozen=True, slots=True)
 class NumberValue:
-    """A number, the range its digits mean (low included, high not), and for quantities its unit.
+    """A number, the range its digits or the prefix ap mean (low included), and for quantities its unit.
 
     system None: any; code None: any unit
     """
@@ -66,11 +67,55 @@ class ReferenceValue:
 
 
 @dataclass(frozen=True, slots=True)
+class TextValue:
+    """A text as term holds it, whole (ehr.search.resolve finds those that begin as asked)."""
+
+    folded: str
+
+
+@dataclass(frozen=True, slots=True)
+class WordValue:
+    """One word of a text, or its sound (ehr.index.words)."""
+
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class TypedIdentifierValue:
+    """:of-type: an identifier by its type and value."""
+
+    system: str
+    code: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class NearValue:
+    """A place on Earth in degrees, and how far around it in metres."""
+
+    latitude: float
+    longitude: float
+    metres: float
+
+
+@dataclass(frozen=True, slots=True)
 class CompositeValue:
     parts: tuple["Value", ...]
 
 
-Value = TokenValue | StringValue | UriValue | DateValue | NumberValue | ReferenceValue | CompositeValue
+Value = (
+    TokenValue
+    | StringValue
+    | UriValue
+    | DateValue
+    | NumberValue
+    | ReferenceValue
+    | TextValue
+    | WordValue
+    | TypedIdentifierValue
+    | NearValue
+    | CompositeValue
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +165,22 @@ class Has:
     inner: "Condition"
 
 
-Condition = Criterion | Missing | Ids | Updated | Chain | Has
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    conditions: tuple["Condition", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    conditions: tuple["Condition", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    condition: "Condition"
+
+
+Condition = Criterion | Missing | Ids | Updated | Chain | Has | AllOf | AnyOf | Not
 
 
 @dataclass(frozen=True, slots=True)

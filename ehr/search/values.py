@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, cast
 
@@ -24,19 +25,26 @@ from ehr.index.ranges import date_range
 from ehr.search.terms import (
     CompositeValue,
     DateValue,
+    NearValue,
     NumberValue,
     Prefix,
     ReferenceValue,
     StringValue,
     TokenValue,
+    TypedIdentifierValue,
     UriValue,
     Value,
 )
+from terminology.ucum import unit_of
 
 _PREFIXED: Final = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[\d+\-.])", re.ASCII)
 _LOCAL: Final = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 _NUMBER: Final = re.compile(r"[+\-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+\-]?\d{1,3})?", re.ASCII)
 DIGITS_MAX: Final = 40
+APPROXIMATE: Final = Decimal("0.1")
+"""ap: within a tenth."""
+NEAR_METRES: Final = 10_000.0
+"""How far near reaches where the client does not say."""
 _UNSTORABLE: Final = re.compile("[\\x00\\ud800-\\udfff]")
 
 
@@ -85,6 +93,31 @@ def token(text: str, at: str) -> TokenValue:
     return TokenValue(system, code or None)
 
 
+def of_type(text: str, at: str) -> TypedIdentifierValue:
+    parts = [unescape(part) for part in split(text, "|")]
+    if len(parts) != 3 or not parts[1] or not parts[2]:
+        raise Invalid(":of-type is system|code|value", at=at)
+    return TypedIdentifierValue(*parts)
+
+
+def near(text: str, at: str) -> NearValue:
+    """latitude|longitude|distance|units; kilometres where no units are given."""
+    parts = [unescape(part) for part in split(text, "|")]
+    if len(parts) not in {2, 3, 4}:
+        raise Invalid("a place is latitude|longitude|distance|units", at=at)
+    latitude, longitude = number(parts[0], at).number, number(parts[1], at).number
+    if abs(latitude) > 90 or abs(longitude) > 180:
+        raise Invalid("a latitude is -90 to 90, a longitude -180 to 180", at=at)
+    if len(parts) == 2 or not parts[2]:
+        return NearValue(latitude, longitude, NEAR_METRES)
+    unit, metre = unit_of(parts[3] if len(parts) == 4 and parts[3] else "km"), unit_of("m")
+    assert metre is not None, "UCUM has a metre"
+    distance = number(parts[2], at).number
+    if unit is None or unit.dimensions != metre.dimensions or not 0 <= distance <= 1e9:
+        raise Invalid("a distance is a number of km, m, [mi_us] or another UCUM unit of length", at=at)
+    return NearValue(latitude, longitude, float(unit.to(metre, Fraction(repr(distance)))))
+
+
 def string(text: str, at: str) -> StringValue:  # noqa: ARG001 - every reader has the same shape
     return StringValue(unescape(text))
 
@@ -98,8 +131,11 @@ def prefixed(text: str) -> tuple[Prefix, str]:
     return (cast("Prefix", found[1]), text[2:]) if found else ("eq", text)
 
 
-def date(text: str, at: str) -> DateValue:
+def date(text: str, at: str, *, internal: bool = False) -> DateValue:
+    """internal: _filter says it, which has one prefix more."""
     prefix, plain = prefixed(text)
+    if internal and text.startswith("po"):
+        prefix, plain = "po", text[2:]
     plain = plain.replace(" ", "+")  # a "+07:00" that nobody percent-encoded
     found = date_range(plain)
     if found is None:
@@ -117,7 +153,7 @@ def number(text: str, at: str) -> NumberValue:
         raise Invalid("this is not a number", at=at) from error
     exponent = exact.as_tuple().exponent
     assert isinstance(exponent, int)
-    half = Decimal(5).scaleb(exponent - 1)
+    half = abs(exact) * APPROXIMATE if prefix == "ap" else Decimal(5).scaleb(exponent - 1)
     if not math.isfinite(float(exact + half)) or not math.isfinite(float(exact - half)):
         raise Invalid("this number is too great", at=at)
     return NumberValue(prefix, float(exact), float(exact - half), float(exact + half))
@@ -133,7 +169,15 @@ def quantity(text: str, at: str) -> NumberValue:
 
 
 _READERS: Final[Mapping[str, Callable[[str, str], Value]]] = MappingProxyType(
-    {"token": token, "string": string, "uri": uri, "date": date, "number": number, "quantity": quantity}
+    {
+        "token": token,
+        "string": string,
+        "uri": uri,
+        "date": date,
+        "number": number,
+        "quantity": quantity,
+        "special": near,
+    }
 )
 
 

@@ -10,6 +10,7 @@ Plans:   values  each statement is planned for its values: searches must be, or 
                  all partitions takes 3 ms where running it takes 0.3
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 from ehr import limits
 from ehr.access.policy import AccessPredicate, Caller, predicate
 from ehr.audit.append import Audit
+from ehr.index import term
+from ehr.index.term import Term
 from ehr.store import faults
 from ehr.store.claims import Claims
 from ehr.store.connection import Connection
@@ -72,6 +75,7 @@ class UnitOfWork:
         moment = self.record.clock.now()
         self.now = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
         self.changed = []
+        self._terms: set[Term] = set()
         self.outbox = Outbox(self.connection)
         self.audit = Audit(self.connection, self.caller)
         self.claims = Claims(self.connection)
@@ -101,6 +105,11 @@ class UnitOfWork:
         if refusal is not None and refusal is not error:
             raise refusal from error
 
+    async def keep(self, terms: Collection[Term]) -> None:
+        """Terms of what is written in here; the extractor learns of them when they are committed."""
+        await term.keep(self.connection, terms)
+        self._terms.update(terms)
+
     async def plan(self, plans: Plans) -> None:
         """How the statements that follow in this transaction are planned."""
         if self._begun and plans != self._plans:
@@ -121,5 +130,7 @@ class UnitOfWork:
         if error is None:
             ended = await self.connection.execute("COMMIT")
             assert ended == "COMMIT", "an error of the database was swallowed inside the transaction"
+            if self._terms:
+                self.record.extractor.keep(self._terms)
         elif not self.connection.is_closed():
             await self.connection.execute("ROLLBACK")

@@ -6,7 +6,8 @@ Out:     rows of resource, resource_history, the side indexes, change, audit and
 Errors:  Raced   another transaction created the same (type, id) meanwhile; the transaction must begin anew
 Order:   history gets the old version before the current row changes; a deleted resource leaves a tombstone and
          loses its claims
-Cost:    one statement for creates, a wider one where something is replaced; two more where something is deleted
+Cost:    one statement for creates, a wider one where something is replaced; two more where something is deleted; one
+         more where a text is met that this process has not met before
          (measured: 50 µs of the server for each resource of a large set, 0.3 ms for a single one)
 """
 
@@ -183,6 +184,9 @@ async def flush(
         rows = await uow.connection.fetch(_WRITE if replaced else _CREATE, *_arguments(uow, caller, staged, noted))
     except asyncpg.UniqueViolationError as error:
         raise Raced("the resource was created by another writer at the same moment") from error
+    fresh = {one for s in staged if s.rows is not None for one in s.rows.terms}
+    if fresh:
+        await uow.keep(fresh)
     for n, rid, done in rows:
         staged[n - 1].rid = rid
         assert done == replaced, "every row was locked before it was replaced"

@@ -40,6 +40,10 @@ class Asker:
         if modifier == "missing":
             return pick.choice(("true", "false"))
         match parameter.kind:
+            case "token" if modifier in {"above", "below"}:
+                return f"urn:{self.text()}|{self.text()}"
+            case "token" if modifier == "of-type":
+                return f"urn:{self.text()}|{self.text()}|{self.text()}"
             case "token":
                 forms = (self.text(), f"urn:{self.text()}|{self.text()}", f"|{self.text()}", f"urn:{self.text()}|")
                 return pick.choice(forms)
@@ -58,6 +62,8 @@ class Asker:
                 measured = f"{pick.choice(PREFIXES)}{pick.randint(10, 99)}775533.5"
                 units = ("", f"||{self.text()}", f"|urn:{self.text()}|{self.text()}")
                 return measured + (pick.choice(units) if parameter.kind == "quantity" else "")
+            case "special":
+                return f"{pick.randint(10, 89)}.775533|{pick.randint(10, 99)}.775533|{pick.randint(1, 9)}775533|m"
             case _:
                 known = parameters.of(parameter.type_name)
                 return "$".join(self.of_component(known[one.code]) for one in parameter.components)
@@ -74,7 +80,7 @@ class Asker:
             if any(path.type in {"Reference", "Resource"} for path in parameter.paths) and SUPPORTED.get(target):
                 name, value = self.pair(target, depth + 1)
                 return f"{parameter.code}:{target}.{name}", value
-        modifiers = ["", "", *served.modifiers(parameter), *([] if parameter.kind == "composite" else ["missing"])]
+        modifiers = ["", "", *served.modifiers(parameter), "missing"]
         modifier = pick.choice(modifiers) if not parameter.code.startswith("_id") else ""
         many = 1 if modifier == "missing" else pick.choice((1, 1, 2, 3))
         value = ",".join(self.value(parameter, modifier) for _ in range(many))

@@ -25,8 +25,15 @@ HERE: Final = Path(__file__).parent
 FILES: Final = ("search-parameters.json", "profiles-resources.json", "profiles-types.json", "valuesets.json")
 SLOTS_MAX: Final = 255
 
-PLAIN: Final = frozenset({"_query", "_text", "_content"})
+PLAIN: Final = frozenset({"_query", "_content"})
 """Parameters without an expression: nothing of them can be indexed."""
+
+OWN_PATHS: Final[dict[tuple[str, str], str]] = {
+    ("Resource", "_text"): "text:Narrative",
+    ("Patient", "deceased"): ":Deceased",  # Patient.deceased.exists() and Patient.deceased != false
+    ("Location", "near"): "position:Position",
+}
+"""What is read by functions of its own (ehr.index.leaves), under types that are ours."""
 
 SWAPPED: Final = frozenset({"DocumentReference-relationship"})
 """Composites of 4.0.1 whose two components name each other's expression (an erratum; R4B has them right)."""
@@ -87,14 +94,16 @@ def entries(definitions: Definitions) -> Iterator[dict[str, Any]]:
 def entry(definitions: Definitions, parameter: dict[str, Any], base: str) -> dict[str, Any]:
     code, kind = parameter["code"], parameter["type"]
     made: dict[str, Any] = {"type": "Resource" if base == "DomainResource" else base, "code": code, "kind": kind}
-    if code in PLAIN or kind == "special" or parameter.get("xpathUsage") == "phonetic":
+    if code in PLAIN:
         return made
+    if own := OWN_PATHS.get((made["type"], code)):
+        return made | {"paths": [own]}
     expression = _of_base(parameter["expression"], base)
     if kind == "composite":
         return made | composite(definitions, parameter, base, expression)
-    if (base, code) == ("Patient", "deceased"):  # Patient.deceased.exists() and Patient.deceased != false
-        return made | {"paths": [":Deceased"]}
     leaves = definitions.resolver.leaves(base, expression, kind)
+    if parameter.get("xpathUsage") == "phonetic":
+        leaves = [replace(leaf, type="Phonetic") for leaf in leaves]
     made["paths"] = [leaf.text() for leaf in leaves]
     if kind == "reference":
         only = {leaf.filter[4:-1] for leaf in leaves if leaf.filter}

@@ -1,0 +1,244 @@
+"""What a plan asks of other tables before rows can be looked up → the same plan in values the index holds.
+
+:text             texts in term that begin as asked
+:in, :not-in      codes of the value set: loaded, of the specification, or a ValueSet of this record
+:above, :below    codes of the loaded code system
+quantities        in a UCUM unit: the same range in every unit in use that it converts to, so that what is stored costs
+                  nothing more (1 g finds 1000 mg; the range of the digits is converted, not guessed anew)
+Cost:    one statement for each such value, none for any other search
+Errors:  Invalid  a value set or a code that is not known here, with what to do
+         TooMuch  more than limits.search_codes_max codes or texts
+Source:  FHIR R4 3.1.1.4.10 token, 3.1.1.4.11 quantity, 3.1.1.5.5 modifiers
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from ehr import limits
+from ehr.errors import Invalid, TooMuch
+from ehr.fhir import parameters
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.fhir.structure import codes as bound_codes
+from ehr.ids import FHIR_ID
+from ehr.index.hashing import Hasher
+from ehr.index.leaves import UCUM
+from ehr.index.normalize import VALUE_CHARACTERS_MAX, fold
+from ehr.index.term import UNIT
+from ehr.search.found import Bodies
+from ehr.search.lower import parts_of
+from ehr.search.lower_values import after
+from ehr.search.plan import SearchPlan
+from ehr.search.terms import (
+    AllOf,
+    AnyOf,
+    Chain,
+    CompositeValue,
+    Condition,
+    Criterion,
+    Has,
+    Not,
+    NumberValue,
+    StringValue,
+    TextValue,
+    TokenValue,
+    UriValue,
+    Value,
+)
+from terminology import hierarchy, read_fhir, valueset
+from terminology.errors import Unreadable
+from terminology.expand import expand
+from terminology.resources import ValueSet
+from terminology.ucum import Unit, unit_of
+
+if TYPE_CHECKING:
+    from ehr.store.connection import Connection
+
+_MODIFIERS: Final = frozenset({"text", "in", "not-in", "above", "below"})
+_TEXTS: Final = """
+select distinct value from term where param_id = any($1::int[]) and value >= $2 and ($3::text is null or value < $3)
+limit $4"""
+_UNITS: Final = "select distinct value from term where param_id = $1"
+_BY_ID: Final = "select body from resource where type_id = $1 and id = $2"
+_BY_URL: Final = (
+    "select body from resource where type_id = $1 and tokens @> array[$2::bigint] order by rid desc limit 1"
+)
+
+
+async def resolved(connection: "Connection", plan: SearchPlan, hasher: Hasher, bodies: Bodies | None) -> SearchPlan:
+    """bodies None: ValueSets of the record are not looked at."""
+    if not any(map(_asks, plan.conditions)):
+        return plan
+    resolver = _Resolver(connection, plan, hasher, bodies)
+    return replace(plan, conditions=tuple([await resolver.condition(one) for one in plan.conditions]))
+
+
+def _asks(condition: Condition) -> bool:
+    match condition:
+        case Criterion():
+            return _of_terminology(condition) or any(map(_measured, condition.values))
+        case Chain(links=links):
+            return any(_asks(inner) for _, inner in links)
+        case Has(inner=inner):
+            return _asks(inner)
+        case AllOf(conditions) | AnyOf(conditions):
+            return any(map(_asks, conditions))
+        case Not(inner):
+            return _asks(inner)
+    return False
+
+
+def _of_terminology(criterion: Criterion) -> bool:
+    return criterion.parameter.kind == "token" and criterion.modifier in _MODIFIERS
+
+
+def _measured(value: Value) -> bool:
+    """It has a UCUM unit, or one of its parts has."""
+    if isinstance(value, CompositeValue):
+        return any(map(_measured, value.parts))
+    return isinstance(value, NumberValue) and value.system == UCUM and value.code is not None
+
+
+@dataclass(slots=True)
+class _Resolver:
+    connection: "Connection"
+    plan: SearchPlan
+    hasher: Hasher
+    bodies: Bodies | None
+    units: dict[str, Unit] | None = None
+
+    async def condition(self, condition: Condition) -> Condition:
+        if not _asks(condition):
+            return condition
+        match condition:
+            case Criterion():
+                return await self._criterion(condition)
+            case Chain(links=links):
+                return replace(condition, links=tuple([(name, await self.condition(one)) for name, one in links]))
+            case Has(inner=inner):
+                return replace(condition, inner=await self.condition(inner))
+            case AllOf(conditions) | AnyOf(conditions):
+                return replace(condition, conditions=tuple([await self.condition(one) for one in conditions]))
+            case Not(inner):
+                return Not(await self.condition(inner))
+        raise AssertionError("nothing else asks")
+
+    async def _criterion(self, asked: Criterion) -> Criterion:
+        found: list[Value] = []
+        for value in asked.values:
+            if not _of_terminology(asked):
+                found += await self._in_units(value)
+            elif isinstance(value, StringValue):
+                found += await self._texts(asked, value.text)
+            elif isinstance(value, UriValue):
+                found += [TokenValue(system, code) for system, code in await self._set(asked, value.text)]
+            elif isinstance(value, TokenValue):
+                found += await self._hierarchy(asked, value)
+        if len(found) > limits.search_codes_max:
+            raise TooMuch(f"this stands for more than {limits.search_codes_max} codes or texts", at=_at(asked))
+        modifier = {"text": "text", "not-in": "not"}.get(asked.modifier, "")
+        return Criterion(asked.type_name, asked.parameter, modifier, tuple(found))
+
+    async def _texts(self, asked: Criterion, text: str) -> list[Value]:
+        folded = fold(text)[:VALUE_CHARACTERS_MAX]
+        ids = [part.id for part in parts_of(asked.parameter)]
+        if not folded:
+            return []
+        rows = await self.connection.fetch(_TEXTS, ids, folded, after(folded), limits.search_codes_max + 1)
+        return [TextValue(row["value"]) for row in rows]
+
+    async def _hierarchy(self, asked: Criterion, value: TokenValue) -> list[Value]:
+        assert value.system is not None, "the parser wants it"
+        assert value.code is not None, "the parser wants it"
+        walk = hierarchy.below if asked.modifier == "below" else hierarchy.above
+        codes = await walk(self.connection, value.system, value.code, limits.search_codes_max + 1)
+        if not codes:
+            text = (
+                f"no code system is loaded that has the code {value.code[:64]}; load it, or search the codes themselves"
+            )
+            raise Invalid(text, at=_at(asked))
+        return [TokenValue(value.system, code) for code in codes]
+
+    # -- value sets ----------------------------------------------------------------------------------------
+
+    async def _set(self, asked: Criterion, name: str) -> Iterable[tuple[str, str]]:
+        if not name.startswith("ValueSet/"):
+            known = await valueset.codes_of(self.connection, name, limits.search_codes_max + 1, bound=bound_codes)
+            if known is not None:
+                return known
+        try:
+            stored = await self._stored(name)
+            if stored is not None:
+                return list(await expand(self.connection, stored))
+        except Unreadable as error:
+            raise Invalid(f"the value set {name[:200]} cannot be expanded: {error}", at=_at(asked)) from error
+        text = f"the value set {name[:200]} is not known here; load it, create it as a ValueSet, or name the codes"
+        raise Invalid(text, at=_at(asked))
+
+    async def _stored(self, name: str) -> ValueSet | None:
+        """A ValueSet of this record, by id or canonical url, where the caller may read it."""
+        access = self.plan.access
+        confined = access.person_id is not None and "ValueSet" not in access.open_types
+        if self.bodies is None or confined or not access.grants.allow("ValueSet", "r"):
+            return None
+        type_id, id_ = TYPE_IDS["ValueSet"], name.removeprefix("ValueSet/")
+        if name != id_:
+            found = await self.connection.fetchval(_BY_ID, type_id, id_) if FHIR_ID.fullmatch(id_) else None
+        else:
+            token = self.hasher.uri(parameters.of("ValueSet")["url"].id, name.partition("|")[0])
+            found = await self.connection.fetchval(_BY_URL, type_id, token)
+        if found is None:
+            return None
+        tree = orjson.loads(self.bodies.decompress(found))
+        tree.setdefault("url", f"urn:uuid:{tree['id']}")
+        made = read_fhir.read(orjson.dumps(tree))[0]
+        assert isinstance(made, ValueSet), "a ValueSet was asked for"
+        return made
+
+    # -- units ---------------------------------------------------------------------------------------------
+
+    async def _in_units(self, value: Value) -> list[Value]:
+        if isinstance(value, CompositeValue):
+            made: list[tuple[Value, ...]] = [()]
+            for part in value.parts:
+                parts = await self._in_units(part)
+                made = [(*before, one) for before in made for one in parts]
+            return [CompositeValue(parts) for parts in made]
+        if not isinstance(value, NumberValue) or not _measured(value) or value.code is None:
+            return [value]
+        asked = unit_of(value.code)
+        if asked is None:
+            return [value]
+        if self.units is None:
+            rows = await self.connection.fetch(_UNITS, UNIT)
+            self.units = {row["value"]: unit for row in rows if (unit := unit_of(row["value"])) is not None}
+        others = [
+            _converted(value, asked, code, unit)
+            for code, unit in self.units.items()
+            if code != value.code and _comparable(value.code, asked, code, unit)
+        ]
+        return [value, *(one for one in others if one is not None)]
+
+
+def _comparable(asked_code: str, asked: Unit, code: str, unit: Unit) -> bool:
+    """Pure numbers that say what they count ({score}) are compared with nothing else."""
+    counted = not asked.dimensions and "{" in asked_code + code
+    return asked.dimensions == unit.dimensions and not counted
+
+
+def _converted(value: NumberValue, asked: Unit, code: str, unit: Unit) -> NumberValue | None:
+    """Exact until the end; None where the number is beyond what is stored."""
+    try:
+        number, low, high = (
+            float(asked.to(unit, Fraction(repr(one)))) for one in (value.number, value.low, value.high)
+        )
+    except OverflowError:
+        return None
+    return NumberValue(value.prefix, number, low, high, value.system, code)
+
+
+def _at(asked: Criterion) -> str:
+    return f"{asked.parameter.code}:{asked.modifier}" if asked.modifier else asked.parameter.code

@@ -1,0 +1,35 @@
+"""Where a code stands in its code system → the codes below it, or above it, itself included.
+
+In:      code system URL, code, the most codes wanted
+Out:     codes, of the version loaded last that has the code; empty where none has it
+Keeps:   a cycle in a published hierarchy ends where it began
+Source:  FHIR R4 4.8.6 code system hierarchy, 3.1.1.5.5 :above and :below
+"""
+
+from typing import Final
+
+from terminology.connection import Connection
+
+_OF_SYSTEM: Final = """
+select c.code_system_id, c.code, c.parent from concept c where c.code = $2 and c.code_system_id = (
+  select s.id from code_system s join concept of_it on of_it.code_system_id = s.id and of_it.code = $2
+  where s.url = $1 order by s.loaded desc, s.id desc limit 1)"""
+_WALK: Final = """
+with recursive found as (
+{start}
+union
+select c.code_system_id, c.code, c.parent from found f join concept c
+  on c.code_system_id = f.code_system_id and {step}
+) select distinct code from found limit $3"""
+_BELOW: Final = _WALK.format(start=_OF_SYSTEM, step="c.parent = f.code")
+_ABOVE: Final = _WALK.format(start=_OF_SYSTEM, step="c.code = f.parent")
+
+
+async def below(connection: Connection, system: str, code: str, count_max: int) -> list[str]:
+    """The code and everything it subsumes."""
+    return [row["code"] for row in await connection.fetch(_BELOW, system, code, count_max)]
+
+
+async def above(connection: Connection, system: str, code: str, count_max: int) -> list[str]:
+    """The code and everything that subsumes it."""
+    return [row["code"] for row in await connection.fetch(_ABOVE, system, code, count_max)]
