@@ -31,7 +31,11 @@ from ehr.store.unit_of_work import UnitOfWork
 
 RETRY_MAX_S: Final = 120
 _CHUNKS_A_SECOND: Final = 2
-_NDJSON: Final = b"application/fhir+ndjson"
+_TYPES: Final = {
+    "ndjson": b"application/fhir+ndjson",
+    "parquet": b"application/vnd.apache.parquet",
+    "csv": b"text/csv; charset=utf-8",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ class JobKind:
 
 
 def _export_folder(progress: Progress) -> Path:
-    return Path(progress.params["home"]) / progress.id
+    return export_job.read(progress.params).folder(progress.id, progress.kind)
 
 
 KINDS: Final[Mapping[str, JobKind]] = {export_job.KIND: JobKind(export_manifest, _export_folder)}
@@ -146,7 +150,7 @@ async def file(exchange: Exchange) -> Answer:
 
 def _answer(exchange: Exchange, known: OutputFile, opened: BinaryIO) -> FileAnswer:
     gzip = takes_gzip(exchange.headers.get("accept-encoding"))
-    headers = [(b"content-type", _NDJSON)]
+    headers = [(b"content-type", _TYPES[known.name.rpartition(".")[2]])]
     return FileAnswer(200, b"", headers, opened, known.bytes, gzip, exchange.receive)
 
 

@@ -9,14 +9,16 @@ Memory:  one piece of the stream, whatever the chunk
 Keeps:   bodies as they were sent, with id and meta: nothing is parsed unless a part of them was asked for
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr import limits
 from ehr.bulk import export_job
 from ehr.bulk.export_job import ExportJob
 from ehr.bulk.export_request import filtered_types
-from ehr.bulk.output import Folder, LinesFile, OutputFile
+from ehr.bulk.output import File, Folder, LinesFile, OutputFile
+from ehr.bulk.table_file import TableFile
 from ehr.database.copy_out import Row
 from ehr.errors import Issue
 from ehr.fhir import codec
@@ -24,6 +26,7 @@ from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.outcome import operation_outcome
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.fhir.subset import subset_of
+from ehr.fhir.views import View
 from ehr.jobs.queue import Chunk
 from ehr.jobs.work import Handler
 from ehr.search.page import match_rids
@@ -54,13 +57,21 @@ def handler(record: "Record") -> Handler:
 async def export(record: "Record", chunk: Chunk) -> list[OutputFile]:
     """Write the files of a chunk; returns when they are on the disk."""
     job = export_job.read(chunk.job_params)
-    with Folder(job.folder(chunk.job_id)) as files:
+    with Folder(job.folder(chunk.job_id, chunk.kind), _opener(job)) as files:
         async with record.unit_of_work(job.caller) as uow:
             await versions.begin(uow)
             part = _Part(uow, job, chunk, files)
             await part.write()
             await part.note()
         return files.publish()
+
+
+def _opener(job: ExportJob) -> Callable[[Path, str], File]:
+    """What a file of resources is: their lines, or a table of them."""
+    if job.request.format == "ndjson" and job.request.view is None:
+        return LinesFile
+    view = View(job.request.view) if job.request.view is not None else None
+    return lambda folder, name: TableFile(folder, name, view)
 
 
 class _Part:
@@ -207,5 +218,6 @@ class _Part:
         self._count += len(rows)
         return bodies
 
-    def _file(self, stem: str, kind: str, type_name: str | None) -> LinesFile:
-        return self._files.file(f"{stem}.{self._chunk.number:06}.ndjson", kind, type_name)
+    def _file(self, stem: str, kind: str, type_name: str | None) -> File:
+        ending = self._job.request.format if kind == "output" else "ndjson"
+        return self._files.file(f"{stem}.{self._chunk.number:06}.{ending}", kind, type_name)

@@ -16,14 +16,18 @@ from ehr.bulk.export_request import ExportRequest
 from ehr.store.snapshot import Snapshot
 
 KIND: Final = "export"
+HERE: Final = "export here"
+"""Of a command, which writes into a folder that other workers may not have."""
+
 EXPORTS: Final = "exports"
 """Folder below the data folder, with one of each job; where workers are on several machines, they all see it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportJob:
-    """home: the folder that holds a folder for each job. url: the request as the manifest repeats it.
+    """home: the folder that holds a folder for each job; that of a command is the files' own.
 
+    url        the request as the manifest repeats it
     since_xid  the snapshot that request.since is the time of, where one is known
     """
 
@@ -34,8 +38,8 @@ class ExportJob:
     url: str
     home: str
 
-    def folder(self, job_id: str) -> Path:
-        return Path(self.home) / job_id
+    def folder(self, job_id: str, kind: str) -> Path:
+        return Path(self.home) if kind == HERE else Path(self.home) / job_id
 
     def as_json(self) -> dict[str, Any]:
         made: dict[str, Any] = msgspec.to_builtins(self)

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ehr import limits
 from ehr.access.policy import Caller
-from ehr.bulk.export_job import KIND, ExportJob
+from ehr.bulk.export_job import HERE, KIND, ExportJob
 from ehr.bulk.export_request import ExportRequest
 from ehr.clock import instant
 from ehr.database.partitions import partition_name
@@ -56,7 +56,7 @@ ELSE (
 END AS count FROM unnest($1::smallint[]) AS t(type_id)
 """
 _EARLIER: Final = """
-SELECT min((params -> 'snapshot' ->> 'xid')::bigint) FROM job WHERE kind = $1 AND params ->> 'time' = $2
+SELECT min((params -> 'snapshot' ->> 'xid')::bigint) FROM job WHERE kind = ANY($1::text[]) AND params ->> 'time' = $2
 """
 _KNOWN: Final = "SELECT id FROM resource WHERE type_id = $1 AND id = ANY($2::text[])"
 
@@ -76,6 +76,7 @@ async def plan(
     home: Path,
     url: str,
     issues: Sequence[Issue] = (),
+    kind: str = KIND,
 ) -> str:
     """Take the snapshot and enqueue the job."""
     if caller.person_id is not None:
@@ -92,7 +93,7 @@ async def plan(
         if told:
             chunks.append({"part": "issues", "issues": [[one.severity, one.code, one.text, one.at] for one in told]})
         params = {**job.as_json(), "time": instant(taken.time), "types": list(request.types)}
-        job_id = await queue.add(uow.connection, KIND, params, chunks, owner=caller.owner)
+        job_id = await queue.add(uow.connection, kind, params, chunks, owner=caller.owner)
         detail = {"job": job_id, "level": request.level, "types": len(request.types)}
         await uow.audit.execute("export", detail=detail)
         return job_id
@@ -160,7 +161,7 @@ async def _since_xid(connection: Connection, since: datetime | None) -> int | No
     """The snapshot of an earlier export with this transactionTime: what changed since is then known without clocks."""
     if since is None or since.microsecond % 1000:
         return None
-    found: int | None = await connection.fetchval(_EARLIER, KIND, instant(since))
+    found: int | None = await connection.fetchval(_EARLIER, [KIND, HERE], instant(since))
     return found
 
 

@@ -8,10 +8,10 @@ Source:  Bulk Data Access IG 2.0.0, kick-off request; _until and organizeOutputB
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
 
 from ehr import limits
@@ -23,14 +23,20 @@ from ehr.fhir.subset import subset_of
 from ehr.search.parse import parse as parse_search
 
 Level = Literal["system", "patient", "group"]
-Format = Literal["ndjson", "parquet"]
+Format = Literal["ndjson", "parquet", "csv"]
 Pairs = Sequence[tuple[str, str]]
 
 NO_RESOURCE: Final = frozenset({"Parameters"})
 """Types that are only ever content of an operation."""
 
 _FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
-    {"application/fhir+ndjson": "ndjson", "application/ndjson": "ndjson", "ndjson": "ndjson"}
+    {
+        "application/fhir+ndjson": "ndjson",
+        "application/ndjson": "ndjson",
+        "ndjson": "ndjson",
+        "application/vnd.apache.parquet": "parquet",
+        "parquet": "parquet",
+    }
 )
 _BETWEEN_QUERIES: Final = re.compile(r",(?=[A-Z][A-Za-z]{1,63}\?)", re.ASCII)
 _PATIENT: Final = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})", re.ASCII)
@@ -52,7 +58,11 @@ class TypeFilter:
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What is to be exported. patients: ids of the only patients wanted; None: no such list."""
+    """What is to be exported.
+
+    patients  ids of the only patients wanted; None: no such list
+    view      a ViewDefinition: its rows are exported, not the resources
+    """
 
     level: Level
     types: tuple[str, ...]
@@ -64,6 +74,11 @@ class ExportRequest:
     patients: tuple[str, ...] | None = None
     organized_by: Literal["Patient"] | None = None
     format: Format = "ndjson"
+    view: dict[str, Any] | None = None
+
+    def rendered(self, format_: Format, view: dict[str, Any] | None) -> "ExportRequest":
+        """The same content in another format, or as the rows of a view."""
+        return replace(self, format=format_, view=view)
 
 
 @dataclass(slots=True)
@@ -105,6 +120,8 @@ def parse(
     for one in reading.filters:
         if one.type_name not in types:
             raise NotSupported(f"_typeFilter names {one.type_name}, which is not exported", at="_typeFilter")
+    if reading.organized_by and reading.format != "ndjson":
+        raise NotSupported("files organized by patient are application/fhir+ndjson", at="organizeOutputBy")
     made = ExportRequest(
         level,
         types,
@@ -152,7 +169,7 @@ def _listed(value: str, name: str) -> list[str]:
 def _output_format(reading: _Reading, name: str, value: str) -> None:
     known = _FORMATS.get(value.replace(" ", "+").lower())
     if known is None:
-        raise NotSupported("files are written as application/fhir+ndjson", at=name)
+        raise NotSupported("files are application/fhir+ndjson or application/vnd.apache.parquet", at=name)
     reading.format = known
 
 

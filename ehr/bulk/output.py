@@ -9,10 +9,10 @@ Limits:  limits.export_life_s after the end of its job a file is removed
 import asyncio
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 from ehr import limits
 from ehr.jobs.queue import Queue
@@ -51,11 +51,11 @@ class LinesFile:
 
     def write(self, bodies: Iterable[bytes]) -> None:
         """One line each. A line feed in JSON can only stand between its tokens, so it can be left out."""
-        lines = [body.translate(None, _NEWLINES) if b"\n" in body or b"\r" in body else body for body in bodies]
-        if not lines:
-            return
-        lines.append(b"")
+        lines = [*bodies, b""]
         content = b"\n".join(lines)
+        if content.count(b"\n") >= len(lines) or b"\r" in content:
+            lines = [body.translate(None, _NEWLINES) for body in lines]
+            content = b"\n".join(lines)
         self.count += len(lines) - 1
         self.bytes += len(content)
         self._file.write(content)
@@ -73,17 +73,30 @@ class LinesFile:
         self._partial.unlink(missing_ok=True)
 
 
+class File(Protocol):
+    """A file while it is written."""
+
+    def write(self, bodies: Iterable[bytes]) -> None: ...
+
+    def publish(self, kind: str, type_name: str | None) -> OutputFile: ...
+
+    def discard(self) -> None: ...
+
+
 class Folder:
     """The files that one chunk writes, by name; published together, after what they say is committed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, opener: Callable[[Path, str], File] = LinesFile) -> None:
+        """opener: of the files of resources; what tells about them is always lines."""
         self._folder = folder
-        self._open: dict[str, tuple[LinesFile, str, str | None]] = {}
+        self._opener = opener
+        self._open: dict[str, tuple[File, str, str | None]] = {}
 
-    def file(self, name: str, kind: str, type_name: str | None) -> LinesFile:
+    def file(self, name: str, kind: str, type_name: str | None) -> File:
         known = self._open.get(name)
         if known is None:
-            known = self._open[name] = (LinesFile(self._folder, name), kind, type_name)
+            opener = self._opener if kind == "output" else LinesFile
+            known = self._open[name] = (opener(self._folder, name), kind, type_name)
         return known[0]
 
     def publish(self) -> list[OutputFile]:

@@ -31,7 +31,7 @@ class Rows:
 
     def feed(self, piece: bytes) -> list[Row]:
         """The rows that are whole now."""
-        content = self._rest + piece if self._rest else piece
+        content = self._rest + piece if self._rest else bytes(piece)
         start = 0
         if not self._began:
             if len(content) < len(HEADER):

@@ -88,6 +88,9 @@ update job_chunk set state = 'cancelled', lease_until = null
 where job_id in (select id from ended) and state in ('queued', 'running') returning 1
 """
 _WITHDRAW: Final = "update job set state = 'cancelled' where id = $1"
+_RELEASE: Final = """
+update job_chunk set state = 'queued', lease_until = null where job_id = $1 and state = 'running'
+"""
 _OPEN_OF: Final = "select count(*) from job where kind = $1 and owner = $2 and state in ('queued', 'running')"
 _KEPT: Final = """
 select id from job where id = any($1::text[]) and state <> 'cancelled'
@@ -237,6 +240,11 @@ class Queue:
         async with self._database.acquire() as connection:
             rows = await connection.fetch(_KEPT, list(job_ids), life_s)
         return frozenset(row["id"] for row in rows)
+
+    async def release(self, job_id: str) -> None:
+        """Let chunks of a job be claimed at once whose worker is known to be dead."""
+        async with self._database.acquire() as connection:
+            await connection.execute(_RELEASE, job_id)
 
     async def sweep(self, count_max: int) -> int:
         """Give up chunks that killed every worker; how many chunks (up to count_max) wait for a worker now."""

@@ -20,6 +20,10 @@ _NAMED: Final = 3
 """Bits of it that say how many bytes the dictionary's number has."""
 _NUMBER_BYTES: Final = (0, 1, 2, 4)
 
+_USUAL: Final = _SINGLE_SEGMENT | 2
+_HEAD: Final = slice(4, 7)
+"""Descriptor and number of a usual frame: one look-up instead of reading the header."""
+
 Dictionaries = Iterable[tuple[int, bytes]]
 """(type_id, bytes) in the order they were made; the last of a type compresses."""
 
@@ -33,6 +37,7 @@ class BodyCodec:
         self._plain_reader = zstandard.ZstdDecompressor()
         self._compressors: dict[int, zstandard.ZstdCompressor] = {}
         self._readers: dict[int, zstandard.ZstdDecompressor] = {}
+        self._by_head: dict[bytes, Callable[[bytes], bytes]] = {}
         self._fetch = fetch
         self.learn(dictionaries)
 
@@ -53,6 +58,10 @@ class BodyCodec:
         return self._compressors.get(type_id, self._plain).compress(body)
 
     def decompress(self, frame: bytes) -> bytes:
+        known = self._by_head.get(frame[_HEAD])
+        return known(frame) if known is not None else self._read(frame)
+
+    def _read(self, frame: bytes) -> bytes:
         number = _dictionary_of(frame) if frame[4] & _NAMED else 0
         if not number:
             return self._plain_reader.decompress(frame)
@@ -62,6 +71,8 @@ class BodyCodec:
             reader = self._readers.get(number)
         if reader is None:
             raise LookupError(f"there is no zstd dictionary {number}")
+        if frame[4] & (_SINGLE_SEGMENT | _NAMED) == _USUAL:
+            self._by_head[frame[_HEAD]] = reader.decompress
         return reader.decompress(frame)
 
 

@@ -1,0 +1,78 @@
+"""One job's chunks → symmetric processes of a command, until the job is over.
+
+In:      a job on the queue; how to open a record, and what its handlers are, for each process anew
+Out:     the job's progress, told while it goes on
+Why:     processes that each claim, work and finish share nothing but the database, and any of them may die
+"""
+
+import asyncio
+import multiprocessing
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+from ehr.jobs.queue import Progress, Queue
+from ehr.jobs.work import Handler, work
+
+if TYPE_CHECKING:
+    from ehr.store.record import Record
+
+POLL_S: Final = 0.2
+
+OpenRecord = Callable[[], Awaitable["Record"]]
+HandlersOf = Callable[["Record"], Mapping[str, Handler]]
+
+
+async def run_job(
+    record: "Record",
+    job_id: str,
+    opener: OpenRecord,
+    handlers_of: HandlersOf,
+    *,
+    processes: int,
+    seen: Callable[[Progress], None],
+) -> Progress:
+    """Run the job's chunks in this process, or in `processes` others where there are enough of them."""
+    queue = Queue(record.database)
+    standing = await _standing(queue, job_id)
+    children: list[multiprocessing.process.BaseProcess] = []
+    if processes > 1 and standing.total - standing.done > processes:
+        context = multiprocessing.get_context("spawn")
+        arguments = (opener, handlers_of, job_id)
+        children = [context.Process(target=_child, args=arguments, daemon=True) for _ in range(processes)]
+        for child in children:
+            child.start()
+    try:
+        while not standing.over:
+            if not any(child.is_alive() for child in children):
+                await work(queue, handlers_of(record), record.clock, job_id=job_id, turn_s=POLL_S)
+            await asyncio.sleep(POLL_S)
+            standing = await _standing(queue, job_id)
+            seen(standing)
+    finally:
+        for child in children:
+            child.terminate()
+            child.join()
+    return standing
+
+
+async def _standing(queue: Queue, job_id: str) -> Progress:
+    progress = await queue.progress(job_id)
+    assert progress is not None, "the job was enqueued"
+    return progress
+
+
+def _child(opener: OpenRecord, handlers_of: HandlersOf, job_id: str) -> None:
+    asyncio.run(_claim_until_over(opener, handlers_of, job_id))
+
+
+async def _claim_until_over(opener: OpenRecord, handlers_of: HandlersOf, job_id: str) -> None:
+    record = await opener()
+    queue = Queue(record.database)
+    try:
+        while True:
+            await work(queue, handlers_of(record), record.clock, job_id=job_id)
+            if (await _standing(queue, job_id)).over:
+                return
+            await asyncio.sleep(POLL_S)
+    finally:
+        await record.close()

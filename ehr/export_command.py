@@ -1,0 +1,158 @@
+"""`ehr export DIR`: the record, or a part of it, → files of one state of it.
+
+Prints:  what was written, on standard output; JSON lines with --json; a bar on a terminal
+Errors:  Invalid   a folder that holds something else, an option that names what is not there
+"""
+
+import asyncio
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from ehr.access.policy import ALL_GRANTS
+from ehr.bulk import export_here, export_request
+from ehr.bulk.export_request import ExportRequest, Format
+from ehr.bulk.manifest import files_of
+from ehr.errors import Invalid
+from ehr.fhir.views import View
+from ehr.jobs.queue import Progress
+from ehr.record import open_record
+from ehr.serve import database_of
+from ehr.settings import Settings
+
+EXIT_REFUSED: Final = 1
+FORMATS: Final[tuple[Format, ...]] = ("ndjson", "parquet", "csv")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give the `ehr` command the command `export`."""
+    app.command("export")(export_command)
+
+
+def export_command(  # noqa: PLR0917 - options of a command
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Empty, or one where the same export was interrupted.")],
+    type_: Annotated[list[str] | None, typer.Option("--type", help="Only this resource type; may be repeated.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only what changed since this instant, and what is gone.")] = None,
+    filter_: Annotated[
+        list[str] | None, typer.Option("--filter", help='Only what matches: "Observation?status=final".')
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="Only the patients of this Group, by its id.")] = None,
+    view: Annotated[Path | None, typer.Option(help="A ViewDefinition (JSON): its rows instead of resources.")] = None,
+    format_: Annotated[str, typer.Option("--format", help="ndjson, parquet, or csv with a view.")] = "ndjson",
+    processes: Annotated[int, typer.Option(help="Processes that work at once.")] = os.cpu_count() or 1,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Folder of the embedded services (EHR_DATA_DIR).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of tables and bars.")] = False,
+) -> None:
+    """Write the record to files, all of one moment; a command that was killed is gone on with by the same command."""
+    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
+    request = _request(type_ or [], since, filter_ or [], group=group, view=view, format_=format_)
+
+    async def run() -> Progress:
+        async with database_of(settings) as url:
+            record = await open_record(settings, url)
+            try:
+                opener = functools.partial(open_record, settings, url)
+                with _bar(as_json=as_json) as seen:
+                    return await export_here.export_into(
+                        record, folder, request, opener, processes=processes, seen=seen
+                    )
+            finally:
+                await record.close()
+
+    done = asyncio.run(run())
+    _show(done, folder, as_json=as_json)
+    if done.state != "done":
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _request(
+    types: list[str], since: str | None, filters: list[str], *, group: str | None, view: Path | None, format_: str
+) -> ExportRequest:
+    if format_ not in FORMATS:
+        raise Invalid("it is ndjson, parquet or csv", at="--format")
+    tree = _view(view)
+    if format_ == "csv" and tree is None:
+        raise Invalid("a table of columns needs a view; name one with --view", at="--format")
+    if tree is not None:
+        types = [View(tree).resource]
+    given = [("_type", one) for one in types] + [("_typeFilter", one) for one in filters]
+    given += [("_since", since)] if since else []
+    request, _ = export_request.parse("group" if group else "system", given, ALL_GRANTS, group=group)
+    return request.rendered(format_, tree)
+
+
+def _view(place: Path | None) -> dict[str, Any] | None:
+    if place is None:
+        return None
+    try:
+        tree = orjson.loads(place.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise Invalid(f"the file is not JSON: {error}", at="--view") from error
+    if not isinstance(tree, dict):
+        raise Invalid("the file holds no ViewDefinition", at="--view")
+    return tree
+
+
+def _count(now: Progress) -> tuple[int, int]:
+    files = [one for one in files_of(now) if one.kind == "output"]
+    return sum(one.count for one in files), sum(one.bytes for one in files)
+
+
+@contextmanager
+def _bar(*, as_json: bool) -> Iterator[Callable[[Progress], None]]:
+    """Parts and time left on a terminal; with --json a line a change."""
+    if as_json or not sys.stderr.isatty():
+        last = -1
+
+        def told(now: Progress) -> None:
+            nonlocal last
+            if as_json and now.done != last:
+                last = now.done
+                count, size = _count(now)
+                _say({"job": now.id, "parts": now.total, "done": now.done, "lines": count, "bytes": size})
+
+        yield told
+        return
+    share, text = TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[n]}")
+    with Bar(BarColumn(), share, TimeRemainingColumn(), text, console=Console(stderr=True)) as bar:
+        task = bar.add_task("export", total=None, n="")
+
+        def shown(now: Progress) -> None:
+            count, size = _count(now)
+            bar.update(task, total=now.total, completed=now.done, n=f"{count:,} lines, {size / 1e6:,.0f} MB")
+
+        yield shown
+
+
+def _show(done: Progress, folder: Path, *, as_json: bool) -> None:
+    count, size = _count(done)
+    if as_json:
+        made = {"job": done.id, "state": done.state, "lines": count, "bytes": size, "errors": list(done.errors)}
+        _say({**made, "time": done.params["time"], "folder": str(folder)})
+        return
+    table = Table("job", done.id, title=f"export {done.state}", title_justify="left")
+    table.add_row("lines", f"{count:,}")
+    table.add_row("bytes", f"{size:,}")
+    table.add_row("state of", done.params["time"])
+    for error in done.errors:
+        table.add_row("failed part", error)
+    Console().print(table)
+
+
+def _say(content: object) -> None:
+    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
