@@ -175,10 +175,14 @@ class Endpoint:
                 answer.headers.append((b"accept-patch", ", ".join(PATCH_FORMATS).encode()))
         await answer.send(send, head=scope["method"] == "HEAD")
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        handler = self._handlers.get(scope["method"])
+    def handler(self, method: str) -> Handler:
+        handler = self._handlers.get(method)
         if handler is None:
             raise MethodNotAllowed("this address has no such method; Allow lists those it has")
+        return handler
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        handler = self.handler(scope["method"])
         exchange = await self._door.open(scope, receive, public=self._public)
         if exchange.query:
             exchange.query = exchange.negotiated(exchange.query)

@@ -17,6 +17,7 @@ from ehr.api import fhir_patch as patching
 from ehr.api import fhir_search as searching
 from ehr.api import fhir_type as of_type
 from ehr.api.answer import Answer
+from ehr.api.bundle_entry import Find
 from ehr.api.capability import capability_statement
 from ehr.api.exchange import Door, Endpoint, Exchange, Handler, known_type
 from ehr.api.fhir_operations import BINDINGS
@@ -59,8 +60,9 @@ def _any(handler: Handler) -> Mapping[str, Handler]:
     return dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), handler)
 
 
-def table(facility_bundle: FacilityBundleDoor | None) -> Table:
+def table(facility_bundle: FacilityBundleDoor | None, find: Find) -> Table:
     """Every protected FHIR address."""
+    bundles = bundle_door(facility_bundle, find)
     return [
         (_I, {"GET": instance.read, "PUT": instance.update, "PATCH": patching.patch, "DELETE": instance.delete}),
         (
@@ -73,8 +75,8 @@ def table(facility_bundle: FacilityBundleDoor | None) -> Table:
                 "DELETE": of_type.delete,
             },
         ),
-        ("/fhir", {"GET": searching.search_system, "POST": bundle_door(facility_bundle)}),
-        ("/fhir/", {"GET": searching.search_system, "POST": bundle_door(facility_bundle)}),
+        ("/fhir", {"GET": searching.search_system, "POST": bundles}),
+        ("/fhir/", {"GET": searching.search_system, "POST": bundles}),
         (f"{_T}/_search", {"POST": searching.search_type_form}),
         (f"{_C}", {"GET": searching.search_compartment}),
         (f"{_C}/_search", {"POST": searching.search_compartment_form}),
@@ -100,7 +102,7 @@ class Routes:
             ("/fhir/{rest:path}", _any(_nothing)),
         ]
         endpoints = [
-            *((path, Endpoint(door, path, handlers)) for path, handlers in table(facility_bundle)),
+            *((path, Endpoint(door, path, handlers)) for path, handlers in table(facility_bundle, self.find)),
             *((path, Endpoint(door, path, handlers, files=True)) for path, handlers in bulk.FILES),
             *((path, Endpoint(door, path, handlers, public=True)) for path, handlers in public),
         ]
@@ -115,6 +117,14 @@ class Routes:
                 await endpoint(scope, receive, send)
                 return
         raise AssertionError("the edge sends addresses under /fhir, and the last pattern takes them all")
+
+    def find(self, method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
+        """The handler of an address, for an entry of a Bundle."""
+        for pattern, endpoint in self._endpoints:
+            found = pattern.match(path)
+            if found is not None:
+                return endpoint.handler(method), found.groupdict()
+        raise NotFound("there is nothing at this address")
 
 
 async def _nothing(exchange: Exchange) -> Answer:

@@ -10,13 +10,13 @@ from ehr import limits
 from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange, read_body
 from ehr.api.fhir_type import criteria_of
-from ehr.api.negotiation import JSON_PATCH, PATCH_FORMATS, if_match
+from ehr.api.negotiation import PATCH_FORMATS, if_match
 from ehr.api.written import once, written_answer
 from ehr.errors import UnsupportedMedia
-from ehr.fhir.patch import Patch
+from ehr.fhir.patch import JSON_PATCH, Patch, json_patch
 from ehr.interactions.conditional import conditional_patch
-from ehr.interactions.patch import json_patch, refuse_unpatched
 from ehr.interactions.patch import patch as patch_one
+from ehr.interactions.patch import refuse_unpatched
 from ehr.store.unit_of_work import UnitOfWork
 
 

@@ -5,21 +5,16 @@ Source:  FHIR R4 search.html, http.html#search, compartmentdefinition.html
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
 from ehr.api import bundle_writer
 from ehr.api.answer import Answer, json_answer
-from ehr.api.exchange import Exchange, known_type, parsed_query
-from ehr.api.links import address, page_links
-from ehr.errors import NotFound, NotSupported
-from ehr.fhir import codec
+from ehr.api.exchange import Exchange
+from ehr.api.links import page_links
+from ehr.errors import NotFound
 from ehr.ids import FHIR_ID
-from ehr.interactions.search import Compartment, Searched, search, search_within
-from ehr.limits import bundle_bytes_max
-from ehr.search.parse import CURSOR, parse
-from ehr.store.bundles import Getter
-from ehr.store.unit_of_work import UnitOfWork
+from ehr.interactions.search import Compartment, Searched, search
+from ehr.search.parse import CURSOR
 
 COMPARTMENTS: Final = frozenset({"Patient", "Person", "Encounter", "Practitioner", "RelatedPerson", "Device"})
 
@@ -91,22 +86,3 @@ def _bundle(exchange: Exchange, path: str, found: Searched) -> bytes:
         ),
         now=exchange.record.clock.now(),
     )
-
-
-def getter_of(exchange: Exchange) -> Getter:
-    """Answers a search that is a GET entry of a Bundle: its url → a searchset."""
-
-    async def get(uow: UnitOfWork, url: str) -> dict[str, Any]:
-        parts = urlsplit(url)
-        names = [part for part in parts.path.removeprefix(exchange.base).split("/") if part]
-        if len(names) not in (1, 3) or (len(names) == 3 and names[0] not in COMPARTMENTS):
-            raise NotSupported("a GET inside a Bundle is a read or a search")
-        type_name = known_type(names[-1])
-        query = parsed_query(parts.query.encode())
-        compartment = (names[0], names[1]) if len(names) == 3 else None
-        strict = not exchange.preferences.lenient
-        found = await search_within(uow, parse(type_name, query, strict=strict, compartment=compartment))
-        body = _bundle(exchange, address("/".join([exchange.base, *names]), []), found)
-        return codec.loads(body, bytes_max=bundle_bytes_max)
-
-    return get

@@ -13,11 +13,12 @@ import msgspec
 from ehr import limits
 from ehr.access.policy import Caller
 from ehr.api.answer import Answer, json_answer, tree_answer
+from ehr.api.bundle_entry import EntryDoor, Find
 from ehr.api.exchange import Exchange, Handler
-from ehr.api.fhir_search import getter_of
 from ehr.api.written import once
 from ehr.errors import NotSupported
-from ehr.interactions.transaction import batch, transaction
+from ehr.interactions.batch import batch
+from ehr.interactions.transaction import transaction
 from ehr.store import gate
 from ehr.store.bundles import Prefer
 from ehr.store.unit_of_work import UnitOfWork
@@ -45,8 +46,8 @@ def capabilities(statement_of: Callable[[str], dict[str, Any]]) -> Handler:
     return metadata
 
 
-def bundle_door(facility_bundle: FacilityBundleDoor | None) -> Handler:
-    """POST [base]."""
+def bundle_door(facility_bundle: FacilityBundleDoor | None, find: Find) -> Handler:
+    """POST [base]; find: the handlers of what entries ask for."""
 
     async def process(exchange: Exchange) -> Answer:
         exchange.only()
@@ -56,31 +57,31 @@ def bundle_door(facility_bundle: FacilityBundleDoor | None) -> Handler:
             return json_answer(status, answered)
         bundle = gate.accept_bundle(body)
         if bundle["type"] == "batch":
-            return await _batch(exchange, bundle)
-        return await _transaction(exchange, body, bundle)
+            return await _batch(exchange, bundle, find)
+        return await _transaction(exchange, body, bundle, find)
 
     return process
 
 
-async def _transaction(exchange: Exchange, body: bytes, bundle: dict[str, Any]) -> Answer:
+async def _transaction(exchange: Exchange, body: bytes, bundle: dict[str, Any], find: Find) -> Answer:
     async def work(uow: UnitOfWork) -> Answer:
-        done = await transaction(uow, bundle, prefer=_prefer(exchange), get=getter_of(exchange))
+        done = await transaction(uow, bundle, prefer=_prefer(exchange), get=EntryDoor(exchange, find).get)
         return tree_answer(200, done)
 
     return await once(exchange, body, work)
 
 
-async def _batch(exchange: Exchange, bundle: dict[str, Any]) -> Answer:
+async def _batch(exchange: Exchange, bundle: dict[str, Any], find: Find) -> Answer:
     if "idempotency-key" in exchange.headers:
         raise NotSupported("a batch is many transactions; give the key to each request", at="Idempotency-Key")
-    done = await batch(exchange.record, exchange.caller, bundle, prefer=_prefer(exchange), get=getter_of(exchange))
+    serve = EntryDoor(exchange, find).serve
+    done = await batch(exchange.record, exchange.caller, bundle, serve=serve, prefer=_prefer(exchange))
     return tree_answer(200, done)
 
 
 def _prefer(exchange: Exchange) -> Prefer:
     """Bundles answer with the resources only where the client asks (http.html#transaction-response)."""
-    wanted = "return=representation" in exchange.headers.get("prefer", "").replace(" ", "")
-    return "representation" if wanted else "minimal"
+    return exchange.preferences.returns if "return" in exchange.headers.get("prefer", "") else "minimal"
 
 
 def _is_batch(body: bytes) -> bool:

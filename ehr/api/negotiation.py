@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 
 from ehr.errors import Malformed, NotAcceptable, NotSupported, UnsupportedMedia
+from ehr.fhir.patch import JSON_PATCH
 
 Form = Literal["json", "xml"]
 
@@ -27,7 +28,6 @@ _FORMS: Final[dict[str, Form]] = {name: form for form, names in _MEDIA.items() f
 
 _PARTS: Final[dict[Form, frozenset[str]]] = dict.fromkeys(_MEDIA, frozenset({"application/*", "text/*"}))
 _ANY: Final = frozenset({"*/*"})
-JSON_PATCH: Final = "application/json-patch+json"
 PATCH_FORMATS: Final = (JSON_PATCH,)
 """Media types a patch may have, as the CapabilityStatement names them."""
 

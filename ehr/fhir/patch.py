@@ -1,26 +1,62 @@
-"""A patch laid over a stored resource, and what no patch may do.
+"""A patch: read from what was sent, laid over a stored resource, and what no patch may do.
 
-In:      a Patch (ehr.fhir.patch_json); the stored text and its tree
-Out:     the patched text and tree, to be checked like any update. Members that did not change keep their text
+In:      a JSON Patch document, alone or as the Binary of a Bundle's entry; the stored text and its tree
+Out:     Patch; the patched text and tree, to be checked like any update. Members that did not change keep their text
 Keeps:   id, resourceType, meta.versionId and meta.lastUpdated
 Text:    a narrative says what the data said before. Where a patch changes data and not the text, a generated
          narrative is dropped, and one that says more than the data (additional) refuses the patch
-Errors:  Invalid, TooMuch; those of the patch itself
+Errors:  Malformed, NotSupported for what is no patch; Invalid, TooMuch; those of the patch itself (ehr.fhir.patch_json)
 Source:  FHIR R4 http.html#patch ("SHALL ensure that the narrative … is not clinically unsafe"), narrative.html
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final, Protocol, Self
 
 from ehr import limits
-from ehr.errors import Invalid, TooMuch
-from ehr.fhir import codec
+from ehr.errors import Invalid, Malformed, NotSupported, TooMuch
+from ehr.fhir import codec, patch_json
 
-Patch = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""A tree → a new tree, or the reason why not."""
+JSON_PATCH: Final = "application/json-patch+json"
+
+
+class Patch(Protocol):
+    """A tree → a new tree, or the reason why not."""
+
+    def __call__(self, tree: Mapping[str, Any]) -> dict[str, Any]: ...
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """What of it may hold references."""
+        ...
+
+    def rewritten(self, mapping: Mapping[str, str]) -> Self:
+        """The same with other references (ehr.fhir.references)."""
+        ...
+
 
 _TELLS_NOTHING: Final = frozenset({"id", "meta", "text"})
 """Members no narrative speaks of."""
+
+
+def json_patch(body: bytes) -> Patch:
+    """A document of type application/json-patch+json."""
+    return patch_json.read(codec.loads_list(body))
+
+
+def of_entry(resource: object) -> Patch:
+    """The patch that is the resource of a Bundle's entry."""
+    kind = resource.get("resourceType") if isinstance(resource, Mapping) else None
+    if not isinstance(resource, Mapping) or kind != "Binary":
+        raise Malformed("the resource of a PATCH is a Binary that holds the patch", at="resource")
+    if resource.get("contentType") != JSON_PATCH:
+        raise NotSupported(f"a patch is {JSON_PATCH}", at="Binary.contentType")
+    try:
+        body = base64.b64decode(resource.get("data", ""), validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise Malformed("the patch is base64", at="Binary.data") from error
+    return json_patch(body)
 
 
 def applied(text: bytes, before: Mapping[str, Any], patch: Patch) -> tuple[bytes, dict[str, Any]]:

@@ -12,13 +12,13 @@ Source:  RFC 6902, RFC 6901; FHIR R4 http.html#patch ("test" that fails is 422)
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
 from ehr import limits
 from ehr.errors import Invalid, Malformed, TooMuch
-from ehr.fhir import codec
+from ehr.fhir import codec, references
 
 Pointer = tuple[str, ...]
 """The tokens of a JSON Pointer, unescaped; () is the whole resource."""
@@ -54,6 +54,16 @@ class Operation:
 class JsonPatch:
     operations: tuple[Operation, ...]
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """What of it may hold references: each value under the name it gets."""
+        return {"patch": [{_name(one.path): one.value} for one in self.operations]}
+
+    def rewritten(self, mapping: Mapping[str, str]) -> "JsonPatch":
+        new = [references.rewrite({_name(one.path): one.value}, mapping) for one in self.operations]
+        changed = zip(self.operations, new, strict=True)
+        return JsonPatch(tuple(replace(one, value=value[_name(one.path)]) for one, value in changed))
+
     def __call__(self, tree: Mapping[str, Any]) -> dict[str, Any]:
         changing = _Changing(tree)
         for one in self.operations:
@@ -79,6 +89,11 @@ def expression(tree: Mapping[str, Any], pointer: Pointer) -> str:
         else:
             break
     return path
+
+
+def _name(pointer: Pointer) -> str:
+    """The name of the element a pointer leads to: the last token that is no place in a list."""
+    return next((one for one in reversed(pointer) if one != "-" and not _INDEX.fullmatch(one)), "")
 
 
 def _operation(number: int, item: Any) -> Operation:

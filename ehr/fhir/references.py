@@ -2,8 +2,8 @@
 
 In:      tree of a resource, or one reference text
 Out:     FoundReference per Reference.reference with its FHIRPath; ParsedReference; a rewritten copy of the tree
-Keeps:   rewrite changes whole values only, never a part of one, and nothing that is not a reference, uri, url,
-         canonical, oid, uuid or a link of the narrative: an Identifier.value equal to a key stays as it is
+Keeps:   rewrite changes whole values only, never a part of one, and nothing that is not a reference, uri, url, oid,
+         uuid or a link of the narrative: an Identifier.value or a canonical equal to a key stays as it is
 Source:  FHIR R4 2.3 references, 3.1.0.11.2 transaction processing rules (what a server must rewrite)
 """
 
@@ -23,19 +23,18 @@ _LITERAL: Final = re.compile(
 _CONDITIONAL: Final = re.compile(r"(?P<type>[A-Z][A-Za-z]+)\?.+", re.DOTALL)
 _NARRATIVE_LINK: Final = re.compile(r"""((?:href|src)\s*=\s*)(["'])(.*?)\2""", re.IGNORECASE | re.DOTALL)
 
+VERSION: Final = "/_history/"
+"""Before the version of a reference."""
+
 URI_ELEMENTS: Final = frozenset(
-    """address answerValueSet authority authorizationUrl base baseDefinition capabilities compartment contentReference
-    defaultValueCanonical defaultValueOid defaultValueUri defaultValueUrl defaultValueUuid definition
-    definitionCanonical definitionUri derivedFrom derivedFromUri detail endpoint eventUri exampleCanonical
-    fixedCanonical fixedOid fixedUri fixedUrl fixedUuid fullUrl graph identifier implementationGuide implicitRules
-    import imports inputProfile instantiates instantiatesCanonical instantiatesUri issuer jurisdiction library link
-    location measure message moduleCanonical moduleUri nameUrl onlineInformation outputProfile parent partOf
-    patternCanonical patternOid patternUri patternUrl patternUuid policy profile project property protocol
-    questionnaire reference relativePath rendering replaces resource source sourceCanonical sourceUri supplements
-    supportedProfile system target targetCanonical targetProfile targetUri topic transform type uri url
-    valueCanonical valueOid valueSet valueUri valueUrl valueUuid workflow""".split()  # noqa: SIM905
+    """address authority authorizationUrl contentReference defaultValueOid defaultValueUri defaultValueUrl
+    defaultValueUuid definition definitionUri derivedFromUri detail endpoint eventUri fixedOid fixedUri fixedUrl
+    fixedUuid fullUrl identifier implicitRules instantiates instantiatesUri issuer jurisdiction link location
+    moduleUri nameUrl onlineInformation patternOid patternUri patternUrl patternUuid policy property protocol
+    reference relativePath rendering source sourceUri system target targetUri type uri url valueOid valueUri
+    valueUrl valueUuid""".split()  # noqa: SIM905
 )
-"""Names of the R4 elements that may hold a reference text, uri, url, canonical, oid or uuid (StructureDefinitions)."""
+"""Names of the R4 elements that may hold a reference text, uri, url, oid or uuid (StructureDefinitions)."""
 
 
 @dataclass(frozen=True, slots=True)

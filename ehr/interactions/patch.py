@@ -1,23 +1,17 @@
 """patch: the next version of a resource, said as what changes.
 
-In:      the media type and bytes of a request, or the resource of a Bundle's entry
+In:      a Patch (ehr.fhir.patch)
 Out:     the version that now stands; the earlier one where nothing changed
-Errors:  UnsupportedMedia for another kind of patch; Malformed for what is no patch; NotFound, Gone; Invalid from the
-         patch and from the gate, which what comes of it passes; PreconditionFailed by If-Match
+Errors:  NotFound, Gone; Invalid from the patch, and from the gate, which what comes of it passes; PreconditionFailed
+         by If-Match
 Source:  FHIR R4 http.html#patch, binary.html (a Binary is not patched)
 """
 
 from ehr.errors import MethodNotAllowed
-from ehr.fhir import codec, patch_json
 from ehr.fhir.patch import Patch
 from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
-
-
-def json_patch(body: bytes) -> Patch:
-    """A document of type application/json-patch+json."""
-    return patch_json.read(codec.loads_list(body))
 
 
 def refuse_unpatched(type_name: str) -> None:

@@ -1,4 +1,4 @@
-"""transaction and batch: many interactions in one request.
+"""transaction: many interactions in one request, all of them or none.
 
 Source:  FHIR R4 http.html#transaction
 """
@@ -6,20 +6,11 @@ Source:  FHIR R4 http.html#transaction
 from collections.abc import Mapping
 from typing import Any
 
-from ehr.access.policy import Caller
 from ehr.store import bundles
 from ehr.store.bundles import Getter, Prefer
-from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 
 
 async def transaction(uow: UnitOfWork, bundle: Mapping[str, Any], *, prefer: Prefer, get: Getter) -> dict[str, Any]:
-    """All entries or none."""
+    """Every entry's answer."""
     return await bundles.transaction(uow, bundle, prefer=prefer, get=get)
-
-
-async def batch(
-    record: Record, caller: Caller, bundle: Mapping[str, Any], *, prefer: Prefer, get: Getter
-) -> dict[str, Any]:
-    """Each entry by itself."""
-    return await bundles.batch(record, caller, bundle, prefer=prefer, get=get)

@@ -1,28 +1,39 @@
 """Bundle.entry → Entry: what each entry asks, taken apart and checked for form. Pure.
 
-Errors:  Malformed, NotSupported, each naming Bundle.entry[n].request.…
-Source:  FHIR R4 2.36 Bundle (request, ifMatch, ifNoneExist), 3.1.0.11
+Patches: the resource of a PATCH is the patch: a Binary that holds a JSON Patch
+Errors:  Malformed, NotSupported, each naming Bundle.entry[n].request.…; those of a patch, naming its entry
+Source:  FHIR R4 2.36 Bundle (request, ifMatch, ifNoneMatch, ifModifiedSince, ifNoneExist), 3.1.0.11
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final, Literal, cast
 from urllib.parse import unquote
 
-from ehr.errors import Malformed, NotSupported
+from ehr.errors import Issue, Malformed, NotSupported, Refused
+from ehr.fhir.patch import Patch, of_entry
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
 from ehr.store.criteria import Criteria, parse
 
-Method = Literal["GET", "POST", "PUT", "DELETE"]
-_METHODS: Final = frozenset({"GET", "POST", "PUT", "DELETE"})
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+READS: Final = frozenset({"GET", "HEAD"})
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry. at is its FHIRPath; type_name and id come from the url."""
+    """One entry. at is its FHIRPath; type_name and id come from the url.
+
+    if_none     a PUT that only creates: ifNoneMatch is *
+    unless      of a read: versions the client has (ifNoneMatch), or everything (*)
+    since       of a read: not, when it did not change after this moment (ifModifiedSince)
+    resource    of a POST or PUT
+    patch       of a PATCH
+    """
 
     at: str
     method: Method
@@ -35,6 +46,15 @@ class Entry:
     if_match: int | None
     full_url: str | None
     resource: dict[str, Any] | None
+    if_none: bool = False
+    unless: frozenset[str] = frozenset()
+    since: datetime | None = None
+    patch: Patch | None = None
+
+    @property
+    def referring(self) -> Mapping[str, Any] | None:
+        """What may hold references to be resolved."""
+        return self.patch.content if self.patch else self.resource
 
 
 def read_entries(raw: Sequence[Mapping[str, Any]]) -> list[Entry]:
@@ -49,11 +69,12 @@ def _entry(at: str, raw: Mapping[str, Any]) -> Entry:
     if not isinstance(url, str) or not url:
         raise Malformed("an entry's request has a url", at=f"{at}.request.url")
     if method not in _METHODS:
-        raise NotSupported("the method of an entry is GET, POST, PUT or DELETE", at=f"{at}.request.method")
-    if request.get("ifNoneMatch") is not None or request.get("ifModifiedSince") is not None:
-        raise NotSupported("conditional reads are not served inside a Bundle", at=f"{at}.request")
+        raise NotSupported(f"the method of an entry is one of {', '.join(sorted(_METHODS))}", at=f"{at}.request.method")
     kind = cast("Method", method)
     type_name, id, version, query = _url(url, f"{at}.request.url", method=kind)
+    _refuse_place(at, kind, id or query, version)
+    resource = raw.get("resource")
+    unless = _none_match(at, kind, request.get("ifNoneMatch"))
     entry = Entry(
         at=at,
         method=kind,
@@ -65,17 +86,26 @@ def _entry(at: str, raw: Mapping[str, Any]) -> Entry:
         criteria=_criteria(at, kind, type_name, "" if id else query, request),
         if_match=_if_match(request.get("ifMatch"), at),
         full_url=_text(raw.get("fullUrl")),
-        resource=_resource(at, kind, type_name, raw.get("resource")),
+        resource=_resource(at, type_name, resource) if kind in ("POST", "PUT") else None,
+        if_none=kind == "PUT" and bool(unless),
+        unless=unless,
+        since=_since(at, kind, request.get("ifModifiedSince")),
+        patch=_patch(at, type_name, resource) if kind == "PATCH" else None,
     )
-    if kind == "POST" and (id or query):
-        raise NotSupported("POST in a Bundle creates: its url is a resource type", at=f"{at}.request.url")
-    if kind in ("PUT", "DELETE") and not (id or query):
-        raise Malformed(f"{kind} names a resource or criteria", at=f"{at}.request.url")
-    if kind != "GET" and version is not None:
-        raise NotSupported("only GET names a version", at=f"{at}.request.url")
+    if kind in READS and (unless or entry.since) and (id is None or query):
+        raise NotSupported("only the read of one resource is conditional", at=f"{at}.request")
     if kind == "PUT" and id and entry.resource is not None and entry.resource.get("id", id) != id:
         raise Malformed("the resource's id is not the id of the url", at=f"{at}.resource.id")
     return entry
+
+
+def _refuse_place(at: str, method: Method, named: str | None, version: int | None) -> None:
+    if method == "POST" and named:
+        raise NotSupported("POST in a transaction creates: its url is a resource type", at=f"{at}.request.url")
+    if method in ("PUT", "PATCH", "DELETE") and not named:
+        raise Malformed(f"{method} names a resource or criteria", at=f"{at}.request.url")
+    if method not in READS and version is not None:
+        raise NotSupported("only GET and HEAD name a version", at=f"{at}.request.url")
 
 
 def _url(url: str, at: str, *, method: Method) -> tuple[str, str | None, int | None, str]:
@@ -84,7 +114,7 @@ def _url(url: str, at: str, *, method: Method) -> tuple[str, str | None, int | N
     parts = [unquote(part) for part in path.strip("/").split("/")]
     type_name = parts[0]
     if type_name not in TYPE_IDS:
-        if method == "GET":  # "?…", "_history": the door's reader may know them
+        if method in READS:  # "?…", "_history": the door's reader may know them
             return type_name, None, None, query or path
         raise NotSupported("the url of an entry begins with a resource type of R4, not with a host", at=at)
     match parts[1:]:
@@ -94,7 +124,7 @@ def _url(url: str, at: str, *, method: Method) -> tuple[str, str | None, int | N
             return type_name, id, None, query
         case [id, "_history", number] if FHIR_ID.fullmatch(id) and number.isdecimal() and len(number) < 10:
             return type_name, id, int(number), query
-        case _ if method == "GET":
+        case _ if method in READS:
             return type_name, None, None, path
         case _:
             raise NotSupported("the url of an entry is Type, Type/id or Type?criteria", at=at)
@@ -106,7 +136,7 @@ def _criteria(at: str, method: Method, type_name: str, query: str, request: Mapp
         if method != "POST" or not isinstance(condition, str):
             raise Malformed("ifNoneExist is a query, for POST", at=f"{at}.request.ifNoneExist")
         return parse(type_name, condition, f"{at}.request.ifNoneExist")
-    if method in ("PUT", "DELETE") and query:
+    if method in ("PUT", "PATCH", "DELETE") and query:
         return parse(type_name, query, f"{at}.request.url")
     return None
 
@@ -120,11 +150,43 @@ def _if_match(text: object, at: str) -> int | None:
     return int(found[1])
 
 
-def _resource(at: str, method: Method, type_name: str, resource: object) -> dict[str, Any] | None:
-    if method in ("GET", "DELETE"):
+def _none_match(at: str, method: Method, text: object) -> frozenset[str]:
+    """Versions, or *."""
+    if text is None:
+        return frozenset()
+    if method == "PUT" and text == "*":
+        return frozenset("*")
+    if method not in READS or not isinstance(text, str):
+        raise NotSupported("ifNoneMatch is for reads, and as * for PUT", at=f"{at}.request.ifNoneMatch")
+    found = [_ETAG.fullmatch(one.strip()) for one in text.split(",")]
+    return frozenset("*") if text.strip() == "*" else frozenset(one[1] for one in found if one)
+
+
+def _since(at: str, method: Method, text: object) -> datetime | None:
+    if text is None:
         return None
+    try:
+        since = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        since = None
+    if method not in READS or since is None or since.tzinfo is None:
+        raise Malformed("ifModifiedSince is an instant, for reads", at=f"{at}.request.ifModifiedSince")
+    return since
+
+
+def _patch(at: str, type_name: str, resource: object) -> Patch:
+    if type_name == "Binary":
+        raise NotSupported("a Binary is not patched; send it anew", at=f"{at}.request.url")
+    try:
+        return of_entry(resource)
+    except Refused as error:
+        issues = [Issue(one.code, f"{one.at}: {one.text}", f"{at}.resource", one.severity) for one in error.issues]
+        raise type(error)(str(error), issues=issues) from error
+
+
+def _resource(at: str, type_name: str, resource: object) -> dict[str, Any]:
     if not isinstance(resource, dict):
-        raise Malformed(f"{method} has a resource", at=f"{at}.resource")
+        raise Malformed("a POST or PUT has a resource", at=f"{at}.resource")
     if resource.get("resourceType") != type_name:
         raise Malformed("the resource's type is not the type of the url", at=f"{at}.resource.resourceType")
     return resource

@@ -8,22 +8,34 @@ Order:   claims of all conditions, sorted; then everything that must be known, t
 Cost:    two statements where there are conditions, one where there are only ids, none where everything is new
 Errors:  Invalid             two entries for one resource or one condition, a reference that cannot be resolved
          PreconditionFailed  a condition with many matches
+         NotFound            a patch whose criteria match nothing
 Source:  FHIR R4 3.1.0.11.2
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ehr.errors import Invalid, Malformed, PreconditionFailed
+from ehr.errors import Duplicate, EhrError, Invalid, Malformed, NotFound, PreconditionFailed
 from ehr.fhir import references
 from ehr.ids import new_id
 from ehr.store import criteria
 from ehr.store.access_sql import require
 from ehr.store.bundle_entries import Entry
+from ehr.store.bundle_references import (
+    Brought,
+    Loose,
+    base_of,
+    loose_of,
+    map_references,
+    map_versions,
+    refuse_shared,
+    spelled,
+)
 from ehr.store.claims import Claimed
 from ehr.store.conditions import Condition, Found, find, is_exact
 from ehr.store.criteria import Criteria
+from ehr.store.faults import Raced
 from ehr.store.locks import Holding, Key
 from ehr.store.version import Version
 
@@ -46,16 +58,28 @@ class Resolution:
     writes    entry → its target
     existing  conditional creates that found their resource, without its body
     mapping   for references
+    bases     for relative references, by the base of the fullUrl of the entry they are in
     holding   the rows of writes, locked
     """
 
     writes: dict[str, Target] = field(default_factory=dict)
     existing: dict[str, Version] = field(default_factory=dict)
     mapping: dict[str, str] = field(default_factory=dict)
+    bases: dict[str, dict[str, str]] = field(default_factory=dict)
     holding: Holding = field(default_factory=Holding)
 
-    def rewritten(self, resource: Mapping[str, Any]) -> dict[str, Any]:
-        return references.rewrite(resource, self.mapping) if self.mapping else dict(resource)
+    def rewritten(self, entry: Entry, resource: Mapping[str, Any]) -> dict[str, Any]:
+        mapping = self.mapping_of(entry)
+        return references.rewrite(resource, mapping) if mapping else dict(resource)
+
+    def mapping_of(self, entry: Entry) -> dict[str, str]:
+        """What the references of one entry mean."""
+        return self.bases.get(base_of(entry) or "", self.mapping) if self.bases else self.mapping
+
+    def literal_of(self, entry: Entry) -> str:
+        """What an entry writes, or what a conditional create found."""
+        target = self.writes.get(entry.at)
+        return f"{entry.type_name}/{target.id if target else self.existing[entry.at].id}"
 
 
 @dataclass(slots=True)
@@ -71,59 +95,35 @@ class _Asked:
             return [match.as_version() for match in self.found.matches[condition]]
         return self.searched[asked, own]
 
+    def referents(self, asked: Criteria) -> list[Version]:
+        """What a conditional reference matches of what is stored."""
+        return self.matches(asked, own=False, writes=False)
+
 
 async def resolve(uow: "UnitOfWork", entries: list[Entry]) -> Resolution:
     resolution = Resolution()
     _refuse_equal_conditions(entries)
     conditional = [entry for entry in entries if entry.criteria is not None]
-    wanted = {_claimed(entry): _wanted_id(entry) for entry in conditional if entry.method != "DELETE"}
-    loose = [found for entry in entries for found in _loose(entry)]
+    wanted = {_claimed(entry): _wanted_id(entry) for entry in conditional if entry.method in ("POST", "PUT")}
+    loose = [found for entry in entries for found in loose_of(entry)]
     asked = await _look(uow, entries, wanted, loose)
     resolution.holding = asked.found.holding
     await _decide(uow, conditional, wanted, asked, resolution)
     for entry in entries:
         if entry.method == "POST" and entry.criteria is None:
             resolution.writes[entry.at] = Target(new_id(), made_id=True)
-        elif entry.method in ("PUT", "DELETE") and entry.id:
+        elif entry.method in ("PUT", "PATCH", "DELETE") and entry.id:
             resolution.writes[entry.at] = Target(entry.id, made_id=False)
     _refuse_equal_targets(entries, resolution)
-    _map_full_urls(entries, resolution)
-    _map_references(loose, asked, resolution)
+    brought = Brought(entries if conditional or loose else (), resolution)
+    refuse_shared(conditional, brought)
+    map_references(entries, loose, resolution, lambda named: brought.referents(named, asked.referents(named)))
+    map_versions(entries, loose, resolution, uow.record.bodies)
     return resolution
 
 
-@dataclass(frozen=True, slots=True)
-class _Loose:
-    """A reference of an entry that must be resolved: a condition, or (named is None) a urn."""
-
-    entry: Entry
-    text: str
-    named: Criteria | None
-
-    @property
-    def at(self) -> str:
-        return _place(self.entry, self.text)
-
-
-def _loose(entry: Entry) -> Iterator[_Loose]:
-    for text in dict.fromkeys(references.texts(entry.resource)) if entry.resource is not None else ():
-        if text.startswith("urn:") or "?" in text:
-            parsed = references.parse(text)
-            if parsed.kind == "urn":
-                yield _Loose(entry, text, None)
-            elif parsed.kind == "conditional" and parsed.type:
-                yield _Loose(entry, text, criteria.parse(parsed.type, text, _place(entry, text)))
-
-
-def _place(entry: Entry, text: str) -> str:
-    """Where an entry's resource has this reference first."""
-    assert entry.resource is not None, "an entry with references"
-    path = next(found.path for found in references.find(entry.resource) if found.value == text)
-    return f"{entry.at}.resource{path.removeprefix(entry.type_name)}"
-
-
 async def _look(
-    uow: "UnitOfWork", entries: Sequence[Entry], wanted: Mapping[Claimed, str], loose: Iterable[_Loose]
+    uow: "UnitOfWork", entries: Sequence[Entry], wanted: Mapping[Claimed, str], loose: Iterable[Loose]
 ) -> _Asked:
     """Claim every condition, then look everything up."""
     asked = _Asked(Found())
@@ -133,9 +133,9 @@ async def _look(
             require(uow.access, entry.type_name, "s")
             own = entry.method != "POST"
             conditions[entry.criteria, own] = own
-    here = {_spelled(entry.criteria) for entry in entries if entry.criteria is not None and entry.method != "DELETE"}
+    here = {spelled(entry.criteria) for entry in entries if entry.criteria and entry.method in ("POST", "PUT")}
     for one in loose:
-        if one.named is not None and _spelled(one.named) not in here:
+        if one.named is not None and spelled(one.named) not in here:
             require(uow.access, one.named.type_name, "s")
             conditions.setdefault((one.named, False), False)
     taken = await uow.claims.claim_new(uow.caller.facility_id, wanted)
@@ -147,13 +147,16 @@ async def _look(
             asked.searched[named, own] = await _searched(uow, named, own=own)
     asked.found = await find(uow, exact, _direct(entries, asked), taken)
     uow.claims.told(uow.caller.facility_id, asked.found.owners)
+    for (named, own), versions_found in asked.searched.items():
+        if own and versions_found and await _searched(uow, named, own=True) != versions_found:
+            raise Raced("what a condition matches changed before it was locked")
     return asked
 
 
 def _direct(entries: Iterable[Entry], asked: _Asked) -> Iterable[Key]:
     """What is written under an id that is known already."""
     for entry in entries:
-        if entry.method not in ("PUT", "DELETE"):
+        if entry.method not in ("PUT", "PATCH", "DELETE"):
             continue
         if entry.id:
             yield entry.type_name, entry.id
@@ -184,7 +187,9 @@ async def _decide(
     settled: dict[Claimed, str] = {}
     for entry in conditional:
         matched = _one_match(entry, asked)
-        if entry.method == "DELETE":
+        if entry.method in ("PATCH", "DELETE"):
+            if matched is None and (entry.method == "PATCH" or entry.if_match is not None):
+                raise _nothing(entry)
             if matched:
                 resolution.writes[entry.at] = Target(matched.id, made_id=False)
             continue
@@ -199,8 +204,17 @@ async def _decide(
             _refuse_other_id(entry, matched.id)
             resolution.writes[entry.at] = Target(matched.id, made_id=False)
         else:
+            _refuse_taken_id(entry, asked.found.holding)
             resolution.writes[entry.at] = Target(wanted[claimed], made_id=not _body_id(entry))
     await uow.claims.pass_on_many(uow.caller.facility_id, settled)
+
+
+def _nothing(entry: Entry) -> EhrError:
+    """A patch of nothing; or a deletion of a version of nothing."""
+    at = f"{entry.at}.request"
+    if entry.method == "PATCH":
+        return NotFound(f"no {entry.type_name} matches the criteria", at=at)
+    return PreconditionFailed("nothing matches, so nothing is at the version of ifMatch", at=at)
 
 
 def _one_match(entry: Entry, asked: _Asked) -> Version | None:
@@ -236,6 +250,13 @@ def _refuse_other_id(entry: Entry, matched: str) -> None:
         raise Malformed("the resource's id is not the id of the resource that matches", at=f"{entry.at}.resource.id")
 
 
+def _refuse_taken_id(entry: Entry, holding: Holding) -> None:
+    sent = _body_id(entry)
+    if sent and (entry.type_name, sent) in holding.current:
+        why = "the resource's id is that of another one, which does not match"
+        raise Duplicate(why, at=f"{entry.at}.resource.id")
+
+
 def _refuse_equal_conditions(entries: Iterable[Entry]) -> None:
     """Two entries with one condition would be one resource written twice; one of them must not vanish silently."""
     seen: dict[tuple[str, str], str] = {}
@@ -256,40 +277,3 @@ def _refuse_equal_targets(entries: Iterable[Entry], resolution: Resolution) -> N
         first = seen.setdefault((entry.type_name, target.id), entry.at)
         if first != entry.at:
             raise Invalid(f"the same resource as in {first}: one resource is written once", at=entry.at)
-
-
-def _map_full_urls(entries: Iterable[Entry], resolution: Resolution) -> None:
-    for entry in entries:
-        if entry.method not in ("POST", "PUT"):
-            continue
-        target = resolution.writes.get(entry.at)
-        id = target.id if target else resolution.existing[entry.at].id
-        literal = f"{entry.type_name}/{id}"
-        sent = entry.full_url
-        if sent and sent != literal and resolution.mapping.setdefault(sent, literal) != literal:
-            raise Invalid("two entries have this fullUrl", at=f"{entry.at}.fullUrl")
-        if entry.criteria is not None:
-            resolution.mapping[_spelled(entry.criteria)] = literal
-
-
-def _spelled(asked: Criteria) -> str:
-    return f"{asked.type_name}?{asked.key}"
-
-
-def _map_references(loose: Iterable[_Loose], asked: _Asked, resolution: Resolution) -> None:
-    """Conditional references mean what was found; urn references must be an entry of the Bundle."""
-    for one in loose:
-        if one.entry.at not in resolution.writes or one.text in resolution.mapping:
-            continue
-        if one.named is None:
-            raise Invalid("the reference names no entry of the Bundle (fullUrl)", at=one.at)
-        here = resolution.mapping.get(_spelled(one.named))
-        resolution.mapping[one.text] = here or _referent(one, one.named, asked)
-
-
-def _referent(one: _Loose, named: Criteria, asked: _Asked) -> str:
-    matched = asked.matches(named, own=False, writes=False)
-    if len(matched) != 1:
-        many = "more than one resource" if matched else "no resource"
-        raise PreconditionFailed(f"the conditional reference matches {many}", at=one.at)
-    return f"{named.type_name}/{matched[0].id}"

@@ -1,21 +1,19 @@
-"""Bundles of type transaction and batch: many interactions, one answer each.
+"""Transactions: many interactions, all of them or none, one answer each.
 
-transaction   atomic. Every condition is claimed and resolved inside the transaction, then all writes are flushed
-              together, whatever the order of the entries; reads come last and see the result
-batch         each entry is a transaction of its own; one that fails has its OperationOutcome in its place
-In:           the tree of the Bundle; uow (transaction) or record and caller (batch)
-Out:          the tree of the transaction-response or batch-response, entries in the order of the request
-Errors:       any EhrError, its issues naming the entry: Bundle.entry[3].resource.status
-Source:       FHIR R4 3.1.0.11 batch/transaction, 3.1.0.11.2 transaction processing rules
+Order:   every condition is claimed and resolved inside the transaction, then all writes are flushed together, whatever
+         the order of the entries: no two of them mean the same resource, so the specification's order of DELETE, POST,
+         PUT and PATCH cannot be told from any other; reads come last and see the result
+In:      the tree of the Bundle; uow
+Out:     the tree of the transaction-response, entries in the order of the request
+Errors:  any EhrError, its issues naming the entry: Bundle.entry[3].resource.status
+Source:  FHIR R4 3.1.0.11.2 transaction processing rules
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from ehr import limits
-from ehr.access.policy import Caller
 from ehr.clock import instant
 from ehr.errors import EhrError, Issue, Malformed, NotSupported, TooMuch
 from ehr.fhir import codec, outcome
@@ -23,19 +21,18 @@ from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.validate import validate
 from ehr.store import gate
 from ehr.store.access_sql import require
-from ehr.store.bundle_entries import Entry, read_entries
+from ehr.store.bundle_entries import READS, Entry, read_entries
 from ehr.store.bundle_resolution import Resolution, resolve
 from ehr.store.resources import Write, Written
 from ehr.store.version import Version
 from ehr.store.writes import Noted
 
 if TYPE_CHECKING:
-    from ehr.store.record import Record
     from ehr.store.unit_of_work import UnitOfWork
 
-Prefer = Literal["minimal", "representation"]
+Prefer = Literal["minimal", "representation", "OperationOutcome"]
 Getter = Callable[["UnitOfWork", str], Awaitable[dict[str, Any]]]
-"""Answers a GET entry that is not the read of one version (a search, a history): url → resource."""
+"""Answers a read that is not that of one version (a search, a history): url → resource."""
 Weave = Callable[[Mapping[int, tuple[Version, dict[str, Any]]]], Mapping[int, dict[str, Any]]]
 """Place of an entry → what it would replace, locked → what is to be written there instead of what was sent."""
 Also = Callable[[Sequence[Version], Sequence[Version]], Sequence[Write]]
@@ -103,52 +100,8 @@ def _glances(uow: "UnitOfWork", standing: Sequence[Version], prefer: Prefer) -> 
     return [
         Noted("R", version.type_name, version.id, version.shard)
         for version in standing
-        if version.type_name in PATIENT_TYPES and version.body is None and prefer == "minimal"
+        if version.type_name in PATIENT_TYPES and version.body is None and prefer != "representation"
     ]
-
-
-async def batch(
-    record: "Record",
-    caller: Caller,
-    bundle: Mapping[str, Any],
-    *,
-    prefer: Prefer = "minimal",
-    get: Getter | None = None,
-) -> dict[str, Any]:
-    """Each entry by itself, in the order DELETE, POST, PUT, GET of the specification."""
-    if bundle.get("type") != "batch":
-        raise Malformed("Bundle.type is not batch", at="Bundle.type")
-    entries = gate.entries(bundle)
-    if len(entries) > limits.bundle_entries_max:
-        raise TooMuch(f"the Bundle has more than {limits.bundle_entries_max} entries", at="Bundle.entry")
-    answers: list[dict[str, Any]] = [{}] * len(entries)
-    for position in sorted(range(len(entries)), key=lambda p: _turn(entries[p])):
-        answers[position] = await _alone(record, caller, entries[position], position, prefer=prefer, get=get)
-    return {"resourceType": "Bundle", "type": "batch-response", "entry": answers}
-
-
-async def _alone(
-    record: "Record", caller: Caller, entry: dict[str, Any], position: int, *, prefer: Prefer, get: Getter | None
-) -> dict[str, Any]:
-    async def work(uow: "UnitOfWork") -> dict[str, Any]:
-        return await transaction(uow, {"type": "transaction", "entry": [entry]}, prefer=prefer, get=get)
-
-    try:
-        answered = await record.write(caller, work)
-    except EhrError as error:
-        moved = [_renumber(issue, position) for issue in error.issues]
-        return {"response": {"status": _status(error.http_status), "outcome": outcome.operation_outcome(moved)}}
-    only: dict[str, Any] = answered["entry"][0]
-    return only
-
-
-_TURNS: Mapping[str, int] = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2}
-
-
-def _turn(entry: Mapping[str, Any]) -> int:
-    request = entry.get("request")
-    method = request.get("method") if isinstance(request, dict) else None
-    return _TURNS.get(method if isinstance(method, str) else "", 3)
 
 
 def checked(bundle: Mapping[str, Any], *, weaves: bool = False) -> list[Entry]:
@@ -183,17 +136,28 @@ def _inside(entry: Entry, at: str | None) -> str:
 
 
 def _writes(entry: Entry, resolution: Resolution) -> bool:
-    return entry.method in ("POST", "PUT", "DELETE") and entry.at in resolution.writes
+    return entry.method not in READS and entry.at in resolution.writes
 
 
 def _write(entry: Entry, resolution: Resolution) -> Write:
     target = resolution.writes[entry.at]
     if entry.method == "DELETE":
         return Write("D", entry.type_name, target.id, if_match=entry.if_match, at=entry.at)
+    if entry.patch is not None:
+        patch = entry.patch.rewritten(resolution.mapping_of(entry))
+        return Write("U", entry.type_name, target.id, if_match=entry.if_match, at=entry.at, patch=patch)
     assert entry.resource is not None, "entries without a resource were refused"
-    tree = resolution.rewritten(entry.resource)
-    action: Literal["C", "U"] = "C" if entry.method == "POST" else "U"
-    return Write(action, entry.type_name, target.id, None, tree, entry.if_match, entry.at, made_id=target.made_id)
+    return Write(
+        "C" if entry.method == "POST" else "U",
+        entry.type_name,
+        target.id,
+        None,
+        resolution.rewritten(entry, entry.resource),
+        entry.if_match,
+        entry.at,
+        made_id=target.made_id,
+        if_none=entry.if_none,
+    )
 
 
 async def _answer(
@@ -205,11 +169,11 @@ async def _answer(
     prefer: Prefer,
     get: Getter | None,
 ) -> dict[str, Any]:
-    if entry.method == "GET":
+    if entry.method in READS:
         return await _read(uow, entry, get)
     if entry.method == "DELETE":
         version = written.version if written else None
-        return {"response": {"status": "204 No Content"} | ({"etag": version.etag} if version else {})}
+        return {"response": {"status": "204 No Content"} | (_validators(version) if version else {})}
     if written is None:  # a conditional create that found its resource
         existing = resolution.existing[entry.at]
         if prefer == "representation" and existing.body is None:
@@ -223,13 +187,15 @@ def _done(version: Version, status: str, prefer: Prefer) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     if prefer == "representation" and version.body is not None:
         answer["resource"] = codec.loads(version.body, bytes_max=limits.bundle_bytes_max)
-    answer["response"] = {
-        "status": status,
-        "location": version.location,
-        "etag": version.etag,
-        "lastModified": instant(version.updated),
-    }
+    answer["response"] = {"status": status, "location": version.location, **_validators(version)}
+    if prefer == "OperationOutcome":
+        said = "created" if status.startswith("201") else "stored"
+        answer["response"]["outcome"] = outcome.operation_outcome([Issue("informational", said, None, "information")])
     return answer
+
+
+def _validators(version: Version) -> dict[str, str]:
+    return {"etag": version.etag, "lastModified": instant(version.updated)}
 
 
 async def _read(uow: "UnitOfWork", entry: Entry, get: Getter | None) -> dict[str, Any]:
@@ -241,13 +207,24 @@ async def _read(uow: "UnitOfWork", entry: Entry, get: Getter | None) -> dict[str
             if number is None
             else uow.resources.vread(entry.type_name, entry.id, number)
         )
-        answer = _done(version, "200 OK", "representation")
-        del answer["response"]["location"]
-        return answer
-    if get is None:
-        raise NotSupported("this GET is not served inside a Bundle", at=f"{entry.at}.request.url")
-    await uow.plan("values")
-    return {"resource": await get(uow, entry.url), "response": {"status": "200 OK"}}
+        assert version.body is not None, "a read finds a resource that is not deleted"
+        if _not_modified(entry, version):
+            return {"response": {"status": "304 Not Modified", **_validators(version)}}
+        found, response = codec.loads(version.body, bytes_max=limits.bundle_bytes_max), _validators(version)
+    else:
+        if get is None:
+            raise NotSupported("this GET is not served inside a Bundle", at=f"{entry.at}.request.url")
+        await uow.plan("values")
+        found, response = await get(uow, entry.url), {}
+    answer: dict[str, Any] = {"response": {"status": "200 OK", **response}}
+    return answer if entry.method == "HEAD" else {"resource": found, **answer}
+
+
+def _not_modified(entry: Entry, version: Version) -> bool:
+    """Whether a conditional read brings nothing; ifNoneMatch decides where both are given (RFC 9110 13.2.2)."""
+    if entry.unless:
+        return bool(entry.unless & {"*", str(version.version)})
+    return entry.since is not None and version.updated <= entry.since
 
 
 def _at_entry(error: EhrError, entry: Entry) -> EhrError:
@@ -259,12 +236,3 @@ def _at_entry(error: EhrError, entry: Entry) -> EhrError:
         for issue in error.issues
     ]
     return type(error)(str(error), issues=named)
-
-
-def _renumber(issue: Issue, position: int) -> Issue:
-    at = (issue.at or "Bundle.entry[0]").replace("Bundle.entry[0]", f"Bundle.entry[{position}]", 1)
-    return Issue(issue.code, issue.text, at, issue.severity)
-
-
-def _status(code: int) -> str:
-    return f"{code} {HTTPStatus(code).phrase}"

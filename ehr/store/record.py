@@ -3,19 +3,21 @@
 run      one transaction, run anew from its first statement when it loses a race; `work` builds its state afresh each
          time, because a retry that goes on with half-used state answers 200 for what was never committed
          (a fault of a well-known server, its pull request 9811)
-reading  statements without a transaction around them, for reads
+reading  statements without a transaction around them, for reads; within a transaction, that one
 """
 
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from ehr import limits
 from ehr.access.policy import AccessPredicate, Caller
 from ehr.clock import Clock, SystemClock
 from ehr.database.engine import Database
-from ehr.errors import Busy
+from ehr.errors import Busy, NotSupported
 from ehr.index.extract import Extractor
 from ehr.index.hashing import Hasher
 from ehr.settings import Settings
@@ -83,6 +85,7 @@ class Record:
         matcher: Matcher | None = None,
         bodies: BodyCodec | None = None,
     ) -> None:
+        self._uow: UnitOfWork | None = None
         self.database = database
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
@@ -95,12 +98,20 @@ class Record:
         self.extractor = Extractor(self.hasher)
         self.profiles = Profiles(self)
 
+    def within(self, uow: UnitOfWork) -> "Record":
+        """The record inside one transaction: what reads sees what the transaction wrote, and no other one is begun."""
+        inside = copy(self)
+        inside._uow = uow
+        return inside
+
     def unit_of_work(self, caller: Caller) -> UnitOfWork:
         """One transaction, tried once."""
         return UnitOfWork(self, caller)
 
-    def reading(self, caller: Caller) -> UnitOfWork:
+    def reading(self, caller: Caller) -> AbstractAsyncContextManager[UnitOfWork]:
         """Reads without a transaction around them; a read and its audit row are one statement."""
+        if self._uow is not None:
+            return nullcontext(self._uow)
         return UnitOfWork(self, caller, reading=True)
 
     async def write(self, caller: Caller, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
@@ -109,6 +120,8 @@ class Record:
 
     async def run(self, caller: Caller, work: Callable[[UnitOfWork], Awaitable[T]], *, plans: Plans = "values") -> T:
         """One transaction; tried again, with jitter and a bound, when another one got in its way."""
+        if self._uow is not None:
+            raise NotSupported("this is not served inside a transaction; ask for it by itself, or in a batch")
         for attempt in range(limits.database_retries_max + 1):
             try:
                 async with UnitOfWork(self, caller, plans=plans) as uow:

@@ -254,23 +254,6 @@ async def test_a_facility_refers_to_the_citys_directory(record: Record, city: Ca
     assert stored["managingOrganization"]["reference"] == f"Organization/{id_of(made[0])}"
 
 
-async def test_batch_entries_stand_alone(record: Record, city: Caller) -> None:
-    bundle = {
-        "resourceType": "Bundle",
-        "type": "batch",
-        "entry": [
-            entry("GET", "Patient/p1"),
-            entry("PUT", "Patient/p1", patient("1", id="p1")),
-            entry("POST", "Observation", observation("Patient/p1") | {"status": "nonsense"}),
-            entry("DELETE", "Patient/unknown"),
-        ],
-    }
-    answer = await bundles.batch(record, city, bundle)
-    assert [e["response"]["status"].split()[0] for e in answer["entry"]] == ["200", "201", "422", "204"]
-    issue = answer["entry"][2]["response"]["outcome"]["issue"][0]
-    assert issue["expression"] == ["Bundle.entry[2].resource.status"]
-
-
 async def test_readers_never_see_half_a_transaction(record: Record, city: Caller) -> None:
     ids = [f"pair-{n}" for n in range(6)]
 

@@ -1,10 +1,13 @@
 """ehr.fhir.references: found with their path, taken apart, rewritten without touching what is no reference."""
 
+import json
+from importlib.resources import files
 from typing import Any
 
 import pytest
 
-from ehr.fhir.references import ParsedReference, find, parse, rewrite
+from ehr.fhir.references import URI_ELEMENTS, ParsedReference, find, parse, rewrite
+from ehr.fhir.structure import shape
 
 URN = "urn:uuid:0a3a9b8c-5d0c-4d5e-8f55-1f6d5a9d3c01"
 TREE: dict[str, Any] = {
@@ -69,7 +72,7 @@ def test_rewriting_changes_references_uris_and_links_only() -> None:
     assert resource["author"] == [{"reference": "Practitioner/3"}, {"display": "x"}]
     assert resource["content"][0]["attachment"] == {"url": "Patient/9", "title": URN}
     assert resource["extension"] == [{"url": "e", "valueUri": "Patient/9"}, {"url": "e", "valueString": URN}]
-    assert resource["meta"]["profile"] == ["Patient/9", "other"]
+    assert resource["meta"]["profile"] == [URN, "other"], "a canonical names no instance (http.html#trules)"
     assert resource["identifier"] == [{"system": "urn:ietf:rfc:3986", "value": URN}]
     assert resource["text"]["div"] == f"<div><a href=\"Patient/9\">{URN}</a><img src='Patient/9'/></div>"
 
@@ -77,3 +80,11 @@ def test_rewriting_changes_references_uris_and_links_only() -> None:
 def test_rewriting_leaves_the_tree_it_was_given() -> None:
     rewrite(TREE, {URN: "Patient/9"})
     assert TREE["entry"][0]["resource"]["subject"] == {"reference": URN}
+
+
+def test_every_element_that_is_a_uri_and_no_identifier_is_rewritten() -> None:
+    """Left out: code, of which only that of ElementDefinition.type is a uri, and value, that of a primitive itself."""
+    tables = json.loads((files("ehr.fhir.r4") / "structure.json").read_text(encoding="utf-8"))
+    kinds = {"uri", "url", "oid", "uuid"}
+    names = {name for kind in tables["types"] for name, member in shape(kind).members.items() if member.type in kinds}
+    assert names - {"value", "code"} == URI_ELEMENTS
