@@ -34,6 +34,9 @@ fhirpath_text_characters_max: Final = 1024 * 1024
 profile_rounds_max: Final = 32
 """Rounds in which a check fetches the profiles that profiles name: IPS needs 6."""
 
+patch_evaluation_s: Final = 2.0
+"""All paths of one FHIRPath Patch: they are evaluated while the resource is locked; 1,000 plain ones take 0.1 s."""
+
 search_values_max: Final = 1_000
 """Comma separated values of one search parameter."""
 

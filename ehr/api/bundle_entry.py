@@ -56,16 +56,15 @@ class EntryDoor:
         exchange = self._exchange
         path, _, query = url.removeprefix(f"{exchange.base}/").lstrip("/").partition("?")
         handler, parts = self._find(method, _BASE + unquote(path))
-        asked = [one for one in parsed_query(query.encode()) if one[0] not in ("_format", "_pretty")]
         headers = {name.replace("_", "-"): value for name, value in conditions.items()}
         headers |= {"content-type": JSON, "content-length": str(len(body))}
 
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        return await handler(
-            replace(exchange, method=method, path=parts, query=asked, headers=headers, receive=receive)
-        )
+        asked = replace(exchange, method=method, path=parts, headers=headers, receive=receive)
+        asked.query = asked.negotiated(parsed_query(query.encode()))
+        return await handler(asked)
 
 
 def _conditions(request: Mapping[str, Any]) -> dict[str, str]:

@@ -1,10 +1,8 @@
 """PATCH [type]/[id] and PATCH [type]?criteria.
 
-In:      a JSON Patch, by its own media type
+In:      a JSON Patch by its own media type, a FHIRPath Patch as a Parameters resource
 Source:  FHIR R4 http.html#patch; RFC 5789 (Accept-Patch), RFC 6902
 """
-
-import re
 
 from ehr import limits
 from ehr.api.answer import Answer
@@ -13,7 +11,8 @@ from ehr.api.fhir_type import criteria_of
 from ehr.api.negotiation import PATCH_FORMATS, if_match
 from ehr.api.written import once, written_answer
 from ehr.errors import UnsupportedMedia
-from ehr.fhir.patch import JSON_PATCH, Patch, json_patch
+from ehr.fhir import codec
+from ehr.fhir.patch import JSON_PATCH, Patch, fhirpath_patch, json_patch
 from ehr.interactions.conditional import conditional_patch
 from ehr.interactions.patch import patch as patch_one
 from ehr.interactions.patch import refuse_unpatched
@@ -50,8 +49,11 @@ async def patch_matching(exchange: Exchange) -> Answer:
 
 async def _sent(exchange: Exchange) -> tuple[bytes, Patch]:
     """The body, and the patch it is."""
-    media = re.split(r"\s*;", exchange.headers.get("content-type", ""), maxsplit=1)[0].strip().lower()
-    if media != JSON_PATCH:
+    media = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media == JSON_PATCH:
+        body = await read_body(exchange.receive, exchange.headers, limits.resource_bytes_max)
+        return body, json_patch(body)
+    if "patch+" in media:
         raise UnsupportedMedia(f"a patch is {' or '.join(PATCH_FORMATS)}", at="Content-Type")
-    body = await read_body(exchange.receive, exchange.headers, limits.resource_bytes_max)
-    return body, json_patch(body)
+    body = await exchange.body(limits.resource_bytes_max)
+    return body, fhirpath_patch(codec.loads(body))

@@ -28,7 +28,7 @@ _FORMS: Final[dict[str, Form]] = {name: form for form, names in _MEDIA.items() f
 
 _PARTS: Final[dict[Form, frozenset[str]]] = dict.fromkeys(_MEDIA, frozenset({"application/*", "text/*"}))
 _ANY: Final = frozenset({"*/*"})
-PATCH_FORMATS: Final = (JSON_PATCH,)
+PATCH_FORMATS: Final = (JSON_PATCH, JSON, XML)
 """Media types a patch may have, as the CapabilityStatement names them."""
 
 _ETAG: Final = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')

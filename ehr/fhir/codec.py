@@ -105,6 +105,18 @@ def with_changes(body: bytes, before: Mapping[str, Any], after: Mapping[str, Any
     return msgspec.json.encode(members)
 
 
+def copied(node: Any) -> Any:
+    """A tree, or a part of one, that may be changed while the other stays as it is."""
+    if isinstance(node, Mapping):
+        return {name: copied(value) for name, value in node.items()}
+    return [copied(item) for item in node] if isinstance(node, list) else node
+
+
+def refuse_deep(tree: dict[str, Any]) -> None:
+    """A tree that was built here may be nested no deeper than one that is read."""
+    _count_members(tree, limits.json_depth_max)
+
+
 def _count_members(tree: dict[str, Any] | list[Any], depth_max: int) -> int:
     members = 0
     level: list[Any] = [tree]

@@ -1,11 +1,13 @@
 """A patch: read from what was sent, laid over a stored resource, and what no patch may do.
 
-In:      a JSON Patch document, alone or as the Binary of a Bundle's entry; the stored text and its tree
+In:      a JSON Patch document, alone or as the Binary of a Bundle's entry; a FHIRPath Patch as a Parameters resource;
+         the stored text and its tree
 Out:     Patch; the patched text and tree, to be checked like any update. Members that did not change keep their text
 Keeps:   id, resourceType, meta.versionId and meta.lastUpdated
 Text:    a narrative says what the data said before. Where a patch changes data and not the text, a generated
          narrative is dropped, and one that says more than the data (additional) refuses the patch
-Errors:  Malformed, NotSupported for what is no patch; Invalid, TooMuch; those of the patch itself (ehr.fhir.patch_json)
+Errors:  Malformed, NotSupported for what is no patch; Invalid, TooMuch; those of the patch itself
+         (ehr.fhir.patch_json, ehr.fhir.patch_fhirpath)
 Source:  FHIR R4 http.html#patch ("SHALL ensure that the narrative … is not clinically unsafe"), narrative.html
 """
 
@@ -16,7 +18,7 @@ from typing import Any, Final, Protocol, Self
 
 from ehr import limits
 from ehr.errors import Invalid, Malformed, NotSupported, TooMuch
-from ehr.fhir import codec, patch_json
+from ehr.fhir import codec, patch_fhirpath, patch_json
 
 JSON_PATCH: Final = "application/json-patch+json"
 
@@ -45,11 +47,18 @@ def json_patch(body: bytes) -> Patch:
     return patch_json.read(codec.loads_list(body))
 
 
+def fhirpath_patch(parameters: Mapping[str, Any]) -> Patch:
+    """A Parameters resource of operations."""
+    return patch_fhirpath.read(parameters)
+
+
 def of_entry(resource: object) -> Patch:
     """The patch that is the resource of a Bundle's entry."""
     kind = resource.get("resourceType") if isinstance(resource, Mapping) else None
+    if isinstance(resource, Mapping) and kind == "Parameters":
+        return fhirpath_patch(resource)
     if not isinstance(resource, Mapping) or kind != "Binary":
-        raise Malformed("the resource of a PATCH is a Binary that holds the patch", at="resource")
+        raise Malformed("the resource of a PATCH is Parameters, or a Binary that holds a JSON Patch", at="resource")
     if resource.get("contentType") != JSON_PATCH:
         raise NotSupported(f"a patch is {JSON_PATCH}", at="Binary.contentType")
     try:
@@ -62,6 +71,7 @@ def of_entry(resource: object) -> Patch:
 def applied(text: bytes, before: Mapping[str, Any], patch: Patch) -> tuple[bytes, dict[str, Any]]:
     """What is to be written instead of a stored version."""
     after = patch(before)
+    codec.refuse_deep(after)
     _refuse_identity(before, after)
     _settle_narrative(before, after)
     body = codec.with_changes(text, before, after)

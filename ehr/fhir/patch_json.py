@@ -124,26 +124,26 @@ class _Changing:
 
     def __init__(self, tree: Mapping[str, Any]) -> None:
         self._before = tree
-        self._root: dict[str, Any] = {"": _copied(tree)}
+        self._root: dict[str, Any] = {"": codec.copied(tree)}
         self._emptied: list[Any] = []
         self._copied_bytes = 0
 
     def do(self, one: Operation) -> None:
         match one.name:
             case "add":
-                self._add(one, _copied(one.value))
+                self._add(one, codec.copied(one.value))
             case "remove":
                 self._take(one, one.path)
             case "replace":
                 holder, key = self._there(one, one.path)
                 self._refuse_deep(one, one.value)
-                holder[key] = _copied(one.value)
+                holder[key] = codec.copied(one.value)
             case "move":
                 self._add(one, self._take(one, one.source))
             case "copy":
                 holder, key = self._there(one, one.source)
                 self._count(one, holder[key])
-                self._add(one, _copied(holder[key]))
+                self._add(one, codec.copied(holder[key]))
             case _:
                 holder, key = self._there(one, one.path)
                 if not equal(holder[key], one.value):
@@ -212,12 +212,6 @@ def _child(node: Any, token: str) -> Any:
     if isinstance(node, list) and _INDEX.fullmatch(token) and int(token) < len(node):
         return node[int(token)]
     return _ABSENT
-
-
-def _copied(node: Any) -> Any:
-    if isinstance(node, Mapping):
-        return {name: _copied(value) for name, value in node.items()}
-    return [_copied(item) for item in node] if isinstance(node, list) else node
 
 
 def _depth(node: Any) -> int:

@@ -1,6 +1,6 @@
 """Bundle.entry → Entry: what each entry asks, taken apart and checked for form. Pure.
 
-Patches: the resource of a PATCH is the patch: a Binary that holds a JSON Patch
+Patches: the resource of a PATCH is the patch: a Binary that holds a JSON Patch, or a FHIRPath Patch
 Errors:  Malformed, NotSupported, each naming Bundle.entry[n].request.…; those of a patch, naming its entry
 Source:  FHIR R4 2.36 Bundle (request, ifMatch, ifNoneMatch, ifModifiedSince, ifNoneExist), 3.1.0.11
 """

@@ -91,6 +91,23 @@ class TestPatches:
         assert await refused(client, entry("PATCH", url, patch), entry("POST", "Patient", patient())) == (status, at)
         assert (await client.get("/Patient", params={"_summary": "count"})).json()["total"] == 1
 
+    async def test_a_fhirpath_patch_is_an_entrys_parameters(self, client: httpx.AsyncClient) -> None:
+        await client.put("/Observation/o1", json=observation("Patient/p1", id="o1"))
+        parts = [
+            {"name": "type", "valueCode": "replace"},
+            {"name": "path", "valueString": "Observation.subject"},
+            {"name": "value", "valueReference": {"reference": URN}},
+        ]
+        patch = {"resourceType": "Parameters", "parameter": [{"name": "operation", "part": parts}]}
+        answers = await send(
+            client,
+            "transaction",
+            entry("PATCH", "Observation/o1", patch),
+            entry("POST", "Patient", patient(), fullUrl=URN),
+        )
+        stored = (await client.get("/Observation/o1")).json()
+        assert stored["subject"] == {"reference": f"Patient/{id_of(answers[1])}"}
+
     async def test_a_patch_in_a_batch_fails_alone(self, client: httpx.AsyncClient) -> None:
         await client.put("/Patient/p1", json=patient(id="p1"))
         answers = await send(

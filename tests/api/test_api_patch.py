@@ -143,3 +143,28 @@ async def test_rights_of_an_update_are_needed(city: City, client: httpx.AsyncCli
     assert (await patch(reader, "/Patient/p1", asked)).status_code == 403
     facility = city.system(facility_id=facilities[0], name="f1")
     assert (await patch(facility, "/Patient/p1", asked)).status_code == 403, "nothing is told of what is there"
+
+
+async def test_a_fhirpath_patch_is_a_parameters_resource(client: httpx.AsyncClient) -> None:
+    sent = orjson.dumps(observation("Patient/p1", id="o1")).replace(b'"value":5', b'"value":13.50')
+    await client.put("/Observation/o1", content=sent)
+
+    def parameters(kind: str, path: str, value: str) -> dict[str, Any]:
+        parts = [{"name": "type", "valueCode": kind}, {"name": "path", "valueString": path}]
+        parts.append({"name": "value", "valueCode": value})
+        return {"resourceType": "Parameters", "parameter": [{"name": "operation", "part": parts}]}
+
+    done = await client.patch("/Observation/o1", json=parameters("replace", "Observation.status", "amended"))
+    assert (done.status_code, done.headers["etag"]) == (200, 'W/"2"')
+    assert b'"value":13.50' in done.content
+    assert done.json()["status"] == "amended"
+    for path, value, status, expression in (
+        ("Observation.status", "nonsense", 422, "Observation.status"),
+        ("Observation.bodySite", "x", 422, "Parameters.parameter[0]"),
+        ("Observation.(", "x", 400, "Parameters.parameter[0].part"),
+    ):
+        refused = await client.patch("/Observation/o1", json=parameters("replace", path, value))
+        assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (status, [expression])
+    other = await client.patch("/Observation/o1", json=observation("Patient/p1", id="o1"))
+    assert (other.status_code, other.json()["issue"][0]["expression"]) == (400, ["resourceType"])
+    assert (await client.get("/Observation/o1")).headers["etag"] == 'W/"2"'

@@ -1,0 +1,378 @@
+"""FHIRPath Patch: a Parameters resource of operations on elements, all of them or none.
+
+In:      the tree of the Parameters; the tree of a resource
+Out:     FhirPathPatch: tree → a new tree; what it was given stays as it is
+Paths:   FHIRPath, evaluated anew for each operation on what the ones before it left; a member that its type does not
+         have is an error. delete of nothing changes nothing, every other path must find its element
+Lists:   insert and move name a whole list. What holds nothing any more goes too, and what JSON keeps of a primitive
+         under `_name` moves with it
+Errors:  Malformed  not a FHIRPath Patch; names the part: Parameters.parameter[2].part
+         Invalid    an operation that cannot be done on this resource; names the element
+         TooMuch    more operations, or more time for their paths, than a resource can need
+Source:  FHIR R4 fhirpatch.html, http.html#patch
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from ehr import limits
+from ehr.clock import SystemClock
+from ehr.errors import Invalid, Malformed, NotSupported, TooMuch
+from ehr.fhir import codec, fhirpath, references
+from ehr.fhir.fhirpath import Environment, Item
+from ehr.fhir.fhirpath.items import Field, fields
+from ehr.fhir.structure import PRIMITIVES
+
+_NEEDS: Final = {
+    "add": ("path", "name", "value"),
+    "insert": ("path", "value", "index"),
+    "delete": ("path",),
+    "replace": ("path", "value"),
+    "move": ("path", "source", "destination"),
+}
+_KINDS: Final = {"type": "Code", "path": "String", "name": "String"}
+_PLACES: Final = ("index", "source", "destination")
+_LAST_NAME: Final = re.compile(r"([A-Za-z]+)(?:\[\d+\])?\s*$")
+_STRICT: Final = Environment(is_strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """kind: the type as value[x] says it ("Quantity", "String"), "part" for an element without a type of its own, or
+    "resource"."""
+
+    kind: str
+    json: Any
+
+    @property
+    def is_primitive(self) -> bool:
+        return self.kind[0].lower() + self.kind[1:] in PRIMITIVES
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation; at is where the Parameters have it."""
+
+    at: str
+    type: str
+    path: str
+    name: str = ""
+    value: Value | None = None
+    index: int = 0
+    source: int = 0
+    destination: int = 0
+
+    @property
+    def element(self) -> str:
+        """The name of the element that gets the value, as far as the path says it."""
+        found = _LAST_NAME.search(self.path)
+        return self.name or (found[1] if found else "")
+
+    def refused(self, reason: str, item: Item | None = None) -> Invalid:
+        return Invalid(f"{self.type}: {reason}", at=(item.path if item else None) or self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class FhirPathPatch:
+    operations: tuple[Operation, ...]
+
+    def __call__(self, tree: Mapping[str, Any]) -> dict[str, Any]:
+        changing = _Changing(tree)
+        clock = SystemClock()
+        until_s = clock.monotonic_s() + limits.patch_evaluation_s
+        for one in self.operations:
+            if clock.monotonic_s() > until_s:
+                raise TooMuch(f"the paths of a patch take at most {limits.patch_evaluation_s:g} seconds", at=one.at)
+            changing.do(one)
+        return changing.tree
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What of it may hold references: each value under the name it gets."""
+        return {"patch": [{one.element: one.value.json} for one in self.operations if one.value]}
+
+    def rewritten(self, mapping: Mapping[str, str]) -> "FhirPathPatch":
+        return FhirPathPatch(tuple(_rewritten(one, mapping) for one in self.operations))
+
+
+def _rewritten(one: Operation, mapping: Mapping[str, str]) -> Operation:
+    if one.value is None:
+        return one
+    new = references.rewrite({one.element: one.value.json}, mapping)
+    return replace(one, value=replace(one.value, json=new[one.element]))
+
+
+# ---- reading
+
+
+def read(parameters: Mapping[str, Any]) -> FhirPathPatch:
+    """The operations, checked for form."""
+    listed = parameters.get("parameter", [])
+    if parameters.get("resourceType") != "Parameters" or not isinstance(listed, list):
+        raise Malformed("a FHIRPath Patch is a Parameters resource", at="resourceType")
+    if len(listed) > limits.patch_operations_max:
+        raise TooMuch(f"a patch has at most {limits.patch_operations_max} operations", at="Parameters.parameter")
+    return FhirPathPatch(tuple(_operation(f"Parameters.parameter[{n}]", one) for n, one in enumerate(listed)))
+
+
+def _operation(at: str, parameter: Any) -> Operation:
+    if not isinstance(parameter, dict) or parameter.get("name") != "operation":
+        raise Malformed("every parameter of a FHIRPath Patch is an operation", at=f"{at}.name")
+    parts = _parts(f"{at}.part", parameter.get("part", []))
+    kind = _scalar(at, parts, "type")
+    if kind not in _NEEDS:
+        raise Malformed(f"type is one of {', '.join(_NEEDS)}", at=f"{at}.part")
+    for needed in _NEEDS[kind]:
+        if needed not in parts:
+            raise Malformed(f"{kind} has a {needed}", at=f"{at}.part")
+    texts = {name: _scalar(at, parts, name) for name in ("path", "name") if name in parts}
+    places = {name: _scalar(at, parts, name) for name in _PLACES if name in parts}
+    try:
+        fhirpath.compile(texts["path"])
+    except Invalid as error:
+        raise Malformed(str(error), at=f"{at}.part") from error
+    return Operation(at, kind, **texts, **places, value=parts.get("value"))
+
+
+def _parts(at: str, listed: Any) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for part in _named(at, listed):
+        name = part["name"]
+        if name not in ("type", "path", "name", "value", *_PLACES) or name in found:
+            raise Malformed("an operation has type, path, name, value, index, source and destination, each once", at=at)
+        found[name] = _value(at, part)
+    return found
+
+
+def _named(at: str, listed: Any) -> list[dict[str, Any]]:
+    """Parts, each with its name."""
+    if not isinstance(listed, list):
+        raise Malformed("a list of parts is wanted", at=at)
+    for part in listed:
+        if not isinstance(part, dict) or not isinstance(part.get("name"), str):
+            raise Malformed("a part has a name", at=at)
+    return listed
+
+
+def _value(at: str, part: Mapping[str, Any]) -> Value:
+    held = [name for name in part if name not in ("name", "id", "extension")]
+    if any(name.startswith("_") for name in held):
+        raise NotSupported("extensions of a primitive are added by an operation of their own", at=at)
+    if len(held) != 1 or not (held[0].startswith("value") or held[0] in ("part", "resource")):
+        raise Malformed("a part has one value", at=at)
+    return Value(held[0].removeprefix("value"), part[held[0]])
+
+
+def _scalar(at: str, parts: Mapping[str, Value], name: str) -> Any:
+    value = parts.get(name)
+    wanted = _KINDS.get(name, "Integer")
+    is_one = value is not None and value.kind == wanted and isinstance(value.json, int if wanted == "Integer" else str)
+    if value is None or not is_one or isinstance(value.json, bool):
+        raise Malformed(f"{name} is a value{wanted}", at=f"{at}.part")
+    return value.json
+
+
+# ---- doing
+
+
+class _Changing:
+    """A copy of the tree while operations are done on it."""
+
+    def __init__(self, tree: Mapping[str, Any]) -> None:
+        self.tree: dict[str, Any] = codec.copied(tree)
+
+    def do(self, one: Operation) -> None:
+        items = fhirpath.compile(one.path).evaluate(self.tree, environment=_STRICT)
+        for item in items:
+            if not self._is_here(item):
+                raise one.refused("the path leads out of the resource")
+        match one.type:
+            case "add":
+                self._add(one, _single(one, items))
+            case "insert":
+                holder, field = _list_of(one, items)
+                if not 0 <= one.index <= len(items):
+                    raise one.refused(f"the list has {len(items)} elements", items[0])
+                _each(holder, field.name, len(items), lambda a, value: a.insert(one.index, value), _json(one, field))
+            case "delete":
+                if items:
+                    self._delete(one, _single(one, items))
+            case "replace":
+                self._replace(one, _single(one, items))
+            case _:
+                holder, field = _list_of(one, items)
+                if not (0 <= one.source < len(items) and 0 <= one.destination < len(items)):
+                    raise one.refused(f"the list has {len(items)} elements", items[0])
+                _each(holder, field.name, len(items), lambda a, _: a.insert(one.destination, a.pop(one.source)), None)
+
+    def _is_here(self, item: Item) -> bool:
+        while item.parent is not None:
+            item = item.parent
+        return item.value is self.tree
+
+    def _add(self, one: Operation, item: Item) -> None:
+        field = _field(one, item, one.name)
+        value = _json(one, field)
+        holder = _members_of(item)
+        if field.is_list:
+            held = holder.setdefault(field.name, [])
+            held.append(value)
+            if f"_{field.name}" in holder:
+                _pad(holder[f"_{field.name}"], len(held))
+            return
+        if any(name in holder or f"_{name}" in holder for name in _names(item, field.element)):
+            raise one.refused(f"{field.element} is there already; replace it", item)
+        holder[field.name] = value
+
+    def _replace(self, one: Operation, item: Item) -> None:
+        if item.parent is None:
+            raise one.refused("the resource itself is replaced by an update", item)
+        field = _field(one, item.parent, item.element)
+        value, holder = _json(one, field), _holder(item)
+        extras = holder.get(f"_{item.name}")
+        if item.index is not None:
+            _pad(holder.setdefault(item.name, []), item.index + 1)  # it may have had extensions only
+            holder[item.name][item.index] = value
+            if isinstance(extras, list):
+                extras[item.index : item.index + 1] = [None]
+                _drop_empty(holder, f"_{item.name}")
+            return
+        held = dict(holder)
+        held.pop(f"_{item.name}", None)
+        holder.clear()
+        for name, kept in held.items():  # another type of a choice takes the place of the first
+            holder[field.name if name == item.name else name] = value if name == item.name else kept
+        holder.setdefault(field.name, value)
+
+    def _delete(self, one: Operation, item: Item) -> None:
+        if item.parent is None:
+            raise one.refused("the resource itself is removed by a delete", item)
+        holder = _holder(item)
+        for name in (item.name, f"_{item.name}"):
+            if item.index is None:
+                holder.pop(name, None)
+            elif isinstance(holder.get(name), list):
+                del holder[name][item.index : item.index + 1]
+                _drop_empty(holder, name)
+        if not holder and item.parent.parent is not None:
+            self._delete_emptied(one, item.parent)
+
+    def _delete_emptied(self, one: Operation, item: Item) -> None:
+        """An element that lost its last member; of a primitive, whose value is still there, only its extensions."""
+        if item.type not in PRIMITIVES:
+            self._delete(one, item)
+            return
+        holder, name = _holder(item), f"_{item.name}"
+        if item.index is None:
+            holder.pop(name, None)
+        else:
+            holder[name][item.index] = None
+            _drop_empty(holder, name)
+
+
+def _single(one: Operation, items: Sequence[Item]) -> Item:
+    if len(items) != 1:
+        raise one.refused(f"the path finds {len(items) or 'no'} element{'s' if len(items) > 1 else ''}; it must be one")
+    return items[0]
+
+
+def _list_of(one: Operation, items: Sequence[Item]) -> tuple[dict[str, Any], Field]:
+    """What holds the list that these items are, and its field."""
+    if not items:
+        raise one.refused("the path finds no list; add begins one")
+    first = items[0]
+    if first.parent is None or first.index is None:
+        raise one.refused("the path finds no list", first)
+    holder = _holder(first)
+    size = max(len(holder.get(name) or ()) for name in (first.name, f"_{first.name}"))
+    if [item.index for item in items] != list(range(size)) or any(_holder(item) is not holder for item in items):
+        raise one.refused("the path must find one whole list", first)
+    return holder, _field(one, first.parent, first.element)
+
+
+def _holder(item: Item) -> dict[str, Any]:
+    """The JSON object an item is a member of."""
+    assert item.parent is not None, "the root was refused"
+    return _members_of(item.parent)
+
+
+def _members_of(item: Item) -> dict[str, Any]:
+    """The JSON object that holds the members of an item; of a primitive, what stands under `_name`, made if need be."""
+    if item.type not in PRIMITIVES:
+        found: dict[str, Any] = item.value
+        return found
+    holder, name = _holder(item), f"_{item.name}"
+    if item.index is None:
+        extra: dict[str, Any] = holder.setdefault(name, {})
+        return extra
+    extras = holder.setdefault(name, [])
+    _pad(extras, max(item.index + 1, len(holder.get(item.name) or ())))
+    if extras[item.index] is None:
+        extras[item.index] = {}
+    made: dict[str, Any] = extras[item.index]
+    return made
+
+
+def _each(holder: dict[str, Any], name: str, size: int, change: Any, value: Any) -> None:
+    """Change a list and, where its primitives have extensions, the list beside it alike."""
+    for one, new in ((name, value), (f"_{name}", None)):
+        if isinstance(holder.get(one), list):
+            _pad(holder[one], size)
+            change(holder[one], new)
+
+
+def _pad(held: list[Any], size: int) -> None:
+    held += [None] * (size - len(held))
+
+
+def _drop_empty(holder: dict[str, Any], name: str) -> None:
+    if all(one is None for one in holder[name]):
+        del holder[name]
+
+
+def _names(item: Item, element: str) -> list[str]:
+    return [field.name for field in (fields(item.type or "") or {}).get(element, ())]
+
+
+def _field(one: Operation, item: Item, name: str) -> Field:
+    """The field of an element that a value of this kind goes into; of a choice, the one of its type."""
+    known = fields(item.type or "") or {}
+    element = name if name in known else next((e for e, fs in known.items() if any(f.name == name for f in fs)), name)
+    found = known.get(element, ())
+    if not found:
+        raise one.refused(f"{item.type or 'this'} has no such element", item)
+    if len(found) == 1 or one.value is None:
+        return found[0]
+    for field in found:
+        if field.type[0].upper() + field.type[1:] == one.value.kind:
+            return field
+    raise one.refused(f"{element} has no value{one.value.kind}", item)
+
+
+def _json(one: Operation, field: Field) -> Any:
+    """The value as JSON of this field."""
+    value = one.value
+    assert value is not None, "the operations that bring a value have one"
+    if value.kind == "part":
+        if field.is_primitive:
+            raise one.refused(f"{field.element} is a value{field.type[0].upper()}{field.type[1:]}")
+        return _object(one, field.type, value.json)
+    if value.kind != "resource" and value.is_primitive != field.is_primitive:
+        raise one.refused(f"{field.element} is no value{value.kind}")
+    return codec.copied(value.json)
+
+
+def _object(one: Operation, type_name: str, parts: Any) -> dict[str, Any]:
+    """An element without a type of its own: its members are parts, each under its name."""
+    made: dict[str, Any] = {}
+    for part in _named(f"{one.at}.part", parts):
+        name = part["name"]
+        inner = replace(one, value=_value(f"{one.at}.part", part))
+        field = _field(inner, Item({}, type_name), name)
+        if field.is_list:
+            made.setdefault(field.name, []).append(_json(inner, field))
+        else:
+            made[field.name] = _json(inner, field)
+    return made
