@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
-from ehr.fhir import ucum
 from ehr.fhir.fhirpath.moments import SECONDS
 from ehr.fhir.fhirpath.numbers import calculated, exact, plain, rounded
+from terminology.ucum import unit_of
 
 UCUM: Final = "http://unitsofmeasure.org"
 _CALENDAR_CODES: Final = {"wk": "week", "d": "day", "h": "hour", "min": "minute", "s": "second", "ms": "millisecond"}
 _INEXACT: Final = {"a": "year", "mo": "month"}
+_SECOND: Final = (("s", 1),)
 _CALENDAR: Final = {
     "year": (Decimal(12), "calendar month"),
     "month": (Decimal(1), "calendar month"),
-    "millisecond": (Decimal("0.001"), ucum.SECOND),
+    "millisecond": (Decimal("0.001"), _SECOND),
 }
 
 
@@ -70,10 +71,22 @@ def _measured(found: Amount) -> tuple[Decimal, object] | None:
     """Its value in base units, and what must be the same in another to compare with it; None for an unknown unit."""
     word = calendar_unit(found)
     if word is None:
-        return ucum.measured(found.value, found.unit)
-    factor, dimension = _CALENDAR.get(word) or (Decimal(SECONDS[word]), ucum.SECOND)
+        return _in_base_units(found.value, found.unit)
+    factor, dimension = _CALENDAR.get(word) or (Decimal(SECONDS[word]), _SECOND)
     value = calculated(lambda context: context.multiply(found.value, factor))
     return None if value is None else (value, dimension)
+
+
+def _in_base_units(value: Decimal, code: str) -> tuple[Decimal, object] | None:
+    unit = unit_of(code)
+    if unit is None:
+        return None
+    (above, below), offset = unit.factor.as_integer_ratio(), unit.offset
+    moved = calculated(lambda c: c.divide(Decimal(offset.numerator), Decimal(offset.denominator)))
+    whole = calculated(
+        lambda c: c.add(c.divide(c.multiply(value, Decimal(above)), Decimal(below)), moved or Decimal(0)).normalize(c)
+    )
+    return None if whole is None else (whole, unit.dimensions)
 
 
 def equal(left: Amount, right: Amount) -> bool | None:
@@ -126,11 +139,19 @@ def are_comparable(left: Amount, right: Amount) -> bool:
 
 def product(left: Amount, right: Amount, *, is_quotient: bool) -> Amount | None:
     """None where a unit is not known, or the divisor is zero."""
-    unit = ucum.quotient(left.unit, right.unit) if is_quotient else ucum.product(left.unit, right.unit)
+    unit = _unit_of_two(left.unit, right.unit, "/" if is_quotient else ".")
     value = calculated(
         lambda c: c.divide(left.value, right.value) if is_quotient else c.multiply(left.value, right.value)
     )
     return None if value is None else Amount(value, unit)
+
+
+def _unit_of_two(left: str, right: str, sign: str) -> str:
+    if right == "1":
+        return left
+    if left == "1" and sign == ".":
+        return right
+    return f"{left}{sign}({right})" if "/" in right or "." in right else f"{left}{sign}{right}"
 
 
 def negative(found: Amount) -> Amount:
