@@ -46,6 +46,9 @@ search_parameters_max: Final = 64
 search_codes_max: Final = 10_000
 """Codes that :in, :not-in, :above or :below stand for, and texts that begin as :text asks: each is an index lookup."""
 
+search_read_max: Final = 10_000
+"""Resources one search reads, for _content or an order by tokens, references or uris: about a third of a second."""
+
 search_chain_max: Final = 4
 """Links of one chain, or nested _has."""
 

@@ -63,8 +63,8 @@ def condition(row: FromClause, clause: shape.Clause) -> Condition:
             made = or_(*(updated(row.c.updated, one) for one in values))
         case shape.HasDate(there):
             made = row.c.date_lo_us.is_not(None) if there else row.c.date_lo_us.is_(None)
-        case shape.NotAfter(rid_max):
-            made = row.c.rid <= value(rid_max, BigInteger())
+        case shape.NotAfter() | shape.Numbered():
+            made = _numbered(row, clause)
         case shape.From(source):
             made = row.c.source == value(source, Integer())
         case shape.Either() | shape.Unlike():
@@ -72,6 +72,15 @@ def condition(row: FromClause, clause: shape.Clause) -> Condition:
         case _:
             made = _related(row, clause)
     return made
+
+
+def _numbered(row: FromClause, clause: shape.NotAfter | shape.Numbered) -> Condition:
+    found: Condition
+    if isinstance(clause, shape.NotAfter):
+        found = row.c.rid <= value(clause.rid_max, BigInteger())
+    else:
+        found = row.c.rid == any_(value(clause.rids, ARRAY(BigInteger)))
+    return found
 
 
 def _joined(row: FromClause, clause: shape.Either | shape.Unlike) -> Condition:

@@ -12,20 +12,21 @@ Errors:  Invalid (cursor), Unavailable (statement timeout, by the caller's edge)
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
 from ehr.access.policy import Caller
-from ehr.errors import Issue
+from ehr.errors import Issue, NotSupported
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
-from ehr.search import include, order, probe
+from ehr.search import include, order, probe, read
 from ehr.search.cursor import Cursor, opened, sealed, search_hash
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.lower import Lowering, typed
 from ehr.search.plan import SearchPlan
+from ehr.search.read import Reading
 from ehr.search.resolve import resolved
 from ehr.search.shape import (
     Clause,
@@ -72,8 +73,8 @@ class Page:
     noted: bool = False
 
 
-_Placed = tuple["Row", int | None]
-"""A row, and the phase of the order it was found in."""
+_Placed = tuple["Row", int | list[Any] | None]
+"""A row, and the phase of the order it was found in; or what was read of its place in the order."""
 
 
 @dataclass(slots=True)
@@ -86,6 +87,7 @@ class _Search:
     cursor: Cursor | None
     note: Note | None
     noted: bool = False
+    rid_max: int = 0
 
     def clauses(self, to: Values) -> tuple[list[Clause], bool]:
         """What a row must satisfy; and whether such rows are looked up before any order is tried."""
@@ -189,11 +191,15 @@ async def search(
     hasher = hasher_of(installation.hash_key)
     plan = await resolved(connection, plan, hasher, bodies)
     lowering = await probe.lowering_of(connection, plan, hasher)
-    running = _Search(connection, plan, lowering, cursor, None if plan.includes else note)
+    running: _Search | Reading
+    if read.asked_of(plan):
+        running = Reading(connection, plan, lowering, cursor, bodies)
+    else:
+        running = _Search(connection, plan, lowering, cursor, None if plan.includes else note)
     page = Page(total=await running.total())
     if request.count == 0:
         return page
-    placed = await running.rows(request.count)
+    placed: list[_Placed] = [*await running.rows(request.count)]
     page.noted = running.noted
     more = len(placed) > request.count
     placed = placed[: request.count]
@@ -210,7 +216,7 @@ async def search(
     page.matches, page.included, page.issues = matches, included.found, included.issues
     following, preceding = (more, cursor is not None) if forward else (True, more)
     if placed and (following or preceding):
-        rid_max = cursor.rid_max if cursor else int(placed[0][0]["rid_max"])
+        rid_max = cursor.rid_max if cursor else running.rid_max or int(placed[0][0]["rid_max"])
         places = _Places(plan, rid_max, page.total, installation)
         page.next_cursor = places.cursor(placed[-1], forward=True) if following else None
         page.previous_cursor = places.cursor(placed[0], forward=False) if preceding else None
@@ -235,7 +241,7 @@ class _Places:
     def cursor(self, placed: _Placed, *, forward: bool) -> str:
         row, phase = placed
         own = search_hash(self.plan.request, self.plan.access.person_id)
-        keys = order.kept(order.keys_of(Values(), self.plan, phase), row)
+        keys = phase if isinstance(phase, list) else order.kept(order.keys_of(Values(), self.plan, phase), row)
         of_phase: Literal[0, 1] = 1 if phase == order.WITHOUT_DATE else 0
         made = Cursor(own, forward, of_phase, keys, row["rid"], self.rid_max, self.total)
         return sealed(made, self.installation.cursor_key)
@@ -256,6 +262,8 @@ async def match_ids(
     source: int | None = None,
 ) -> list[str]:
     """Ids of the first matches, for conditional interactions; source: only resources of this facility."""
+    if plan.request.content:
+        raise NotSupported("a condition is answered by the index, which has no _content", at="_content")
     hasher = hasher_of(installation.hash_key)
     plan = await resolved(connection, plan, hasher, None)
     lowering = await probe.lowering_of(connection, plan, hasher)

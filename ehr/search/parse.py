@@ -19,11 +19,21 @@ from ehr.fhir.compartments import COMPARTMENTS, PATIENT_TYPES, members
 from ehr.fhir.parameters import Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
-from ehr.search import served, values
+from ehr.search import served, values, words
 from ehr.search.conditions import condition
 from ehr.search.filter import filtered
 from ehr.search.served import SUPPORTED
-from ehr.search.terms import Compartment, Has, Ids, Include, SearchRequest, SortKey
+from ehr.search.terms import (
+    Compartment,
+    Condition,
+    Criterion,
+    Has,
+    Ids,
+    Include,
+    SearchRequest,
+    SortKey,
+    WordValue,
+)
 
 __all__ = ["CURSOR", "SUPPORTED", "SearchRequest", "parse"]
 
@@ -161,6 +171,19 @@ def _filter(request: SearchRequest, name: str, value: str) -> None:
     request.conditions.append(filtered(request.known, request.type_name or parameters.COMMON, value, name))
 
 
+def _content(request: SearchRequest, name: str, value: str) -> None:
+    """Kept apart: no index answers it (ehr.search.read)."""
+    if name != "_content":
+        raise NotSupported("_content has no modifiers", at=name)
+    parameter = request.known.of(parameters.COMMON)["_content"]
+
+    def leaf(word: str) -> Condition:
+        return Criterion(parameters.COMMON, parameter, "", (WordValue(word),))
+
+    texts = [values.unescape(text) for text in values.alternatives(value, name)]
+    request.content.append(words.any_of([words.expression(text, name, leaf) for text in texts]))
+
+
 def _list(request: SearchRequest, name: str, value: str) -> None:
     """Members of a List: what its entries refer to."""
     if name != "_list":
@@ -219,6 +242,7 @@ _SHAPE: Final[Mapping[str, Callable[[SearchRequest, str, str], None]]] = Mapping
         "_contained": _contained,
         "_include": _include,
         "_revinclude": _include,
+        "_content": _content,
         "_filter": _filter,
         "_list": _list,
         "_containedType": _refused,

@@ -1,7 +1,7 @@
 """What search serves: which parameters of a type, with which modifiers. The CapabilityStatement says the same.
 
 SUPPORTED   type → codes of its served parameters
-Refused     _content, _query, and two composites of MolecularSequence over the places of one variant, which are three
+Refused     _query, and two composites of MolecularSequence over the places of one variant, which are three
             values of one element: each by name, never silently
 """
 
@@ -32,7 +32,9 @@ NO_BELOW: Final = frozenset({"_profile", "_source"})
 """Indexed by hash only, on every resource."""
 
 NO_ORDER: Final = frozenset({"Narrative", "Phonetic", "Position"})
-SORTED_KINDS: Final = frozenset({"string", "date", "number", "quantity"})
+READ: Final = "_content"
+"""Answered by reading resources (ehr.search.read), so in no chain, filter or condition."""
+SORTED_KINDS: Final = frozenset({"string", "date", "number", "quantity", "token", "reference", "uri"})
 
 
 def served(parameter: Parameter) -> bool:
@@ -56,13 +58,13 @@ def modifiers(parameter: Parameter) -> frozenset[str]:
         found -= frozenset() if types & _CODED else {"in", "not-in", "above", "below"}
         found -= frozenset() if types & _NAMED else {"text"}
         found -= frozenset() if "Identifier" in types else {"of-type"}
-    elif types & {"Narrative", "Phonetic"}:
+    elif types & {"Narrative", "Phonetic"} or parameter.code == READ:
         found = frozenset()
     return found - {"below"} if parameter.code in NO_BELOW else found
 
 
 def sortable(parameter: Parameter) -> bool:
-    """Tokens, references and uris are kept as hashes, which have no order."""
+    """What has one value to order by; tokens, references and uris are read from the resources (ehr.search.read)."""
     if parameter.code in {"_id", "_lastUpdated"}:
         return True
     return bool(parameter.paths) and parameter.kind in SORTED_KINDS and parameter.paths[0].type not in NO_ORDER
@@ -70,7 +72,8 @@ def sortable(parameter: Parameter) -> bool:
 
 def _all() -> Iterator[tuple[str, tuple[Parameter, ...]]]:
     for type_name in TYPE_IDS:
-        found = [parameter for parameter in parameters.of(type_name).values() if served(parameter)]
+        known = parameters.of(type_name).values()
+        found = [parameter for parameter in known if served(parameter) or parameter.code == READ]
         yield type_name, tuple(sorted(found, key=lambda parameter: parameter.code))
 
 

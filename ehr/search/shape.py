@@ -205,6 +205,13 @@ class HasDate:
 
 
 @dataclass(frozen=True, slots=True)
+class Numbered:
+    """Rows by their rids."""
+
+    rids: Slot
+
+
+@dataclass(frozen=True, slots=True)
 class NotAfter:
     """Rows made before a page was first read."""
 
@@ -234,6 +241,7 @@ Clause: TypeAlias = (
     | Chained
     | Pointed
     | HasDate
+    | Numbered
     | NotAfter
     | From
 )
@@ -340,6 +348,15 @@ class RidsOf:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacesOf:
+    """Types and rids in the order of creation."""
+
+    clauses: tuple[Clause, ...]
+    narrow: bool
+    count: Slot
+
+
+@dataclass(frozen=True, slots=True)
 class IncludedOf:
     """Rows around a page, by type and creation."""
 
@@ -347,4 +364,4 @@ class IncludedOf:
     count: Slot
 
 
-Shape: TypeAlias = PageOf | CountOf | EstimateOf | IdsOf | RidsOf | IncludedOf
+Shape: TypeAlias = PageOf | CountOf | EstimateOf | IdsOf | RidsOf | PlacesOf | RidsOf | IncludedOf

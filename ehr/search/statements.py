@@ -87,12 +87,20 @@ def _statement(asked: shape.Shape) -> Select[Any]:
         case shape.IdsOf(clauses, narrow, count):
             found = _gathered(select(ROW.c.rid, ROW.c.id).where(*conditions(ROW, clauses)), narrow=narrow)
             return select(found.c.id).order_by(found.c.rid).limit(value(count, Integer()))
-        case shape.RidsOf(clauses, after, upto):
-            span = ROW.c.rid > value(after, BigInteger()), ROW.c.rid <= value(upto, BigInteger())
-            return select(ROW.c.rid).where(*conditions(ROW, clauses), *span)
+        case shape.RidsOf() | shape.PlacesOf():
+            return _numbers(asked)
         case shape.IncludedOf(clauses, count):
             rows = select(*(ROW.c[name] for name in COLUMNS)).where(*conditions(ROW, clauses))
             return rows.order_by(ROW.c.type_id, ROW.c.rid).limit(value(count, Integer()))
+
+
+def _numbers(asked: shape.RidsOf | shape.PlacesOf) -> Select[Any]:
+    if isinstance(asked, shape.RidsOf):
+        span = ROW.c.rid > value(asked.after, BigInteger()), ROW.c.rid <= value(asked.upto, BigInteger())
+        return select(ROW.c.rid).where(*conditions(ROW, asked.clauses), *span)
+    found = _gathered(select(ROW.c.type_id, ROW.c.rid).where(*conditions(ROW, asked.clauses)), narrow=asked.narrow)
+    places = select(found.c.type_id, found.c.rid, RID_MAX.label("rid_max"))
+    return places.order_by(found.c.rid).limit(value(asked.count, Integer()))
 
 
 def _count(asked: shape.CountOf) -> Select[Any]:

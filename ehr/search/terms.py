@@ -214,6 +214,7 @@ class SearchRequest:
 
     type_name  None: of several types (types)
     types      the types searched; empty with type_name None: all that the caller may search
+    content    what _content asks of the words of a resource
     served     the parameters that count, in their order, as the self link repeats them
     known      the table its parameters were looked up in
     ignored    what lenient handling left out, one issue a parameter with its name in `at`
@@ -223,6 +224,7 @@ class SearchRequest:
     types: tuple[str, ...]
     compartment: Compartment | None = None
     conditions: list[Condition] = field(default_factory=list)
+    content: list[Condition] = field(default_factory=list)
     sort: list[SortKey] = field(default_factory=list)
     includes: list[Include] = field(default_factory=list)
     count: int = 0

@@ -277,7 +277,6 @@ REFUSED: tuple[tuple[str, str, str, type[Exception]], ...] = (
     ("Patient", "_text", "(a", Invalid),
     ("Patient", "_text", "a or", Invalid),
     ("Patient", "_text", "(" * 20 + "a" + ")" * 20, TooMuch),
-    ("Patient", "_content", "a", NotSupported),
     ("Patient", "_query", "a", NotSupported),
     ("Patient", "_containedType", "container", NotSupported),
     ("Patient", "_list", "$current-problems", NotSupported),

@@ -44,7 +44,8 @@ async def walk(records: Records, query: list[tuple[str, str]], *, disturb: bool 
     return pages
 
 
-SORTS = ("", "date", "-date", "_lastUpdated", "-_id", "-date,_id", "value-quantity", "-value-quantity,date", "_id")
+SORTS = ("", "date", "-date", "_lastUpdated", "-_id", "-date,_id", "value-quantity", "-value-quantity,date", "_id",
+         "code", "-subject,date", "status,-code,-value-quantity", "-_profile")  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ REFUSED: tuple[tuple[str, str, str, type[EhrError]], ...] = (
     ("Patient", "_has:Observation:patient", "x", Invalid),
     ("Patient", "_has:Nothing:patient:code", "x", Invalid),
     ("Patient", "_has:Observation:encounter:code", "x", NotSupported),
-    ("Patient", "_content", "x", NotSupported),
+    ("Patient", "_content:exact", "x", NotSupported),
+    ("Patient", "organization._content", "x", NotSupported),
     ("Patient", "_query", "x", NotSupported),
     ("Patient", "_filter", "gender", Invalid),
     ("Patient", "_list", "$current-allergies", NotSupported),
@@ -42,7 +43,9 @@ REFUSED: tuple[tuple[str, str, str, type[EhrError]], ...] = (
     ("Patient", "_count", "1e3", Invalid),
     ("Patient", "_total", "yes", Invalid),
     ("Patient", "_summary", "yes", Invalid),
-    ("Patient", "_sort", "identifier", NotSupported),
+    ("Patient", "_sort", "phonetic", NotSupported),
+    ("Patient", "_sort", "_content", NotSupported),
+    ("Observation", "_sort", "code-value-quantity", NotSupported),
     ("Patient", "_sort", "nothing", NotSupported),
     ("Patient", "_sort:asc", "name", Invalid),
     ("Patient", "_contained", "true", NotSupported),
@@ -171,7 +174,8 @@ def test_no_value_of_a_served_parameter_ends_otherwise(data: st.DataObject) -> N
     modifier = data.draw(st.sampled_from(["", ":missing", ":not", ":exact", ":identifier", ":Patient"]))
     value = data.draw(st.text(alphabet="0123456789-TZ:.|,$\\abgetPatient/ ", max_size=30))
     with contextlib.suppress(EhrError):
-        assert len(parse(type_name, [(parameter.code + modifier, value)]).conditions) == 1
+        request = parse(type_name, [(parameter.code + modifier, value)])
+        assert len([*request.conditions, *request.content]) == 1
 
 
 def test_the_table_of_parameters_keeps_its_numbers() -> None:
