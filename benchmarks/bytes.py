@@ -51,8 +51,8 @@ async def run(paths: list[Path], folder: Path) -> None:
         count = size = 0
         for path in paths:
             for part in files.parts(path.name, path):
-                tally, _ = await ingest(record, part, job_id=new_id())
-                count, size = count + tally.stored, size + part.length
+                outcome = await ingest(record, part, job_id=new_id())
+                count, size = count + outcome.tally.stored, size + part.length
         await record.close()
         await show(url, count, size, empty)
     finally:

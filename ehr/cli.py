@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -28,6 +29,7 @@ from ehr.access import authenticate, clients, scopes
 from ehr.access.keys import load_keys
 from ehr.access.token import Tokens
 from ehr.bulk import job as bulk_job
+from ehr.bulk.order import Order
 from ehr.clock import SystemClock
 from ehr.doctor import examine
 from ehr.errors import EhrError, Invalid, NotFound, Unavailable
@@ -117,42 +119,63 @@ def beat() -> None:
 
 @app.command("import")
 def import_command(  # noqa: PLR0917 - options of a command
-    paths: Annotated[list[Path], typer.Argument(help="NDJSON files (.ndjson, .jsonl, .gz) or folders of them.")],
+    paths: Annotated[list[Path], typer.Argument(help="NDJSON files (.ndjson, .jsonl, .gz, .zst) or folders of them.")],
     facility: Annotated[
         str | None, typer.Option(help="Code of the facility that sends them; the city itself if none.")
     ] = None,
     processes: Annotated[int, typer.Option(help="Symmetric processes.")] = os.cpu_count() or 1,
     background: Annotated[bool, typer.Option("--background", help="Leave the work to the workers.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished import of these files.")] = False,
+    keep_meta: Annotated[
+        bool, typer.Option("--keep-meta", help="New resources keep meta.versionId and meta.lastUpdated.")
+    ] = False,
+    references: Annotated[
+        str, typer.Option(help="report: tell which references lead nowhere when all is stored; or ignore.")
+    ] = "report",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Load resources, line by line, each checked as on every other door."""
     settings = settings_of(data_dir=data_dir)
-    done = _run(_import(settings, paths, facility, processes, background=background, as_json=as_json))
+    asked = ImportAsked(paths, facility, processes, background, resume, keep_meta, references, as_json)
+    done = _run(_import(settings, asked))
     _end(EXIT_REFUSED if done.state == "failed" or done.refused else 0)
 
 
-async def _import(
-    settings: Settings, paths: list[Path], facility: str | None, processes: int, *, background: bool, as_json: bool
-) -> bulk_job.Summary:
+@dataclass(frozen=True, slots=True)
+class ImportAsked:
+    paths: list[Path]
+    facility: str | None
+    processes: int
+    background: bool
+    resume: bool
+    keep_meta: bool
+    references: str
+    as_json: bool
+
+
+async def _import(settings: Settings, asked: ImportAsked) -> bulk_job.Summary:
     async with database_of(settings) as url:
         record = await open_record(settings, url)
         try:
             queue = Queue(record.database)
-            facility_id = await _facility_id(record, facility)
-            home = settings.data_dir / "imports"
-            job_id = await bulk_job.plan(queue, paths, home, facility_id=facility_id, owner="cli")
-            if background:
+            order = Order(
+                await _facility_id(record, asked.facility), keep_meta=asked.keep_meta, references=asked.references
+            )
+            job_id = await bulk_job.resume(queue, asked.paths, order) if asked.resume else None
+            if job_id is None:
+                job_id = await bulk_job.plan(queue, asked.paths, settings.data_dir / "imports", order, owner="cli")
+            if asked.background:
                 async with broker_of(settings) as broker_url:
-                    await wake(make_celery(broker_url), processes)
+                    await wake(make_celery(broker_url), asked.processes)
                 done = await bulk_job.summary(queue, job_id)
             else:
                 opener = functools.partial(open_record, settings, url)
-                with _bar(as_json=as_json) as seen:
-                    done = await bulk_job.run_here(record, queue, job_id, opener, processes=processes, seen=seen)
+                with _bar(as_json=asked.as_json) as seen:
+                    done = await bulk_job.run_here(record, queue, job_id, opener, processes=asked.processes, seen=seen)
         finally:
             await record.close()
-    _show_import(done, as_json=as_json)
+    _show_import(done, as_json=asked.as_json)
     return done
 
 
@@ -183,9 +206,10 @@ def _bar(*, as_json: bool) -> Iterator[Callable[[bulk_job.Summary], None]]:
 
 
 def _show_import(done: bulk_job.Summary, *, as_json: bool) -> None:
-    counts = {name: getattr(done, name) for name in ("lines", "blank", "stored", "updated", "unchanged", "refused")}
+    counts = {name: getattr(done, name) for name in bulk_job.COUNTS}
     if as_json:
-        _say_json({"job": done.job_id, "state": done.state, **counts, "errors": done.errors, "file": done.error_file})
+        told = {"file": done.error_file, "dangling": done.dangling, "dangling_file": done.dangling_file}
+        _say_json({"job": done.job_id, "state": done.state, **counts, "errors": done.errors, **told})
         return
     table = Table("job", done.job_id, title=f"import {done.state}", title_justify="left")
     for name, count in counts.items():
@@ -193,7 +217,9 @@ def _show_import(done: bulk_job.Summary, *, as_json: bool) -> None:
     for error in done.errors:
         table.add_row("failed chunk", error)
     if done.error_file:
-        table.add_row("refused lines", done.error_file)
+        table.add_row("lines not stored", done.error_file)
+    if done.dangling_file:
+        table.add_row(f"{done.dangling:,} references lead nowhere", done.dangling_file)
     Console().print(table)
 
 

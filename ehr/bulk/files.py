@@ -1,7 +1,7 @@
 """Paths → parts of NDJSON files, bounded in bytes, each with the number of its first line; and parts → lines.
 
-In:      files and folders; .ndjson and .jsonl, also .gz (unpacked into a spool folder, because a packed file
-         can only be read from its start)
+In:      files and folders; .ndjson and .jsonl, also .gz and .zst (unpacked into a spool folder, because a packed
+         file can only be read from its start)
 Limits:  a part ends with the first line that reaches import_chunk_bytes; a line over ndjson_line_bytes_max is read
          past without being held
 Order:   what others refer to first: organizations, places, practitioners, patients
@@ -15,12 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
+import zstandard
+
 from ehr import limits
 from ehr.errors import Malformed, NotFound
 
-SUFFIXES: Final = (".ndjson", ".jsonl", ".ndjson.gz", ".jsonl.gz")
+PACKED: Final = {".gz": "gzip", ".zst": "zstd"}
+SUFFIXES: Final = tuple(f".{kind}{packed}" for kind in ("ndjson", "jsonl") for packed in ("", *PACKED))
 FIRST: Final = ("Organization", "Location", "Practitioner", "PractitionerRole", "Patient")
 BLOCK_BYTES: Final = 1024 * 1024
+ZSTD_WINDOW_BYTES_MAX: Final = 128 * 1024 * 1024
+"""What zstd's own tool reads without being asked for more."""
+ZSTD_PIECE_BYTES: Final = 2_048
+"""A byte of zstd may stand for 32 KiB: what a piece becomes is held."""
 WHOLE_BYTES_MAX: Final = limits.import_chunk_bytes + limits.ndjson_line_bytes_max
 """A part up to this is read at once."""
 
@@ -60,18 +67,35 @@ def find(paths: Iterable[Path]) -> list[Path]:
 
 
 def unpacked(path: Path, spool: Path) -> Path:
-    """The file itself, or what its .gz holds."""
-    if path.suffix != ".gz":
+    """The file itself, or what its .gz or .zst holds."""
+    if path.suffix not in PACKED:
         return path
     spool.mkdir(parents=True, exist_ok=True)
     number = sum(1 for _ in spool.iterdir())
     target = spool / f"{number}-{path.stem}"
     try:
-        with gzip.open(path, "rb") as packed, target.open("wb") as plain:
-            shutil.copyfileobj(packed, plain, BLOCK_BYTES)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise Malformed(f"{path.name} is not a whole gzip file") from error
+        with path.open("rb") as packed, target.open("wb") as plain:
+            if path.suffix == ".gz":
+                with gzip.open(packed, "rb") as reader:
+                    shutil.copyfileobj(reader, plain, BLOCK_BYTES)
+            else:
+                _unpack_zstd(packed, plain)
+    except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
+        raise Malformed(f"{path.name} is not a whole {PACKED[path.suffix]} file") from error
     return target
+
+
+def _unpack_zstd(packed: IO[bytes], plain: IO[bytes]) -> None:
+    """Frame after frame; the library's own stream ends without a word where a frame is cut."""
+    frames = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX)
+    frame, rest = None, b""
+    while piece := rest or packed.read(ZSTD_PIECE_BYTES):
+        frame = frame or frames.decompressobj()
+        plain.write(frame.decompress(piece))
+        rest = frame.unused_data if frame.eof else b""
+        frame = None if frame.eof else frame
+    if frame is not None:
+        raise EOFError
 
 
 def parts(name: str, path: Path, *, part_bytes: int = limits.import_chunk_bytes) -> Iterator[Part]:

@@ -1,9 +1,9 @@
 """One part of an NDJSON file → stored versions, in one transaction; lines that cannot be stored → the ledger.
 
 In:      a Part; the record
-Out:     Tally: lines = blank + stored + updated + unchanged + refused, always
+Out:     Outcome; lines = blank + stored + updated + unchanged + superseded + refused, always
 Order:   new resources of a part are written sorted by type, patient and date, so that a person's record lies together
-Once:    a part may run again at any time: what is stored already and equal is left as it is
+Once:    the part is counted as done in the transaction that stores it
 Fresh    ids nobody has yet go by binary COPY; ids that exist go through the store's own update, as next versions
 Race:    another writer of the same id meanwhile makes the COPY fail, and the transaction begins anew
 Visible  with the commit, versions and index together
@@ -12,10 +12,10 @@ Visible  with the commit, versions and index together
 import asyncio
 import gc
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import orjson
@@ -23,9 +23,12 @@ import zstandard
 
 from ehr.access.policy import Caller
 from ehr.bulk import rows
+from ehr.bulk.dangling import Target, left_over
 from ehr.bulk.files import Part, lines
+from ehr.bulk.order import Order
 from ehr.bulk.prepare import Preparer, Ready, Refusal
 from ehr.bulk.read import read
+from ehr.bulk.winner import Key, decided, ranks, winners
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.store import dictionaries
@@ -40,19 +43,21 @@ if TYPE_CHECKING:
     from ehr.store.record import Record
     from ehr.store.unit_of_work import UnitOfWork
 
+CITY: Final = Order()
 YIELD_LINES: Final = 200
 """The event loop gets its turn after so many lines: the lease is renewed there."""
 
 _EXISTING: Final = """
-select n.id from unnest($2::text::text[]) as n (id)
-where exists (select 1 from resource r where r.type_id = $1 and r.id = n.id)
+select n.id, r.xid::text from unnest($2::text::text[]) as n (id)
+cross join lateral (select xid from resource r where r.type_id = $1 and r.id = n.id) as r
 """
 _WAS_DELETED: Final = """
-select n.id from unnest($2::text::text[]) as n (id)
+select n.id, null from unnest($2::text::text[]) as n (id)
 where exists (select 1 from resource_history h where h.type_id = $1 and h.id = n.id)
 """
 _RIDS: Final = "select string_agg(nextval('resource_rid')::text, ' ') from generate_series(1, $1)"
 _NO_LIMIT: Final = "set local statement_timeout = 0"
+_XID: Final = "select pg_current_xact_id()::text"
 _REFUSE: Final = """
 insert into intake_message
     (facility_id, channel, kind, control_id, sha256, received, state, finished, attempts, issues, body)
@@ -64,45 +69,75 @@ on conflict (facility_id, control_id, sha256) do nothing
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the lines of one part."""
+    """What became of the lines of one part. xid: the transaction that stored them (ehr.bulk.winner)."""
 
     lines: int = 0
     blank: int = 0
     stored: int = 0
     updated: int = 0
     unchanged: int = 0
+    superseded: int = 0
     refused: int = 0
     length: int = 0
+    xid: str = ""
 
     def balances(self) -> bool:
-        return self.lines == self.blank + self.stored + self.updated + self.unchanged + self.refused
+        accepted = self.stored + self.updated + self.unchanged
+        return self.lines == self.blank + accepted + self.superseded + self.refused
 
-    def as_json(self) -> dict[str, int]:
+    def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prepared:
-    """A part after the costly half: nothing is written yet."""
+    """A part after the costly half: nothing is written yet. ready: one line for each id."""
 
     part: Part
-    ready: Sequence[Ready]
-    refused: Sequence[Refusal]
+    preparer: Preparer
+    ready: list[Ready]
+    superseded: list[Refusal]
+    refused: list[Refusal]
+    lines: int
     blank: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a part, and what is told of its lines. references: those that lead out of it, to be looked at."""
+
+    tally: Tally
+    refused: Sequence[Refusal]
+    superseded: Sequence[Refusal]
+    references: Mapping[Target, int]
+
+
+Finish = Callable[["Connection", Outcome], Awaitable[None]]
+"""Is called at the end of the transaction, so that a part is stored and counted as done, or neither."""
 
 
 class _WasDeleted(Raced):
     """Ids we took for new have a history; they go through the store's update."""
 
-    def __init__(self, keys: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, keys: Iterable[Key]) -> None:
         super().__init__("ids were used before")
         self.keys = frozenset(keys)
 
 
-async def ingest(record: "Record", part: Part, *, job_id: str, facility_id: int = 0) -> tuple[Tally, Sequence[Refusal]]:
-    """Store one part; returns after the commit."""
+async def ingest(
+    record: "Record", part: Part, *, job_id: str, order: Order = CITY, number: int = 0, finish: Finish | None = None
+) -> Outcome:
+    """Store one part, the job's number-th; returns after the commit."""
     with _no_collection():
-        return await _ingest(record, part, job_id=job_id, facility_id=facility_id)
+        return await _ingest(record, part, _Task(job_id, order, number, finish))
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    job_id: str
+    order: Order
+    number: int
+    finish: Finish | None
 
 
 @contextmanager
@@ -117,44 +152,58 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-async def _ingest(record: "Record", part: Part, *, job_id: str, facility_id: int) -> tuple[Tally, Sequence[Refusal]]:
-    prepared = await prepare_part(record, part, job_id=job_id)
+async def _ingest(record: "Record", part: Part, task: _Task) -> Outcome:
+    prepared = await prepare_part(record, part, job_id=task.job_id, keep_meta=task.order.keep_meta)
+    caller = Caller.system("bulk import", facility_id=task.order.facility_id)
+    await _check_claims(record, caller, prepared)
+    prepared.ready, prepared.superseded = winners(prepared.ready, task.number)
+    prepared.ready.sort(key=lambda one: (one.type_id, one.rows.shard, -(one.rows.date_lo_us or 0)))
     await dictionaries.provide(record, _without_dictionary(record, prepared.ready))
-    caller = Caller.system("bulk import", facility_id=facility_id)
-    known: frozenset[tuple[str, str]] = frozenset()
+    known: frozenset[Key] = frozenset()
 
-    async def work(uow: "UnitOfWork") -> Tally:
+    async def work(uow: "UnitOfWork") -> Outcome:
         nonlocal known
         try:
-            return await _store(uow, prepared, known)
+            return await _store(uow, prepared, task, known)
         except _WasDeleted as found:
             known |= found.keys
             raise
 
-    tally = await record.run(caller, work)
-    assert tally.balances(), "every line is accounted for"
-    return tally, prepared.refused
+    return await record.run(caller, work)
 
 
-async def prepare_part(record: "Record", part: Part, *, job_id: str) -> Prepared:
+async def prepare_part(record: "Record", part: Part, *, job_id: str, keep_meta: bool = False) -> Prepared:
     """Read, check and index every line."""
-    ready: list[Ready] = []
-    refused: list[Refusal] = []
-    blank = 0
-    preparer = Preparer(record.extractor, name=part.name, job_id=job_id, followed=record.followed)
-    for count, line in enumerate(lines(part), start=1):
-        if count % YIELD_LINES == 0:
+    preparer = Preparer(record.extractor, name=part.name, job_id=job_id, followed=record.followed, keep_meta=keep_meta)
+    prepared = Prepared(part, preparer, [], [], [], lines=0, blank=0)
+    for line in lines(part):
+        prepared.lines += 1
+        if prepared.lines % YIELD_LINES == 0:
             await asyncio.sleep(0)
         if line.content is not None and not line.content.strip():
-            blank += 1
+            prepared.blank += 1
             continue
         made = preparer.prepare(line)
         if isinstance(made, Ready):
-            ready.append(made)
+            prepared.ready.append(made)
         else:
-            refused.append(made)
-    ready.sort(key=lambda one: (one.type_id, one.rows.shard, -(one.rows.date_lo_us or 0)))
-    return Prepared(part, ready, refused, blank)
+            prepared.refused.append(made)
+    return prepared
+
+
+async def _check_claims(record: "Record", caller: Caller, prepared: Prepared) -> None:
+    """Refuse lines that do not conform to the profile they claim, as every other door does."""
+    claiming = [one for one in prepared.ready if one.claims]
+    if not claiming or record.settings.profile_claims == "trusted":
+        return
+    broken: dict[int, Refusal] = {}
+    async with record.reading(caller) as uow:
+        for one in claiming:
+            found = await record.profiles.problems(uow, one.tree or read(one.content))
+            if any(issue.severity == "error" for issue in found):
+                broken[one.line] = Refusal(one.line, one.content, tuple(found))
+    prepared.ready = [one for one in prepared.ready if one.line not in broken]
+    prepared.refused = sorted([*prepared.refused, *broken.values()], key=lambda one: one.line)
 
 
 def _without_dictionary(record: "Record", ready: Iterable[Ready]) -> dict[str, list[bytes]]:
@@ -171,36 +220,40 @@ def _without_dictionary(record: "Record", ready: Iterable[Ready]) -> dict[str, l
     }
 
 
-async def _store(uow: "UnitOfWork", prepared: Prepared, known: frozenset[tuple[str, str]]) -> Tally:
-    await uow.connection.execute(_NO_LIMIT)
-    existing = known | await _met(uow.connection, _EXISTING, prepared.ready)
-    fresh: dict[tuple[str, str], Ready] = {}
-    later: list[Ready] = []
-    for one in prepared.ready:
-        key = (one.type_name, one.id)
-        if key in existing or key in fresh:
-            later.append(one)
-        else:
-            fresh[key] = one
-    new = list(fresh.values())
-    await _follow(uow, new, await _insert(uow, new))
-    updated, unchanged = await _update(uow, sorted(later, key=lambda one: one.line))
+async def _store(uow: "UnitOfWork", prepared: Prepared, task: _Task, known: frozenset[Key]) -> Outcome:
+    connection = uow.connection
+    await connection.execute(_NO_LIMIT)
+    existing = await _met(connection, _EXISTING, prepared.ready)
+    fresh = [one for one in prepared.ready if one.key not in existing and one.key not in known]
+    met = [one for one in prepared.ready if one.key in existing or one.key in known]
+    lost: list[Refusal] = []
+    if existing:
+        ranked = await ranks(connection, task.job_id, existing, prepared.preparer)
+        met, lost = decided(met, ranked, task.number)
+    await _follow(uow, fresh, await _insert(uow, fresh))
+    tally = Tally(prepared.lines, prepared.blank, stored=len(fresh), length=prepared.part.length)
+    tally.updated, tally.unchanged = await _update(uow, sorted(met, key=lambda one: one.line))
     await _refuse(uow, prepared)
-    tally = Tally(blank=prepared.blank, stored=len(fresh), updated=updated, unchanged=unchanged)
-    tally.refused, tally.length = len(prepared.refused), prepared.part.length
-    tally.lines = len(prepared.ready) + tally.refused + tally.blank
-    return tally
+    references = left_over([*fresh, *met]) if task.order.references == "report" else {}
+    outcome = Outcome(tally, prepared.refused, [*prepared.superseded, *lost], references)
+    tally.refused, tally.superseded = len(outcome.refused), len(outcome.superseded)
+    assert tally.balances(), "every line is accounted for"
+    if task.finish is not None:
+        tally.xid = await connection.fetchval(_XID)
+        await task.finish(connection, outcome)
+    return outcome
 
 
-async def _met(connection: "Connection", sql: str, asked: Iterable[Ready]) -> frozenset[tuple[str, str]]:
-    """Which of these resources a statement finds by type and id."""
+async def _met(connection: "Connection", sql: str, asked: Iterable[Ready]) -> dict[Key, str]:
+    """Which of these resources a statement finds by type and id, and what it says of each."""
     ids: dict[str, list[str]] = {}
     for one in asked:
         ids.setdefault(one.type_name, []).append(one.id)
-    found: set[tuple[str, str]] = set()
+    found: dict[Key, str] = {}
     for type_name, wanted in ids.items():
-        found.update((type_name, row[0]) for row in await connection.fetch(sql, TYPE_IDS[type_name], texts(wanted)))
-    return frozenset(found)
+        known = await connection.fetch(sql, TYPE_IDS[type_name], texts(wanted))
+        found.update(((type_name, row[0]), row[1]) for row in known)
+    return found
 
 
 async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready]) -> list[int]:
@@ -226,10 +279,9 @@ async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready]) -> list[int]:
 
 async def _follow(uow: "UnitOfWork", fresh: Sequence[Ready], rids: Sequence[int]) -> None:
     """What every other write does too: followers, one audit row a patient, and summaries that fall due."""
-    source = uow.caller.facility_id
     for follower in uow.record.followers:
         many = [
-            (Version(one.type_name, one.id, 1, uow.now, "C", None, rid, one.rows.shard, source), one.followed())
+            (_version(one, rid, uow), one.followed())
             for rid, one in zip(rids, fresh, strict=True)
             if one.type_name in follower.types
         ]
@@ -238,31 +290,23 @@ async def _follow(uow: "UnitOfWork", fresh: Sequence[Ready], rids: Sequence[int]
     if fresh:
         shards = {one.rows.shard for one in fresh if one.type_name in PATIENT_TYPES}
         await uow.audit.execute("import", shards=shards, detail={"resources": len(fresh)})
-        await uow.outbox.add(SUMMARY_TOPIC, {one.patient for one in fresh if one.patient is not None})
+        await uow.outbox.add(SUMMARY_TOPIC, {one.rows.patient for one in fresh if one.rows.patient})
 
 
-async def _update(uow: "UnitOfWork", later: Sequence[Ready]) -> tuple[int, int]:
-    """Ids that exist, in the order of their lines; of one id one version after the other."""
-    updated = unchanged = 0
-    waiting = list(later)
-    while waiting:
-        now: dict[tuple[str, str], Ready] = {}
-        rest: list[Ready] = []
-        for one in waiting:
-            key = (one.type_name, one.id)
-            if key in now:
-                rest.append(one)
-            else:
-                now[key] = one
-        asked = [
-            Write("U", one.type_name, one.id, one.content, one.tree or read(one.content), at=f"line {one.line}")
-            for one in now.values()
-        ]
-        for written in await uow.resources.apply(asked):
-            updated += written.changed
-            unchanged += not written.changed
-        waiting = rest
-    return updated, unchanged
+def _version(one: Ready, rid: int, uow: "UnitOfWork") -> Version:
+    updated, source = one.updated or uow.now, uow.caller.facility_id
+    return Version(one.type_name, one.id, one.version, updated, "C", None, rid, one.rows.shard, source)
+
+
+async def _update(uow: "UnitOfWork", met: Sequence[Ready]) -> tuple[int, int]:
+    """Ids that exist: their next versions, where something changed."""
+    asked = [
+        Write("U", one.type_name, one.id, one.content, one.tree or read(one.content), at=f"line {one.line}")
+        for one in met
+    ]
+    written = await uow.resources.apply(asked) if asked else []
+    updated = sum(one.changed for one in written)
+    return updated, len(written) - updated
 
 
 async def _refuse(uow: "UnitOfWork", prepared: Prepared) -> None:

@@ -8,6 +8,7 @@ Why:     symmetric processes that each read, check and write beat a reader that 
 
 import asyncio
 import gc
+import hashlib
 import multiprocessing
 import os
 import shutil
@@ -18,18 +19,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from ehr.bulk import files
+from ehr import limits
+from ehr.bulk import dangling, files
 from ehr.bulk.files import Part
-from ehr.bulk.ingest import ingest
+from ehr.bulk.ingest import CITY, Outcome, ingest
+from ehr.bulk.order import Order
 from ehr.bulk.prepare import Refusal
 from ehr.database.partitions import OWN_TYPES, partition_name
-from ehr.errors import Malformed
+from ehr.errors import Malformed, Unavailable
 from ehr.fhir.outcome import operation_outcome
 from ehr.ids import new_id
 from ehr.jobs.queue import Chunk, Progress, Queue
+from ehr.jobs.queue import finish as finish_chunk
 from ehr.jobs.work import Handler, work
 
 if TYPE_CHECKING:
+    from ehr.store.connection import Connection
     from ehr.store.record import Record
 
 KIND: Final = "import"
@@ -37,13 +42,17 @@ SMALL_BYTES: Final = 16 * 1024 * 1024
 """Below this one process is done before a second one has started."""
 
 POLL_S: Final = 0.2
+MERGED: Final = "errors.ndjson"
 
 OpenRecord = Callable[[], Awaitable["Record"]]
 
 
 @dataclass(slots=True)
 class Summary:
-    """The balance of an import: lines = blank + stored + updated + unchanged + refused."""
+    """The balance of an import: lines = blank + stored + updated + unchanged + superseded + refused.
+
+    Parts that are done are searchable, to the last line: what is stored is counted by the transaction that stores it.
+    """
 
     job_id: str
     state: str
@@ -54,28 +63,61 @@ class Summary:
     stored: int = 0
     updated: int = 0
     unchanged: int = 0
+    superseded: int = 0
     refused: int = 0
+    dangling: int = 0
     errors: Sequence[str] = field(default_factory=list)
     error_file: str | None = None
+    dangling_file: str | None = None
 
     @property
     def over(self) -> bool:
         return self.state in ("done", "failed", "cancelled")
 
 
-async def plan(queue: Queue, paths: Iterable[Path], home: Path, *, facility_id: int = 0, owner: str = "system") -> str:
+COUNTS: Final = ("lines", "blank", "stored", "updated", "unchanged", "superseded", "refused")
+
+
+async def plan(
+    queue: Queue,
+    paths: Iterable[Path],
+    home: Path,
+    order: Order = CITY,
+    *,
+    owner: str = "system",
+    part_bytes: int = limits.import_chunk_bytes,
+) -> str:
     """Cut the files and enqueue the job; returns its id."""
     await _clean(queue)
-    params, chunks = await asyncio.to_thread(_cut, list(paths), home)
-    return await queue.enqueue(KIND, {**params, "facility_id": facility_id}, chunks, owner=owner)
+    asked = [path.absolute() for path in paths]
+    params, chunks = await asyncio.to_thread(_cut, asked, home, part_bytes)
+    return await queue.enqueue(KIND, {**params, **order.as_json(), "key": key_of(asked, order)}, chunks, owner=owner)
 
 
-def _cut(paths: Sequence[Path], home: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def key_of(paths: Iterable[Path], order: Order) -> str:
+    """The same for the same import, asked for again."""
+    asked = [sorted(str(path.absolute()) for path in paths), order.as_json()]
+    return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+async def resume(queue: Queue, paths: Iterable[Path], order: Order = CITY) -> str | None:
+    """The unfinished import of these files, ready to go on; None where there is none."""
+    found = await queue.newest(KIND, key_of(paths, order))
+    if found is None or found[1] == "done":
+        return None
+    progress = await queue.progress(found[0])
+    assert progress is not None, "found above"
+    (Path(progress.params["home"]) / progress.id / MERGED).unlink(missing_ok=True)
+    await queue.resume(progress.id)
+    return progress.id
+
+
+def _cut(paths: Sequence[Path], home: Path, part_bytes: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     spool = home.absolute() / f"spool-{new_id()}"
     chunks: list[dict[str, Any]] = []
     for path in files.find(paths):
         plain = files.unpacked(path.absolute(), spool)
-        chunks += [asdict(part) for part in files.parts(path.name, plain)]
+        chunks += [asdict(part) for part in files.parts(path.name, plain, part_bytes=part_bytes)]
     if not chunks:
         raise Malformed("the files are empty")
     home.mkdir(parents=True, exist_ok=True)
@@ -86,28 +128,42 @@ def handler(record: "Record") -> Handler:
     """What a worker does with one chunk."""
 
     async def run(chunk: Chunk) -> Mapping[str, Any]:
-        part = Part(**chunk.params)
-        tally, refused = await ingest(record, part, job_id=chunk.job_id, facility_id=chunk.job_params["facility_id"])
-        _write_errors(Path(chunk.job_params["home"]) / chunk.job_id, chunk.number, part.name, refused)
-        return tally.as_json()
+        part, order = Part(**chunk.params), Order.of(chunk.job_params)
+        folder = Path(chunk.job_params["home"]) / chunk.job_id
+
+        async def finish(connection: "Connection", outcome: Outcome) -> None:
+            told = sorted([*outcome.refused, *outcome.superseded], key=lambda one: one.line)
+            await asyncio.to_thread(_write_errors, folder, chunk.number, part.name, told)
+            await asyncio.to_thread(dangling.leave, folder, chunk.number, part.name, outcome.references)
+            if not await finish_chunk(connection, chunk, outcome.tally.as_json()):
+                raise Unavailable("another worker has taken this part of the import over")
+
+        outcome = await ingest(record, part, job_id=chunk.job_id, order=order, number=chunk.number, finish=finish)
+        return outcome.tally.as_json()
 
     return run
 
 
 async def summary(queue: Queue, job_id: str) -> Summary:
-    """How far the job is; merges the error files when it is over."""
+    """How far the job is; merges what was told of its parts when it is over."""
     progress = await queue.progress(job_id)
     assert progress is not None, "the job was enqueued"
-    return _summary(progress)
+    made = await asyncio.to_thread(_summary, progress)
+    if made.state == "done":
+        folder = Path(progress.params["home"]) / job_id
+        async with queue.connection() as connection:
+            made.dangling = await dangling.settle(connection, folder)
+        made.dangling_file = str(folder / dangling.DANGLING) if made.dangling else None
+    return made
 
 
 def _summary(progress: Progress) -> Summary:
     made = Summary(progress.id, progress.state, bytes=progress.params["bytes"], errors=list(progress.errors))
     for result in progress.results:
-        for name in ("lines", "blank", "stored", "updated", "unchanged", "refused"):
+        for name in COUNTS:
             setattr(made, name, getattr(made, name) + result[name])
         made.bytes_done += result["length"]
-    if progress.over and made.refused:
+    if progress.over and (made.refused or made.superseded):
         made.error_file = str(_merge_errors(Path(progress.params["home"]) / progress.id))
     return made
 
@@ -202,7 +258,7 @@ def _write_errors(folder: Path, number: int, name: str, refused: Sequence[Refusa
 
 
 def _merge_errors(folder: Path) -> Path:
-    merged = folder / "errors.ndjson"
+    merged = folder / MERGED
     if not merged.exists():
         partial = merged.with_suffix(f".{os.getpid()}")
         with partial.open("wb") as whole:

@@ -6,9 +6,11 @@ Keeps:   the sender's bytes; they are parsed only to be checked and indexed
 Rules:   the same codec rules and the same validator as every other door
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 from uuid import UUID, uuid5
 
 from ehr import limits
@@ -17,10 +19,16 @@ from ehr.bulk.read import careful, is_deep, may_be_deep, quick
 from ehr.database import copy
 from ehr.errors import EhrError, Invalid, Issue, Malformed, NotSupported, TooMuch
 from ehr.fhir.accept import accepts
+from ehr.fhir.primitives import INTEGER_MAX
+from ehr.fhir.profiles.check import claimed
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.validate import validate
 from ehr.ids import FHIR_ID
 from ehr.index.extract import Extractor, IndexRows
+from ehr.index.ranges import BEGINNING_US, date_range
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_VERSION: Final = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -29,7 +37,9 @@ class Ready:
 
     plain    canonical text that begins with type and id and has no meta, as bulk exports write it
     tokens   those of rows, as COPY sends bigint[]
-    patient  the source Patient it belongs to
+    claims   it claims to conform to profiles
+    version, updated  what it is stored as, if nothing is there yet; updated None: now
+    last_updated_us  the sender's meta.lastUpdated, or before all time
     """
 
     line: int
@@ -40,8 +50,15 @@ class Ready:
     plain: bool
     rows: IndexRows
     tokens: bytes
-    patient: str | None
     tree: dict[str, Any] | None
+    claims: bool = False
+    last_updated_us: int = BEGINNING_US
+    version: int = 1
+    updated: datetime | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.type_name, self.id
 
     def followed(self) -> dict[str, Any]:
         """The tree with the id it is stored under."""
@@ -61,9 +78,23 @@ class Refusal:
 class Preparer:
     """Prepares the lines of one part. followed: types whose trees are kept."""
 
-    def __init__(self, extractor: Extractor, *, name: str, job_id: str, followed: Collection[str] = ()) -> None:
-        self._extractor, self._followed = extractor, followed
+    def __init__(
+        self,
+        extractor: Extractor,
+        *,
+        name: str,
+        job_id: str,
+        followed: Collection[str] = (),
+        keep_meta: bool = False,
+    ) -> None:
+        self._extractor, self._followed, self._keep_meta = extractor, followed, keep_meta
         self._name, self._job_id = name, job_id
+
+    def of(self, name: str) -> "Preparer":
+        """The same for a part of another file."""
+        return Preparer(
+            self._extractor, name=name, job_id=self._job_id, followed=self._followed, keep_meta=self._keep_meta
+        )
 
     def prepare(self, line: Line) -> Ready | Refusal:
         """Read, check and index one line that is not blank."""
@@ -72,12 +103,14 @@ class Preparer:
             if content is None:
                 raise TooMuch(f"the line has more than {limits.ndjson_line_bytes_max} bytes")
             tree, canonical = _checked(content)
+            if self._keep_meta:
+                _check_meta(tree)
         except EhrError as error:
             return Refusal(line.number, content, tuple(error.issues))
         type_name = tree["resourceType"]
         id = tree.get("id") or str(uuid5(UUID(self._job_id), f"{self._name}:{line.number}"))
         rows = self._extractor.extract(tree, type_name, id)
-        return Ready(
+        made = Ready(
             line.number,
             type_name,
             TYPE_IDS[type_name],
@@ -86,9 +119,31 @@ class Preparer:
             canonical and "meta" not in tree and _begins_plainly(content, type_name, id),
             rows,
             copy.int8_array(rows.tokens),
-            rows.patient,
             tree if type_name in self._followed else None,
         )
+        if "meta" in tree:
+            self._add_meta(made, tree)
+        return made
+
+    def _add_meta(self, made: Ready, tree: dict[str, Any]) -> None:
+        meta = tree["meta"]
+        if claimed(tree):
+            made.claims, made.tree = True, tree
+        updated = date_range(meta["lastUpdated"]) if "lastUpdated" in meta else None
+        if updated is not None:
+            made.last_updated_us = updated[0]
+            if self._keep_meta:
+                made.updated = _EPOCH + timedelta(milliseconds=updated[0] // 1_000)
+        if self._keep_meta and "versionId" in meta:
+            made.version = int(meta["versionId"])
+
+
+def _check_meta(tree: dict[str, Any]) -> None:
+    """Versions are counted here: what is to be kept must be a count."""
+    version = tree.get("meta", {}).get("versionId", "1")
+    if not _VERSION.fullmatch(version) or int(version) > INTEGER_MAX:
+        text = "a versionId that is to be kept is a whole number from 1 on; import the line without keeping it"
+        raise Malformed(text, at=f"{tree['resourceType']}.meta.versionId")
 
 
 def _begins_plainly(content: bytes, type_name: str, id: str) -> bool:

@@ -42,7 +42,7 @@ def _packers(id_bytes: int, *, dated: bool) -> tuple[Callable[..., bytes], Calla
 
 
 class FirstVersions:
-    """The bytes of version 1 of resources that are stored at one moment, as codec.with_meta makes them."""
+    """The bytes of first versions that are stored at one moment, as codec.with_meta makes them."""
 
     def __init__(self, updated: datetime) -> None:
         self._updated = updated
@@ -53,11 +53,12 @@ class FirstVersions:
         if one.plain:  # nothing comes before the meta but type and id
             head = _HEAD_BYTES + len(one.type_name) + len(one.id)
             return b"".join((content[:head], self._meta, content[head:]))
-        return codec.with_meta(content, one.tree or read(content), id=one.id, version=1, updated=self._updated)
+        tree, updated = one.tree or read(content), one.updated or self._updated
+        return codec.with_meta(content, tree, id=one.id, version=one.version, updated=updated)
 
 
 class Encoder:
-    """Collects the rows of one transaction; every resource is version 1."""
+    """Collects the rows of one transaction."""
 
     def __init__(self, bodies: BodyCodec, updated: datetime, source: int) -> None:
         self._bodies, self._source = bodies, source
@@ -74,15 +75,16 @@ class Encoder:
         shard, low, high = index.shard, index.date_lo_us, index.date_hi_us
         dates = () if low is None or high is None else (low, high)
         head, change = _packers(len(id), dated=bool(dates))
+        moment = self._moment if one.updated is None else copy.moment(one.last_updated_us // 1_000 * 1_000)
         frame = self._bodies.compress(type_id, self._versions.body(one))
         self._resources += (
-            head(type_id, rid, shard, 1, self._moment, self._source, id, *dates),
+            head(type_id, rid, shard, one.version, moment, self._source, id, *dates),
             copy.length(one.tokens),
             one.tokens,
             copy.length(frame),
             frame,
         )
-        self._changes.append(change(type_id, rid, shard, 1, self._moment, self._source, b"C", id))
+        self._changes.append(change(type_id, rid, shard, one.version, moment, self._source, b"C", id))
         if index.strings or index.dates or index.quantities:
             self._add_beside(rid, shard, index)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     from ehr.database.engine import Database
+    from ehr.database.hand import Loan
 
     Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 
@@ -96,6 +97,15 @@ _KEPT: Final = """
 select id from job where id = any($1::text[]) and state <> 'cancelled'
   and (finished is null or finished > now() - $2 * interval '1 second')
 """
+_NEWEST: Final = """
+select id, state from job where kind = $1 and params ->> 'key' = $2 order by id desc limit 1
+"""
+_RESUME: Final = """
+update job_chunk set state = 'queued', due = now(), lease_until = null, attempts = case when state = 'failed' then 0
+    else attempts end
+where job_id = $1 and state in ('running', 'failed', 'cancelled')
+"""
+_REOPEN: Final = "update job set state = 'running', finished = null where id = $1 and state in ('failed', 'cancelled')"
 _ENDED: Final = """
 select params from job where kind = $1 and state in ('done', 'failed', 'cancelled') order by id desc limit 100
 """
@@ -155,11 +165,24 @@ async def add(
     return job_id
 
 
+async def finish(connection: "Connection", chunk: Chunk, result: Mapping[str, Any]) -> bool:
+    """Record the result inside the caller's transaction; False when the claim was lost, and another's result counts."""
+    await connection.execute(_LOCK_JOB, chunk.job_id)
+    args = (chunk.job_id, chunk.number, chunk.attempt, json.dumps(result))
+    finished = await connection.fetchval(_FINISH, *args)
+    await connection.execute(_CLOSE_JOB, chunk.job_id)
+    return finished is not None
+
+
 class Queue:
     """The queue of one database."""
 
     def __init__(self, database: "Database") -> None:
         self._database = database
+
+    def connection(self) -> "Loan":
+        """One to the queue's database, for what is told of a job."""
+        return self._database.acquire()
 
     async def enqueue(
         self, kind: str, params: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]], *, owner: str = "system"
@@ -195,11 +218,7 @@ class Queue:
     async def finish(self, chunk: Chunk, result: Mapping[str, Any]) -> bool:
         """Record the result; False when the claim was lost, and another worker's result counts."""
         async with self._database.acquire() as connection, connection.transaction():
-            await connection.execute(_LOCK_JOB, chunk.job_id)
-            args = (chunk.job_id, chunk.number, chunk.attempt, json.dumps(result))
-            finished = await connection.fetchval(_FINISH, *args)
-            await connection.execute(_CLOSE_JOB, chunk.job_id)
-        return finished is not None
+            return await finish(connection, chunk, result)
 
     async def fail(self, chunk: Chunk, error: str, *, again: bool = True) -> str | None:
         """Put it back to wait, or fail it for good; the chunk's new state, None when the claim was lost."""
@@ -245,6 +264,22 @@ class Queue:
         """Let chunks of a job be claimed at once whose worker is known to be dead."""
         async with self._database.acquire() as connection:
             await connection.execute(_RELEASE, job_id)
+
+    async def newest(self, kind: str, key: str) -> tuple[str, str] | None:
+        """(id, state) of the newest job that was given this key in its parameters."""
+        async with self._database.acquire() as connection:
+            row = await connection.fetchrow(_NEWEST, kind, key)
+        return (row["id"], row["state"]) if row is not None else None
+
+    async def resume(self, job_id: str) -> None:
+        """Let what was failed, cancelled or left by a lost worker be claimed at once; what is done stays done.
+
+        A worker that lives after all loses its claim, and with it the right to finish.
+        """
+        async with self._database.acquire() as connection, connection.transaction():
+            await connection.execute(_LOCK_JOB, job_id)
+            await connection.execute(_RESUME, job_id)
+            await connection.execute(_REOPEN, job_id)
 
     async def sweep(self, count_max: int) -> int:
         """Give up chunks that killed every worker; how many chunks (up to count_max) wait for a worker now."""

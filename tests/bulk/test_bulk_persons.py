@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ehr import identity
 from ehr.bulk import job
+from ehr.bulk.order import Order
 from ehr.fhir import codec
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.vietnam import INSURANCE_NUMBER, NATIONAL_ID
@@ -31,7 +32,7 @@ def written(folder: Path, name: str, *resources: dict[str, object]) -> Path:
 
 async def imported(record: Record, settings: Settings, path: Path, facility_id: int) -> job.Summary:
     queue = Queue(record.database)
-    job_id = await job.plan(queue, [path], settings.data_dir / "imports", facility_id=facility_id)
+    job_id = await job.plan(queue, [path], settings.data_dir / "imports", Order(facility_id))
     opener = functools.partial(open_record, settings, record.database.url)
     done = await job.run_here(record, queue, job_id, opener, processes=1, seen=lambda _: None)
     assert (done.state, done.refused) == ("done", 0), done

@@ -1,0 +1,111 @@
+"""References of an import that lead nowhere, looked for when all its parts are stored.
+
+In:      ready lines of a part; later, what every part left over
+Out:     leave()  a file a part: the literal references of its lines to what is not in the part itself, each once with
+                  its first line; written before the part is done, so a part that runs again writes the same
+         settle() dangling.ndjson: file, line, reference of those that are not stored when the job is over
+Why so:  a reference may lead to a part that is stored later, so nothing can be said before the end; and few do lead
+         out of what a part holds or repeats, so what is left over is small
+Not in:  absolute addresses, contained resources, conditional references, versions; what was deleted counts as absent
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from ehr.bulk.prepare import Ready
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.store.arrays import texts
+
+if TYPE_CHECKING:
+    from ehr.store.connection import Connection
+
+Target = tuple[bytes, bytes]
+"""Type and id."""
+
+DANGLING: Final = "dangling.ndjson"
+BATCH: Final = 10_000
+
+_LITERAL: Final = re.compile(rb'"reference"\s*:\s*"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})["/]')
+_ABSENT: Final = """
+select n.id from unnest($2::text::text[]) as n (id)
+where not exists (select 1 from resource r where r.type_id = $1 and r.id = n.id)
+"""
+
+
+def left_over(ready: Iterable[Ready]) -> dict[Target, int]:
+    """(type, id) of what lines refer to and the part does not hold → the first line that does."""
+    met: dict[Target, int] = {}
+    held: set[Target] = set()
+    for one in ready:
+        held.add((one.type_name.encode(), one.id.encode()))
+        for target in _LITERAL.findall(one.content):
+            if met.setdefault(target, one.line) > one.line:
+                met[target] = one.line
+    return {target: line for target, line in met.items() if target not in held}
+
+
+def leave(folder: Path, number: int, name: str, found: Mapping[Target, int]) -> None:
+    """Whole or not at all."""
+    target = folder / f"references-{number:06}.ndjson"
+    if not found:
+        target.unlink(missing_ok=True)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}")
+    with partial.open("wb") as file:
+        for (type_name, id), line in sorted(found.items(), key=lambda item: item[1]):
+            reference = f"{type_name.decode()}/{id.decode()}"
+            file.write(orjson.dumps({"file": name, "line": line, "reference": reference}) + b"\n")
+    partial.replace(target)
+
+
+async def settle(connection: "Connection", folder: Path) -> int:
+    """Write what is absent now that the job is over, once; returns how many."""
+    target = folder / DANGLING
+    if not target.exists():
+        pieces = _pieces(folder)
+        if not pieces:
+            return 0
+        partial = target.with_suffix(f".{os.getpid()}")
+        with partial.open("wb") as file:
+            for piece in pieces:
+                file.writelines(await _absent(connection, piece))
+        partial.replace(target)
+    with target.open("rb") as file:
+        return sum(1 for _ in file)
+
+
+def _pieces(folder: Path) -> Sequence[Path]:
+    return sorted(folder.glob("references-*.ndjson"))
+
+
+async def _absent(connection: "Connection", piece: Path) -> Sequence[bytes]:
+    """The lines of a piece whose reference is not stored."""
+    kept: list[bytes] = []
+    with piece.open("rb") as file:
+        for batch in _batches(file):
+            asked: dict[str, list[str]] = {}
+            for reference in batch:
+                type_name, id = reference.split("/")
+                asked.setdefault(type_name, []).append(id)
+            absent: set[str] = set()
+            for type_name, ids in asked.items():
+                if type_name not in TYPE_IDS:
+                    absent.update(f"{type_name}/{id}" for id in ids)
+                    continue
+                rows = await connection.fetch(_ABSENT, TYPE_IDS[type_name], texts(ids))
+                absent.update(f"{type_name}/{row['id']}" for row in rows)
+            kept += [line for reference, line in batch.items() if reference in absent]
+    return kept
+
+
+def _batches(file: Iterable[bytes]) -> Iterator[dict[str, bytes]]:
+    lines = iter(file)
+    while some := list(islice(lines, BATCH)):
+        yield {orjson.loads(line)["reference"]: line for line in some}

@@ -1,0 +1,268 @@
+"""An import against a model: any mix of good, bad, repeated and changed lines, whole, killed and resumed, twice."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import zstandard
+
+from ehr.access.policy import Caller
+from ehr.bulk import files, job
+from ehr.bulk.ingest import CITY
+from ehr.bulk.order import Order
+from ehr.errors import Malformed
+from ehr.fhir import codec
+from ehr.jobs.queue import Queue
+from ehr.record import open_record
+from ehr.settings import Settings
+from ehr.store.record import Record
+
+KINDS = ("good", "again", "older", "newer", "changed", "bad", "torn", "blank", "anonymous")
+ROUNDS = 12
+
+
+class Model:
+    """What the lines of one import leave behind, and how they are counted."""
+
+    def __init__(self) -> None:
+        self.current: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self.lines = self.blank = self.refused = self.superseded = self.anonymous = 0
+
+    def add(self, text: str) -> None:
+        self.lines += 1
+        number = self.lines
+        if not text.strip():
+            self.blank += 1
+            return
+        try:
+            tree = json.loads(text)
+        except ValueError:
+            self.refused += 1
+            return
+        if tree.get("gender") == "robot":
+            self.refused += 1
+            return
+        if "id" not in tree:
+            self.anonymous += 1
+            return
+        rank = (tree.get("meta", {}).get("lastUpdated", ""), number)
+        other = self.current.get(tree["id"])
+        if other is not None:
+            self.superseded += 1
+        if other is None or other[0] < rank:
+            self.current[tree["id"]] = (rank, tree)
+
+
+def made_lines(rng: random.Random) -> list[str]:
+    """Lines of all kinds; ids from few, so that many repeat."""
+    lines = []
+    for n in range(rng.randrange(1, 60)):
+        tree: dict[str, Any] = {"resourceType": "Patient", "id": f"p{rng.randrange(12)}", "name": [{"text": "An"}]}
+        kind = rng.choice(KINDS)
+        if kind in ("older", "newer"):
+            tree["meta"] = {"lastUpdated": f"20{rng.randrange(10, 26)}-01-01T00:00:00Z"}
+        if kind == "changed":
+            tree["name"] = [{"text": f"Bình {n}"}]
+        if kind == "bad":
+            tree["gender"] = "robot"
+        if kind == "anonymous":
+            del tree["id"]
+        text = json.dumps(tree, ensure_ascii=rng.random() < 0.5)
+        lines.append({"torn": text[:-2], "blank": "  "}.get(kind, text))
+    return lines
+
+
+async def run(
+    record: Record, settings: Settings, path: Path, order: Order = CITY, *, part_bytes: int = 100_000
+) -> job.Summary:
+    queue = Queue(record.database)
+    job_id = await job.plan(queue, [path], settings.data_dir / "imports", order, part_bytes=part_bytes)
+    return await work_off(record, settings, job_id)
+
+
+async def work_off(record: Record, settings: Settings, job_id: str) -> job.Summary:
+    queue = Queue(record.database)
+    assert settings.database_url is not None
+    opener = partial(open_record, settings, settings.database_url.get_secret_value())
+    return await job.run_here(record, queue, job_id, opener, processes=1, seen=lambda _: None)
+
+
+async def stored(record: Record) -> dict[str, tuple[int, dict[str, Any]]]:
+    """id → (version, content without what the server sets) of every Patient that is there."""
+    async with record.database.acquire() as connection:
+        rows = await connection.fetch("select id, version, body from resource")
+    found = {}
+    for row in rows:
+        tree = codec.loads(record.bodies.decompress(row["body"]))
+        if tree["resourceType"] == "Patient":
+            tree.pop("meta")
+            found[row["id"]] = (row["version"], tree)
+    return found
+
+
+def without_meta(tree: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in tree.items() if name != "meta"}
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+async def test_any_mix_of_lines_is_what_the_model_says(
+    record: Record, settings: Settings, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    lines, model = made_lines(rng), Model()
+    for text in lines:
+        model.add(text)
+    path = tmp_path / "Patient.ndjson"
+    path.write_text("\n".join(lines) + "\n")
+    done = await run(record, settings, path, part_bytes=rng.choice([200, 1_000, 100_000]))
+    assert done.state == "done", done.errors
+    assert done.bytes_done == path.stat().st_size
+    assert (done.lines, done.blank, done.refused) == (model.lines, model.blank, model.refused)
+    accepted = done.stored + done.updated + done.unchanged
+    assert accepted + done.superseded == len(model.current) + model.superseded + model.anonymous
+    assert done.stored == len(model.current) + model.anonymous
+    found = await stored(record)
+    named = {id: tree for id, (_, tree) in found.items() if id in model.current}
+    assert named == {id: without_meta(tree) for id, (_, tree) in model.current.items()}
+    assert len(found) == done.stored
+    told = [orjson.loads(one) for one in Path(done.error_file).read_bytes().splitlines()] if done.error_file else []
+    assert len(told) == done.refused + done.superseded
+    assert len({one["line"] for one in told}) == len(told)
+
+
+async def test_the_same_again_changes_nothing(record: Record, settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "Patient.ndjson"
+    path.write_text("\n".join(made_lines(random.Random(5))) + "\n")
+    first = await run(record, settings, path)
+    before = await stored(record)
+    named = {id: kept for id, kept in before.items() if id.startswith("p")}
+    second = await run(record, settings, path)
+    after = await stored(record)
+    assert {id: kept for id, kept in after.items() if id.startswith("p")} == named
+    assert second.unchanged == len(named)
+    assert (second.lines, second.refused, second.superseded) == (first.lines, first.refused, first.superseded)
+
+
+CHILD = """
+import asyncio, sys
+from functools import partial
+from pathlib import Path
+from ehr.bulk import job
+from ehr.jobs.queue import Queue
+from ehr.record import open_record
+from ehr.settings import Settings
+
+async def main(path, data_dir, url):
+    settings = Settings(data_dir=Path(data_dir), pool_connections_max=2)
+    record = await open_record(settings, url)
+    queue = Queue(record.database)
+    job_id = await job.plan(queue, [Path(path)], Path(data_dir) / "imports", part_bytes=3_000)
+    print("planned", flush=True)
+    opener = partial(open_record, settings, url)
+    await job.run_here(record, queue, job_id, opener, processes=1, seen=lambda _: None)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("EHR_IMPORT_KILLS", "2"))))
+async def test_killed_at_any_moment_and_resumed_it_is_the_same(
+    record: Record, settings: Settings, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    lines = [text for _ in range(40) for text in made_lines(rng)]
+    path, model = tmp_path / "Patient.ndjson", Model()
+    path.write_text("\n".join(lines) + "\n")
+    for text in lines:
+        model.add(text)
+    assert settings.database_url is not None
+    arguments = [str(path), str(settings.data_dir), settings.database_url.get_secret_value()]
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CHILD, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"planned\n"
+    await asyncio.sleep(rng.random() * 0.6)
+    if child.returncode is None:
+        child.send_signal(signal.SIGKILL)
+    await child.wait()
+    job_id = await job.resume(Queue(record.database), [path])
+    if job_id is None:  # the child was done before it was killed
+        found = await Queue(record.database).newest(job.KIND, job.key_of([path], CITY))
+        assert found is not None
+        job_id = found[0]
+    done = await work_off(record, settings, job_id)
+    assert (done.state, done.bytes_done) == ("done", path.stat().st_size)
+    assert (done.lines, done.blank, done.refused) == (model.lines, model.blank, model.refused)
+    assert done.stored == len(model.current) + model.anonymous
+    found_now = await stored(record)
+    assert len(found_now) == done.stored
+    assert {id: tree for id, (_, tree) in found_now.items() if id in model.current} == {
+        id: without_meta(tree) for id, (_, tree) in model.current.items()
+    }
+    async with record.database.acquire() as connection:
+        histories = await connection.fetch("select id, count(*), max(version) from change group by id")
+    assert all(row["count"] == row["max"] for row in histories), "no version twice"
+
+
+async def test_kept_meta_is_what_the_sender_said(record: Record, settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "Patient.ndjson"
+    meta = {"versionId": "7", "lastUpdated": "2019-05-06T07:08:09.123Z", "tag": [{"code": "x"}]}
+    good = {"resourceType": "Patient", "id": "a", "meta": meta, "active": True}
+    odd = {"resourceType": "Patient", "id": "b", "meta": {"versionId": "first"}}
+    path.write_text(f"{json.dumps(good)}\n{json.dumps(odd)}\n")
+    order = Order(keep_meta=True)
+    done = await run(record, settings, path, order)
+    assert (done.stored, done.refused) == (1, 1)
+    async with record.unit_of_work(Caller.system("test")) as uow:
+        version = await uow.resources.read("Patient", "a")
+    assert version.body is not None
+    assert (version.version, codec.loads(version.body)) == (7, good)
+    assert version.updated.isoformat(timespec="milliseconds") == "2019-05-06T07:08:09.123+00:00"
+    again = await run(record, settings, path, order)
+    assert (again.stored, again.unchanged) == (0, 1)
+
+
+async def test_zstd_is_read_and_a_cut_frame_is_refused(record: Record, settings: Settings, tmp_path: Path) -> None:
+    text = "".join(
+        f"{one}\n" for one in ('{"resourceType":"Patient","id":"z1"}', '{"resourceType":"Patient","id":"z2"}')
+    )
+    frames = b"".join(zstandard.compress(line.encode()) for line in text.splitlines(keepends=True))
+    path = tmp_path / "Patient.ndjson.zst"
+    path.write_bytes(frames)
+    assert (await run(record, settings, path)).stored == 2
+    path.write_bytes(frames[:-3])
+    with pytest.raises(Malformed, match="zstd"):
+        await run(record, settings, path)
+    assert list(files.find([path])) == [path]
+
+
+async def test_references_that_lead_nowhere_are_told_when_all_is_stored(
+    record: Record, settings: Settings, tmp_path: Path
+) -> None:
+    def observation(id: str, patient: str) -> str:
+        code = {"text": "x"}
+        subject = {"reference": f"Patient/{patient}"}
+        return json.dumps(
+            {"resourceType": "Observation", "id": id, "status": "final", "code": code, "subject": subject}
+        )
+
+    lines = [observation("o1", "later"), observation("o2", "nobody"), observation("o3", "nobody")]
+    lines += ['{"resourceType":"Patient","id":"later"}']
+    path = tmp_path / "mixed.ndjson"
+    path.write_text("\n".join(lines) + "\n")
+    done = await run(record, settings, path, part_bytes=100)
+    assert (done.state, done.stored, done.dangling) == ("done", 4, 2)
+    assert done.dangling_file is not None
+    told = [orjson.loads(line) for line in Path(done.dangling_file).read_bytes().splitlines()]
+    assert told == [{"file": "mixed.ndjson", "line": n, "reference": "Patient/nobody"} for n in (2, 3)]
+    ignored = await run(record, settings, path, Order(references="ignore"))
+    assert (ignored.unchanged, ignored.dangling) == (4, 0)
