@@ -26,7 +26,7 @@ lint: develop
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install
+bench: develop
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 # Debian's chromium serves the browser tests, and libatomic1 playwright's driver; where they are missing and we may not

@@ -16,6 +16,8 @@ from typing import Any, Final
 import hl7
 from hl7.parser import _ParsePlan, _split, create_parse_plan
 
+from ehr.fhir.primitives import CONTROL
+
 _ESCAPE: Final = re.compile(r"\\([^\\\r]{0,80})\\")
 NULL: Final = '""'
 """HL7 2.5.3.6: the sender states that there is no value, where an empty field states nothing."""
@@ -235,7 +237,7 @@ class Message:
             return "\n"
         if code[:1] == "X" and re.fullmatch(r"X(?:[0-9A-Fa-f]{2})+", code):
             text = bytes.fromhex(code[1:]).decode(self.charset, errors="replace")
-            return match[0] if "\0" in text or "\ufffd" in text else text
+            return match[0] if CONTROL.search(text) or "\ufffd" in text else text
         return match[0]
 
 

@@ -22,6 +22,7 @@ import hl7
 from adapters.hl7v2.message import Message
 from ehr import limits
 from ehr.errors import Invalid, Malformed, NotSupported, TooMuch
+from ehr.fhir.primitives import CONTROL
 
 BOM: Final = b"\xef\xbb\xbf"
 
@@ -52,8 +53,8 @@ def parse(payload: bytes) -> Message:
         raise Malformed("a message starts with MSH", at="MSH")
     charset = _charset(body)
     text = _LINE_END.sub("\r", _decoded(body, charset)).strip("\r\n")
-    if "\0" in text:
-        raise Malformed("NUL character in the message", at="MSH")
+    if found := CONTROL.search(text):
+        raise Malformed(f"a control character (U+{ord(found[0]):04X}) in the message", at="MSH")
     lines = [line.rstrip(" \t") for line in text.split("\r") if line.strip()]
     _check_lines(lines)
     lines[0] = _with_sane_separators(lines[0])

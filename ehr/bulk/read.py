@@ -45,8 +45,8 @@ def quick(content: bytes) -> tuple[Any, bool] | None:
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
     if written == content:
-        return (value, True) if not _has_nul(content) else None
-    return None if _has_nul(content) or _may_repeat(content, written) else (value, False)
+        return (value, True) if not _has_control(content) else None
+    return None if _has_control(content) or _may_repeat(content, written) else (value, False)
 
 
 def is_deep(tree: Any, content: bytes) -> bool:
@@ -61,8 +61,8 @@ def may_be_deep(type_name: str, content: bytes) -> bool:
     return b'xtension"' in content or b'"assigner"' in content or nesting(type_name) is None
 
 
-def _has_nul(content: bytes) -> bool:
-    return b"\\" in content and b"\\u0000" in content
+def _has_control(content: bytes) -> bool:
+    return b"\\" in content and codec.ESCAPED_CONTROL.search(content) is not None
 
 
 def _may_repeat(content: bytes, written: bytes) -> bool:

@@ -122,7 +122,7 @@ class _Builder:
                 fields.append((attribute, annotation))
             else:
                 fields.append((attribute, Union[annotation, UnsetType], UNSET))  # noqa: UP007
-            if member.is_primitive and member.element.max is not None and not member.element.is_choice:
+            if member.is_annotated and member.element.max is not None and not member.element.is_choice:
                 fields.append((f"_{member_name}", Union[self.name("Element", None), UnsetType], UNSET))  # noqa: UP007
         return msgspec.defstruct(
             name,

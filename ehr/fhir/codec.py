@@ -2,12 +2,13 @@
 
 In:      bytes of one resource
 Out:     tree; numbers with a fraction or an exponent are Decimal, so 13.50 stays 13.50
-Errors:  Malformed  not JSON, a key twice in one object, NUL in a string, nested too deep
+Errors:  Malformed  not JSON, a key twice in one object, a control character in a string, nested too deep
          TooMuch    over bytes_max
 Why:     msgspec reads decimals as they are but keeps the last of two equal keys without a word, so members are
          counted: in a text without space before a colon, `":` occurs at least once for each member, and no
          member is lost when it occurs exactly as often as the tree has keys. Other texts are read again, slowly.
-Source:  FHIR R4 2.6.2 JSON (property names are unique), 2.24.0.1 decimal ("the precision … has significance")
+Source:  FHIR R4 2.6.2 JSON (property names are unique), 2.24.0.1 decimal ("the precision … has significance"),
+         string (no character below U+0020 but tab, line feed and carriage return)
 """
 
 import json
@@ -23,10 +24,14 @@ import orjson
 from ehr import limits
 from ehr.clock import instant
 from ehr.errors import Malformed, TooMuch
+from ehr.fhir.primitives import CONTROL
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SPACE_BEFORE_COLON: Final = re.compile(rb'"[ \t\r\n]+:')
+ESCAPED_CONTROL: Final = re.compile(rb"\\(?:u00(?:0[0-8bcefBCEF]|1[0-9a-fA-F])|[bf])")
+"""What may be the escape of a control character; a backslash that is itself escaped may stand before it."""
+
 _INTEGER_BITS: Final = 63
 _JSON_ONLY: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 
@@ -63,8 +68,8 @@ def _read(body: bytes, bytes_max: int, depth_max: int) -> Any:
     members = _count_members(tree, depth_max)
     if body.count(b'":') != members or _SPACE_BEFORE_COLON.search(body):
         _refuse_repeated_keys(body)
-    if b"\\u0000" in body:
-        _refuse_nul(tree)
+    if ESCAPED_CONTROL.search(body):
+        _refuse_controls(tree)
     return tree
 
 
@@ -145,18 +150,18 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> None:
         raise Malformed(f"the key {twice[:64]!r} occurs twice in one object")
 
 
-def _refuse_nul(tree: object) -> None:
-    """PostgreSQL cannot hold U+0000 in text (error 22021): refused here, so that it is not a failure there."""
+def _refuse_controls(tree: object) -> None:
+    """No string of FHIR holds them, XML cannot write them, and PostgreSQL has no U+0000 in text (error 22021)."""
     match tree:
-        case str() if "\0" in tree:
-            raise Malformed("NUL character in a string")
+        case str() if found := CONTROL.search(tree):
+            raise Malformed(f"a control character (U+{ord(found[0]):04X}) in a string")
         case dict():
             for name, value in tree.items():
-                _refuse_nul(name)
-                _refuse_nul(value)
+                _refuse_controls(name)
+                _refuse_controls(value)
         case list():
             for value in tree:
-                _refuse_nul(value)
+                _refuse_controls(value)
         case _:
             pass
 

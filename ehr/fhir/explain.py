@@ -1,4 +1,5 @@
-"""One resource tree → every problem of it, each with its FHIRPath.
+"""One resource tree → every problem of it, each with its FHIRPath: `Observation.value` for valueQuantity,
+`Patient.birthDate.extension[0]` for what JSON keeps in _birthDate.
 
 In:      tree of a resource
 Out:     list[Issue]; empty when the resource is valid R4
@@ -53,7 +54,7 @@ class _Walk:
     def object(self, node: Mapping[str, Any], kind: str, path: str, *, is_resource: bool = False) -> None:
         """An object of a resource type, datatype or backbone."""
         before = len(self.issues)
-        if not node or (is_resource and len(node) == 1 and self._needs_content(kind)):
+        if not node:
             self.say("structure", "must not be an empty object; leave the element out instead", path)
             return
         form = shape(kind)
@@ -62,9 +63,9 @@ class _Walk:
                 continue
             member = form.members.get(name)
             if member is not None:
-                self.member(member, value, f"{path}.{name}", node.get(f"_{name}"))
-            elif name.startswith("_") and (base := form.members.get(name[1:])) is not None and base.is_primitive:
-                self._annotations(base, value, f"{path}.{name}", node.get(name[1:]))
+                self.member(member, value, f"{path}.{member.element.name}", node.get(f"_{name}"))
+            elif name.startswith("_") and (base := form.members.get(name[1:])) is not None and base.is_annotated:
+                self._annotations(base, value, f"{path}.{base.element.name}", node.get(name[1:]))
             else:
                 self.say("structure", f"unknown element of {kind}", f"{path}.{name[:_NAME_CHARACTERS_MAX]}")
         self._presence(node, kind, path)
@@ -72,18 +73,15 @@ class _Walk:
             for invariant, below in broken(kind, node):
                 self.say("invariant", f"{invariant.key}: {invariant.text}", path + below)
 
-    def _needs_content(self, kind: str) -> bool:
-        return bool(shape(kind).required)
-
     def _presence(self, node: Mapping[str, Any], kind: str, path: str) -> None:
         form = shape(kind)
         for element in form.required:
             if not any(name in node or f"_{name}" in node for name in element.json_names):
-                self.say("required", f"{element.path_name} is required", f"{path}.{element.path_name}")
+                self.say("required", f"{element.path_name} is required", f"{path}.{element.name}")
         for element in form.choices:
             present = [name for name in element.json_names if name in node or f"_{name}" in node]
             if len(present) > 1:
-                self.say("structure", f"only one of {', '.join(present)} may be there", f"{path}.{element.path_name}")
+                self.say("structure", f"only one of {', '.join(present)} may be there", f"{path}.{element.name}")
 
     def member(self, member: Member, value: Any, path: str, annotations: Any) -> None:
         if value is None:
@@ -221,8 +219,9 @@ class _Walk:
 
 
 def _contained_types(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Id → type; a type that does not exist is told of where it stands, not at each reference."""
     return {
-        inner["id"]: str(inner.get("resourceType"))
+        inner["id"]: type_name if (type_name := str(inner.get("resourceType"))) in TYPE_IDS else ""
         for inner in _mappings(tree.get("contained"))
         if isinstance(inner.get("id"), str)
     }

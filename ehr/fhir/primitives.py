@@ -3,6 +3,7 @@
 In:      primitive type name, JSON value (numbers as int, float or Decimal)
 Out:     one sentence without the value, which may name a patient
 Keeps:   PATTERNS are exact, calendar included: 2023-02-29 and 2024-04-31 do not match
+         control characters are refused where text is read, not here
 Source:  FHIR R4 2.24.0.1 primitive types and their regular expressions. Text that is only space is accepted: the
          specification says SHOULD there
 """
@@ -26,6 +27,10 @@ _ZONE: Final = r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))"
 _PARTIAL: Final = rf"{_YEAR}(?:-(?:0[1-9]|1[0-2]))?"
 
 STRING_CHARACTERS_MAX: Final = 1024 * 1024
+CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""No string of FHIR holds these characters. Whoever reads text from outside looks for them there (ehr.fhir.codec,
+adapters.hl7v2): asking each string of a tree would take as long as all the rest of its validation."""
+
 INTEGER_MIN: Final = -(2**31)
 INTEGER_MAX: Final = 2**31 - 1
 

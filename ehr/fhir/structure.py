@@ -75,6 +75,11 @@ class Member:
     def is_primitive(self) -> bool:
         return self.type in PRIMITIVES
 
+    @property
+    def is_annotated(self) -> bool:
+        """Whether it may have an id and extensions, under `_name`; the id of an element or resource has none."""
+        return self.is_primitive and self.element.name != "id"
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:

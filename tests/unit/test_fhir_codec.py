@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ehr.bulk.read import quick
 from ehr.errors import Malformed, TooMuch
 from ehr.fhir import codec
 
 MOMENT = datetime(2026, 11, 23, 2, 0, 0, 120_000, tzinfo=UTC)
 
-texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+CONTROLS = "".join(map(chr, {*range(32)} - {9, 10, 13}))
+texts = st.text(st.characters(exclude_characters=CONTROLS, exclude_categories=["Cs"]), max_size=20)
 numbers = st.integers() | st.decimals(allow_nan=False, allow_infinity=False)
 trees = st.recursive(
     texts | numbers | st.booleans() | st.none(),
@@ -94,6 +96,18 @@ def test_malformed_json_is_refused(body: bytes) -> None:
 
 def test_a_backslash_before_u0000_is_text() -> None:
     assert codec.loads(b'{"a":"\\\\u0000"}') == {"a": "\\u0000"}
+
+
+@pytest.mark.parametrize("escape", [b"\\u0000", b"\\u0001", b"\\u001F", b"\\u000b", b"\\b", b"\\f"])
+def test_control_characters_are_refused(escape: bytes) -> None:
+    for body in (b'{"a":["x%b"]}', b'{"a%b":1}'):
+        with pytest.raises(Malformed, match="control character"):
+            codec.loads(body % escape)
+        assert quick(body % escape) is None
+
+
+def test_tabs_and_line_ends_are_text() -> None:
+    assert codec.loads(b'{"a":"\\t\\r\\n\\u0009\\u007f"}') == {"a": "\t\r\n\t\x7f"}
 
 
 def test_the_limit_of_bytes_is_kept() -> None:

@@ -51,7 +51,7 @@ ANIMAL = {"system": "http://example.org/kind", "code": "a"}
             element("Patient.multipleBirth[x]", type=[{"code": "boolean"}]),
             {"multipleBirthBoolean": True},
             {"multipleBirthInteger": 2},
-            "Patient.multipleBirthInteger",
+            "Patient.multipleBirth",
         ),
         (
             element("Patient.multipleBirthInteger", min=1),
@@ -63,7 +63,7 @@ ANIMAL = {"system": "http://example.org/kind", "code": "a"}
             element("Patient.multipleBirthInteger", minValueInteger=1, maxValueInteger=9),
             {"multipleBirthInteger": 9},
             {"multipleBirthInteger": 10},
-            "Patient.multipleBirthInteger",
+            "Patient.multipleBirth",
         ),
         (
             element("Patient.birthDate", minValueDate="1900-01-01"),
@@ -108,7 +108,7 @@ def test_a_primitive_with_an_extension_only_is_there() -> None:
 def test_digits_of_a_fixed_decimal_count() -> None:
     profile = definition("p", "Observation", element("Observation.valueQuantity.value", fixedDecimal=Decimal("1.0")))
     assert errors(observation(valueQuantity={"value": Decimal("1.0")}), profile) == []
-    assert errors(observation(valueQuantity={"value": Decimal("1.00")}), profile) == ["Observation.valueQuantity.value"]
+    assert errors(observation(valueQuantity={"value": Decimal("1.00")}), profile) == ["Observation.value.value"]
 
 
 def test_must_support_asks_nothing() -> None:

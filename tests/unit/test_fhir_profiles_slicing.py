@@ -131,8 +131,8 @@ def test_by_type() -> None:
         element("Observation.value[x].unit", min=1),
     )
     assert errors(observation(valueQuantity={"value": 1, "unit": "mg"}), profile) == []
-    assert errors(observation(valueQuantity={"value": 1}), profile) == ["Observation.valueQuantity.unit"]
-    assert errors(observation(valueString="a"), profile) == ["Observation.valueString"]
+    assert errors(observation(valueQuantity={"value": 1}), profile) == ["Observation.value.unit"]
+    assert errors(observation(valueString="a"), profile) == ["Observation.value"]
 
 
 def test_by_type_and_profile_of_the_resource_of_an_entry() -> None:
@@ -258,7 +258,7 @@ def test_a_complex_extension_is_held_to_its_definition() -> None:
         "Patient.extension[0].extension"
     ]
     assert errors(patient(extension=[race({"url": "group", "valueCode": "a"})]), profile, RACE) == [
-        "Patient.extension[0].extension[0].valueCode"
+        "Patient.extension[0].extension[0].value"
     ]
 
 

@@ -98,6 +98,16 @@ ABSENT = object()
 
 HERE = None
 
+ELEMENTS = {
+    "_birthDate": "birthDate",
+    "_given": "given",
+    "effectiveDateTime": "effective",
+    "medicationReference": "medication",
+    "multipleBirthInteger": "multipleBirth",
+    "valueQuantity": "value",
+}
+"""JSON name → name of its element in FHIRPath."""
+
 # type, path of what is changed, new value, issue code, where the issue is below the type (HERE: where the change is)
 BROKEN: list[tuple[str, str, Any, str, str | None]] = [
     # structure
@@ -115,17 +125,17 @@ BROKEN: list[tuple[str, str, Any, str, str | None]] = [
     ("Patient", "Name", [{"text": "x"}], "structure", HERE),
     ("Observation", "component.1.valueQuantity.amount", 1, "structure", HERE),
     ("Observation", "valueDate", "2026-01-01", "structure", HERE),
-    ("Observation", "component.0.valueString", "x", "structure", ".component[0].value[x]"),
-    ("Patient", "deceasedDateTime", "2026", "structure", ".deceased[x]"),
-    ("Patient", "_deceasedDateTime", {"id": "x"}, "structure", ".deceased[x]"),
+    ("Observation", "component.0.valueString", "x", "structure", ".component[0].value"),
+    ("Patient", "deceasedDateTime", "2026", "structure", ".deceased"),
+    ("Patient", "_deceasedDateTime", {"id": "x"}, "structure", ".deceased"),
     # primitive extensions
     ("Patient", "_birthDate", {}, "structure", HERE),
     ("Patient", "_birthDate", "x", "structure", HERE),
-    ("Patient", "_birthDate", {"value": "x"}, "structure", "._birthDate.value"),
+    ("Patient", "_birthDate", {"value": "x"}, "structure", ".birthDate.value"),
     ("Patient", "_name", [{"id": "x"}], "structure", HERE),
     ("Patient", "name.0._given", {"id": "x"}, "structure", HERE),
     ("Patient", "name.0._given", [{"id": "x"}], "structure", HERE),
-    ("Patient", "name.0._given", [None, {"extension": [{}]}], "structure", ".name[0]._given[1].extension[0]"),
+    ("Patient", "name.0._given", [None, {"extension": [{}]}], "structure", ".name[0].given[1].extension[0]"),
     # primitives
     ("Patient", "active", "true", "value", HERE),
     ("Patient", "active", 1, "value", HERE),
@@ -173,7 +183,7 @@ BROKEN: list[tuple[str, str, Any, str, str | None]] = [
     ("Observation", "status", ABSENT, "required", HERE),
     ("Observation", "code", ABSENT, "required", HERE),
     ("Observation", "component.1.code", ABSENT, "required", HERE),
-    ("MedicationRequest", "medicationReference", ABSENT, "required", ".medication[x]"),
+    ("MedicationRequest", "medicationReference", ABSENT, "required", ".medication"),
     ("Patient", "extension.0.url", ABSENT, "required", HERE),
     ("Patient", "text.status", ABSENT, "required", HERE),
     ("DocumentReference", "content", ABSENT, "required", HERE),
@@ -228,7 +238,7 @@ BROKEN: list[tuple[str, str, Any, str, str | None]] = [
     ("Patient", "contact.0", {"gender": "male"}, "invariant", HERE),
     ("Patient", "extension.0.extension", [{"url": "a", "valueCode": "b"}], "invariant", ".extension[0]"),
     ("Patient", "extension.0.valueString", ABSENT, "invariant", ".extension[0]"),
-    ("Observation", "component.0.valueQuantity.system", ABSENT, "invariant", ".component[0].valueQuantity"),
+    ("Observation", "component.0.valueQuantity.system", ABSENT, "invariant", ".component[0].value"),
     ("Observation", "referenceRange.0", {"type": {"text": "x"}}, "invariant", HERE),
     ("Condition", "abatementDateTime", "2026", "invariant", ""),
     ("DocumentReference", "content.0.attachment.contentType", ABSENT, "invariant", ".content[0].attachment"),
@@ -278,7 +288,7 @@ def test_what_is_right_has_no_issues(tree: Tree) -> None:
 @pytest.mark.parametrize(("type_name", "path", "value", "code", "at"), BROKEN)
 def test_one_mistake_is_found_where_it_is(type_name: str, path: str, value: Any, code: str, at: str | None) -> None:
     issues = validate(changed(ALL[type_name], path, value))
-    here = "".join(f"[{step}]" if step.isdigit() else f".{step}" for step in path.split("."))
+    here = "".join(f"[{step}]" if step.isdigit() else f".{ELEMENTS.get(step, step)}" for step in path.split("."))
     assert (code, type_name + (here if at is HERE else at)) in [(issue.code, issue.at) for issue in issues]
     assert all(issue.severity == "error" for issue in issues)
 
@@ -301,7 +311,7 @@ def test_every_mistake_is_told_at_once() -> None:
     assert {issue.at for issue in validate(tree)} == {
         "Observation.status",
         "Observation.subject.reference",
-        "Observation.component[0].valueQuantity.value",
+        "Observation.component[0].value.value",
         "Observation.component[1].foo",
         "Observation.code",
     }

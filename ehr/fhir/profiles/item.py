@@ -98,7 +98,7 @@ def _collect(item: Item, node: Tree, name: str, member: Member, found: list[Item
     note = node.get(f"_{name}") if member.is_primitive else None
     if value is None and note is None:
         return
-    path = f"{item.path}.{name}"
+    path = f"{item.path}.{member.element.name}"
     if member.element.max is not None:
         found.append(_item(item, member, value, note, path))
         return
