@@ -71,11 +71,16 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True)
 class Lowering:
-    """For one caller. broad: chains, _has and side-table criteria that many rows satisfy (ehr.search.probe)."""
+    """For one caller.
+
+    broad  chains, _has and side-table criteria that many rows satisfy (ehr.search.probe)
+    few    chains to few patients, and _has by which few resources point to them: looked up before any order is tried
+    """
 
     hasher: Hasher
     access: AccessPredicate
     broad: frozenset[Condition] = frozenset()
+    few: frozenset[Condition] = frozenset()
 
     def plan(self, to: Values, plan: SearchPlan) -> tuple[list[Clause], bool]:
         """Conditions of a plan on a row; and whether such rows should be looked up before any order is tried."""
@@ -121,6 +126,9 @@ class Lowering:
 
     def _is_broad(self, condition: Condition) -> bool:
         return bool(self.broad) and condition in self.broad  # a condition's hash walks its parameter
+
+    def _is_few(self, condition: Condition) -> bool:
+        return bool(self.few) and condition in self.few
 
     def _closed(self, to: Values, gathered: Gathered) -> list[Clause]:
         return [*([Tokens("all", to.add(gathered.every))] if gathered.every else []), *gathered.others]
@@ -226,7 +234,7 @@ class Lowering:
             how = "shard"
         elif self._is_broad(chain):
             how = "walk"
-        gathered.narrow |= how == "tokens"
+        gathered.narrow |= how == "tokens" or self._is_few(chain)
         links = tuple(self.inner(to, name, condition) for name, condition in chain.links)
         gathered.others.append(Chained(how, self._parts(to, chain.parameter), links))
 
@@ -236,7 +244,7 @@ class Lowering:
             how = "shard"
         elif self._is_broad(has):
             how = "walk"
-        gathered.narrow |= how == "tokens"
+        gathered.narrow |= how == "tokens" or self._is_few(has)
         clauses = self.inner(to, has.source, has.inner)
         gathered.others.append(Pointed(how, self._parts(to, has.parameter), clauses))
 
@@ -285,6 +293,17 @@ def by_shard(type_name: str, chain: Chain) -> bool:
     """A chain to the patient that decides the shard: the index by shard joins it."""
     return (
         len(chain.links) == 1 and chain.links[0][0] == "Patient" and chain.parameter.code in shard_params_of(type_name)
+    )
+
+
+def is_named(chain: Chain) -> bool:
+    """The far end is named by id or identifier, which few resources share."""
+    inner = chain.links[0][1]
+    return isinstance(inner, Ids) or (
+        isinstance(inner, Criterion)
+        and inner.parameter.kind in {"token", "reference", "uri"}
+        and not inner.modifier
+        and lower_values.is_narrow(inner)
     )
 
 

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import orjson
+
 from ehr.errors import TooMuch
 from ehr.index.hashing import Hasher
 from ehr.search import lower_values
-from ehr.search.lower import Lowering, by_shard, has_by_shard, parts_of
+from ehr.search.lower import Lowering, by_shard, has_by_shard, is_named, parts_of
 from ehr.search.plan import SearchPlan
-from ehr.search.shape import CountOf, Never, Values
+from ehr.search.shape import CountOf, EstimateOf, Never, Values
 from ehr.search.statements import sql_of
 from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, Not
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 NARROW_MAX: Final = 1_000
 """Up to here rows are looked up; above, an order is walked."""
+PATIENTS_MAX: Final = 50
+"""Some thousand resources of the busiest type."""
+POINTING_MAX: Final = 5_000
+"""Resources by which _has finds patients: to look through all of a patient's costs as much as looking up forty."""
 BROAD_MAX: Final = 100_000
 """Self tokens that fit a hash table of the default work_mem with room to spare."""
 
@@ -57,13 +63,32 @@ async def _probed(connection: "Connection", lowering: Lowering, type_name: str, 
     for name, inner in ends:
         lowering = await _probed(connection, lowering, name, inner)
     if joined:
-        return lowering
+        return await _probed_patients(connection, lowering, condition, ends)
     if await _count_far(connection, lowering, ends, NARROW_MAX) <= NARROW_MAX:
         return lowering
     if await _count_far(connection, lowering, ends, BROAD_MAX) > BROAD_MAX:
         text = f"more than {BROAD_MAX} resources stand behind {condition.parameter.code}; narrow it down"
         raise TooMuch(text, at=condition.parameter.code)
     return _with(lowering, condition)
+
+
+async def _probed_patients(
+    connection: "Connection", lowering: Lowering, condition: Chain | Has, ends: Sequence[tuple[str, Condition]]
+) -> Lowering:
+    """Patients are joined by shard. What few of them have is little; of many, an order meets enough soon."""
+    if isinstance(condition, Has):
+        few = await _expected(connection, lowering, *ends[0]) <= POINTING_MAX
+    else:
+        few = is_named(condition) or await _count_far(connection, lowering, ends, PATIENTS_MAX) <= PATIENTS_MAX
+    return replace(lowering, few=lowering.few | {condition}) if few else lowering
+
+
+async def _expected(connection: "Connection", lowering: Lowering, name: str, inner: Condition) -> int:
+    """How many resources the planner expects: of tokens it knows the frequent ones, and counting them costs more."""
+    to = Values()
+    sql = sql_of(EstimateOf(lowering.inner(to, name, inner)))
+    explained = await connection.fetchval(sql.text, *sql.arguments(to))
+    return int(orjson.loads(explained)[0]["Plan"]["Plan Rows"])
 
 
 async def _probed_list(connection: "Connection", lowering: Lowering, criterion: Criterion) -> Lowering:
