@@ -3,12 +3,12 @@
 import asyncio
 
 from alembic import context
-from ehr.database import migrate, sync_tables
+from ehr.database import index_tables, migrate, sync_tables
 from ehr.database.tables import metadata
 from ehr.settings import Settings
 from terminology import tables as terminology_tables
 
-assert sync_tables.sync_batch.metadata is metadata, "the tables of sync stand on the record's metadata"
+assert index_tables.search_parameter.metadata is sync_tables.sync_batch.metadata is metadata, "one metadata"
 target = [metadata, terminology_tables.metadata]
 
 if context.is_offline_mode():

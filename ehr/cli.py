@@ -24,7 +24,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from adapters.pipeline import Pipeline
-from ehr import city_commands, export_command, terminology_commands
+from ehr import city_commands, database_commands, export_command, terminology_commands
 from ehr.access import authenticate, clients, scopes
 from ehr.access.keys import load_keys
 from ehr.access.token import Tokens
@@ -40,7 +40,7 @@ from ehr.ops import logging
 from ehr.record import open_record
 from ehr.serve import broker_of, database_of, record_of, running, serve, work
 from ehr.settings import Settings
-from ehr.store import dictionaries, ledger
+from ehr.store import ledger
 from ehr.store.record import Record
 from sync.reconcile import Balance, balance
 from sync.schedule import run_sync
@@ -53,15 +53,14 @@ EXIT_LATER: Final = 75
 """EX_TEMPFAIL of sysexits.h."""
 
 app = typer.Typer(name="ehr", no_args_is_help=True, add_completion=False, help="The city's health record.")
-db = typer.Typer(no_args_is_help=True, help="The database.")
 insurance = typer.Typer(no_args_is_help=True, help="The synchronisation with social insurance.")
 message = typer.Typer(no_args_is_help=True, help="What facilities sent.")
 client = typer.Typer(no_args_is_help=True, help="Systems that may ask for tokens.")
-app.add_typer(db, name="db")
 app.add_typer(insurance, name="sync")
 app.add_typer(message, name="message")
 app.add_typer(client, name="client")
 city_commands.add_to(app)
+database_commands.add_to(app)
 export_command.add_to(app)
 terminology_commands.add_to(app)
 
@@ -289,33 +288,6 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         return well
 
     _end(0 if _run(look()) else EXIT_REFUSED)
-
-
-@db.command("upgrade")
-def db_upgrade(data_dir: DataDir = None) -> None:
-    """Bring the database to the newest revision."""
-
-    async def upgrade() -> None:
-        async with database_of(settings_of(data_dir=data_dir)):
-            pass
-
-    _run(upgrade())
-
-
-@db.command("dictionaries")
-def db_dictionaries(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Train a compression dictionary for each resource type that would shrink by it; earlier ones stay readable."""
-
-    async def train() -> list[dictionaries.Trained]:
-        async with record_of(settings_of(data_dir=data_dir)) as record:
-            return await dictionaries.retrain(record)
-
-    for made in _run(train()):
-        if as_json:
-            _say_json({name: getattr(made, name) for name in made.__dataclass_fields__})
-        else:
-            share = f"{made.after / made.before:.0%} of its present size"
-            _say(f"{made.type_name}: {share}" + ("" if made.kept else ", not kept"))
 
 
 @insurance.command("run")

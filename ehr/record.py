@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from ehr.access.policy import AccessPredicate
 from ehr.clock import Clock
 from ehr.database.engine import Database, Installation
+from ehr.fhir import parameters
+from ehr.fhir.parameters import Parameters
 from ehr.identity.link import PersonLinker
 from ehr.search.page import match_ids
 from ehr.search.parse import parse
 from ehr.search.plan import plan
 from ehr.settings import Settings
 from ehr.store.connection import Connection
+from ehr.store.declarations import ParameterKeeper
 from ehr.store.dictionaries import load_bodies
 from ehr.store.operation_definitions import ServedDefinitions
 from ehr.store.record import Record
@@ -34,19 +37,22 @@ class SearchMatcher:
         *,
         source: int | None,
         limit: int,
+        known: Parameters = parameters.R4,
     ) -> list[str]:
-        planned = plan(parse(type_name, criteria), access)
+        planned = plan(parse(type_name, criteria, known=known), access)
         return await match_ids(connection, planned, limit, installation=self._installation, source=source)
 
 
 async def open_record(settings: Settings, database_url: str, *, clock: Clock | None = None) -> Record:
     """The record of one process over a migrated database."""
     database = await Database.open(database_url, connections_max=settings.pool_connections_max)
-    return Record(
+    record = Record(
         database,
         settings,
         clock=clock,
-        followers=[PersonLinker(settings), ServedDefinitions()],
+        followers=[PersonLinker(settings), ServedDefinitions(), ParameterKeeper()],
         matcher=SearchMatcher(database.installation),
         bodies=await load_bodies(database),
     )
+    await record.learn_parameters()
+    return record

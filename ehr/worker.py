@@ -27,7 +27,7 @@ from ehr.jobs.work import Handler, cause, work
 from ehr.ops import logging
 from ehr.record import open_record
 from ehr.settings import Settings
-from ehr.store import outbox
+from ehr.store import backfill, declarations, outbox
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.summary import refresh
@@ -59,7 +59,11 @@ TOPICS: Final[Mapping[str, Acting]] = {refresh.TOPIC: _refresh_summary}
 
 def handlers_of(record: Record) -> Mapping[str, Handler]:
     """Every kind of job this program can do."""
-    return {bulk_job.KIND: bulk_job.handler(record), export_job.KIND: export.handler(record)}
+    return {
+        bulk_job.KIND: bulk_job.handler(record),
+        export_job.KIND: export.handler(record),
+        declarations.JOB: backfill.handler(record),
+    }
 
 
 class RecordHands:

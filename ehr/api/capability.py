@@ -13,6 +13,7 @@ from ehr.api.exchange import NO_ENDPOINT
 from ehr.api.fhir_operations import BINDINGS
 from ehr.api.negotiation import PATCH_FORMATS
 from ehr.fhir.operation import Operation
+from ehr.fhir.parameters import Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.search.served import SUPPORTED
 
@@ -36,7 +37,7 @@ _HEADERS: Final = (
 )
 
 
-def capability_statement(base: str) -> dict[str, Any]:
+def capability_statement(base: str, known: Parameters) -> dict[str, Any]:
     """The statement of the server at this base."""
     return {
         "resourceType": "CapabilityStatement",
@@ -53,7 +54,7 @@ def capability_statement(base: str) -> dict[str, Any]:
                 "mode": "server",
                 "documentation": _HEADERS,
                 "security": _security(base),
-                "resource": _resources(),
+                "resource": [_with_added(one, known) for one in _resources()],
                 "interaction": [{"code": code} for code in ("transaction", "batch", "history-system", "search-system")],
                 **_system_operations(),
             }
@@ -86,6 +87,14 @@ def _security(base: str) -> dict[str, Any]:
 @cache
 def _resources() -> list[dict[str, Any]]:
     return [_resource(name) for name in TYPE_IDS if name not in NO_ENDPOINT]
+
+
+def _with_added(resource: dict[str, Any], known: Parameters) -> dict[str, Any]:
+    """The search parameters that this installation has added, each with the url that defines it."""
+    added = [
+        {"name": one.code, "definition": one.url, "type": one.kind} for one in known.added_to(resource["type"]).values()
+    ]
+    return {**resource, "searchParam": [*resource["searchParam"], *added]} if added else resource
 
 
 def _system_operations() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ehr.api.bundle_entry import EntryDoor, Find
 from ehr.api.exchange import Exchange, Handler
 from ehr.api.written import once
 from ehr.errors import NotSupported
+from ehr.fhir.parameters import Parameters
 from ehr.interactions.batch import batch
 from ehr.interactions.transaction import transaction
 from ehr.store import gate
@@ -34,14 +35,16 @@ class _Kind(msgspec.Struct):
 _KIND: Final = msgspec.json.Decoder(_Kind)
 
 
-def capabilities(statement_of: Callable[[str], dict[str, Any]]) -> Handler:
+def capabilities(statement_of: Callable[[str, Parameters], dict[str, Any]]) -> Handler:
     """GET metadata, from the statement of what is registered at this base."""
 
     async def metadata(exchange: Exchange) -> Answer:
         exchange.only("mode")
         if exchange.parameter("mode") not in (None, "full"):
             raise NotSupported("only mode=full is served", at="mode")
-        return tree_answer(200, statement_of(exchange.base), (b"cache-control", b"max-age=300"), (b"vary", b"accept"))
+        await exchange.record.learn_parameters()
+        statement = statement_of(exchange.base, exchange.record.parameters)
+        return tree_answer(200, statement, (b"cache-control", b"max-age=300"), (b"vary", b"accept"))
 
     return metadata
 

@@ -33,7 +33,7 @@ from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.store import dictionaries
 from ehr.store.arrays import texts
-from ehr.store.faults import Raced
+from ehr.store.faults import IndexChanged, Raced
 from ehr.store.resources import Write
 from ehr.store.version import Version
 from ehr.store.writes import SUMMARY_TOPIC
@@ -56,6 +56,8 @@ select n.id, null from unnest($2::text::text[]) as n (id)
 where exists (select 1 from resource_history h where h.type_id = $1 and h.id = n.id)
 """
 _RIDS: Final = "select string_agg(nextval('resource_rid')::text, ' ') from generate_series(1, $1)"
+_INDEX_VERSION: Final = "select index_version from installation"
+"""Asked when the table is locked by our COPY: docs/adr/0093 says why then."""
 _NO_LIMIT: Final = "set local statement_timeout = 0"
 _XID: Final = "select pg_current_xact_id()::text"
 _REFUSE: Final = """
@@ -153,16 +155,15 @@ def _no_collection() -> Iterator[None]:
 
 
 async def _ingest(record: "Record", part: Part, task: _Task) -> Outcome:
-    prepared = await prepare_part(record, part, job_id=task.job_id, keep_meta=task.order.keep_meta)
     caller = Caller.system("bulk import", facility_id=task.order.facility_id)
-    await _check_claims(record, caller, prepared)
-    prepared.ready, prepared.superseded = winners(prepared.ready, task.number)
-    prepared.ready.sort(key=lambda one: (one.type_id, one.rows.shard, -(one.rows.date_lo_us or 0)))
+    prepared = await _made_ready(record, caller, part, task)
     await dictionaries.provide(record, _without_dictionary(record, prepared.ready))
     known: frozenset[Key] = frozenset()
 
     async def work(uow: "UnitOfWork") -> Outcome:
-        nonlocal known
+        nonlocal known, prepared
+        if prepared.preparer.index_version != record.extractor.version:
+            prepared = await _made_ready(record, caller, part, task)
         try:
             return await _store(uow, prepared, task, known)
         except _WasDeleted as found:
@@ -170,6 +171,15 @@ async def _ingest(record: "Record", part: Part, task: _Task) -> Outcome:
             raise
 
     return await record.run(caller, work)
+
+
+async def _made_ready(record: "Record", caller: Caller, part: Part, task: _Task) -> Prepared:
+    """Prepared, held to the profiles that lines claim, one line for each id, in the order of writing."""
+    prepared = await prepare_part(record, part, job_id=task.job_id, keep_meta=task.order.keep_meta)
+    await _check_claims(record, caller, prepared)
+    prepared.ready, prepared.superseded = winners(prepared.ready, task.number)
+    prepared.ready.sort(key=lambda one: (one.type_id, one.rows.shard, -(one.rows.date_lo_us or 0)))
+    return prepared
 
 
 async def prepare_part(record: "Record", part: Part, *, job_id: str, keep_meta: bool = False) -> Prepared:
@@ -270,6 +280,8 @@ async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready]) -> list[int]:
             await connection.copy_to_table(table, source=_whole(content), columns=columns, format="binary")
     except asyncpg.UniqueViolationError as error:
         raise Raced("a resource of the part was created by another writer at the same moment") from error
+    if await connection.fetchval(_INDEX_VERSION) != fresh[0].rows.version:
+        raise IndexChanged("the search parameters changed meanwhile")
     if terms := {term for one in fresh for term in one.rows.terms}:
         await uow.keep(terms)
     if used := await _met(connection, _WAS_DELETED, fresh):

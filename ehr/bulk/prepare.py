@@ -18,14 +18,15 @@ from ehr.bulk.files import Line
 from ehr.bulk.read import careful, is_deep, may_be_deep, quick
 from ehr.database import copy
 from ehr.errors import EhrError, Invalid, Issue, Malformed, NotSupported, TooMuch
+from ehr.fhir import declared
 from ehr.fhir.accept import accepts
 from ehr.fhir.primitives import INTEGER_MAX
 from ehr.fhir.profiles.check import claimed
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.fhir.validate import validate
 from ehr.ids import FHIR_ID
 from ehr.index.extract import Extractor, IndexRows
 from ehr.index.ranges import BEGINNING_US, date_range
+from ehr.store import gate
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
@@ -89,6 +90,7 @@ class Preparer:
     ) -> None:
         self._extractor, self._followed, self._keep_meta = extractor, followed, keep_meta
         self._name, self._job_id = name, job_id
+        self.index_version = extractor.version
 
     def of(self, name: str) -> "Preparer":
         """The same for a part of another file."""
@@ -155,7 +157,8 @@ def _checked(content: bytes) -> tuple[dict[str, Any], bool]:
     found = quick(content)
     if found is not None and found[0].__class__ is dict and accepts(found[0], dense=b"{}" not in content):
         tree, canonical = found
-        if not may_be_deep(tree["resourceType"], content) or not is_deep(tree, content):
+        type_name = tree["resourceType"]  # of a search parameter the gate asks more than to be valid
+        if type_name != declared.TYPE and (not may_be_deep(type_name, content) or not is_deep(tree, content)):
             return tree, canonical
     return _valid(careful(content)), False
 
@@ -170,7 +173,7 @@ def _valid(tree: dict[str, Any]) -> dict[str, Any]:
     given = tree.get("id")
     if given is not None and not (isinstance(given, str) and FHIR_ID.fullmatch(given)):
         raise Malformed("an id has 1 to 64 of A-Z a-z 0-9 - .", at=f"{type_name}.id")
-    issues = validate(tree, type_name=type_name)
+    issues = gate.issues(tree, type_name)
     if any(issue.severity in ("error", "fatal") for issue in issues):
         raise Invalid("the resource is not valid", issues=issues)
     return tree

@@ -73,6 +73,7 @@ class Parameter:
     slot        permanent number of a stored reference within its type, 1 to 255 (ehr.index.hashing)
     union       codes of the parameters that store this one's values; an OR of them answers it
     bases       composites: where the components are read from ("" steps: the resource itself)
+    url         of the SearchParameter that declares it; "" for R4's own
     """
 
     id: int
@@ -86,11 +87,29 @@ class Parameter:
     union: tuple[str, ...] = ()
     bases: tuple[tuple[Step, ...], ...] = ()
     components: tuple[Component, ...] = ()
+    url: str = ""
 
     @property
     def added(self) -> bool:
         """Declared by a SearchParameter of this installation."""
         return self.id >= ADDED_FROM
+
+    @property
+    def is_one_element(self) -> bool:
+        """A composite whose base occurs once: an AND of its components says the same."""
+        return len(self.bases) == 1 and not any(step.many for step in self.bases[0])
+
+    @property
+    def is_paired(self) -> bool:
+        """A composite over a repeating element needs entries of its own; over one element an AND is exact."""
+        if self.kind != "composite" or self.union or len(self.components) != 2:
+            return False
+        if len(self.bases) != 1 or self.is_one_element:
+            return False
+        kinds = tuple(part.kind for part in self.components)
+        return kinds in {("token", "token"), ("token", "quantity"), ("reference", "token")} and not any(
+            path.at_root for part in self.components for path in part.paths
+        )
 
     @property
     def only(self) -> str | None:
@@ -123,6 +142,11 @@ class Parameters:
         if found is None:
             found = self._of[type_name] = self._made(type_name)
         return found
+
+    @property
+    def adds(self) -> bool:
+        """There is any beside R4's own."""
+        return bool(self._added)
 
     def added_to(self, type_name: str) -> Mapping[str, Parameter]:
         """What of() holds beside R4's own."""
@@ -167,6 +191,7 @@ def parameter_of(entry: Mapping[str, Any]) -> Parameter:
             Component(part["code"], part["kind"], tuple(element_path(text) for text in part["paths"]))
             for part in entry.get("components", ())
         ),
+        url=entry.get("url", ""),
     )
 
 

@@ -8,7 +8,7 @@ Version: of the table of parameters the rows were made by; who writes them says 
 Cost:    generated at first use of a type (about 5 ms), then 6 to 10 µs a resource (benchmarks/extract.py)
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,12 @@ class IndexRows:
     version: int = 0
     patient: str | None = None
     terms: Collection[Term] = ()
+
+    def side_of(self, param_ids: Container[int]) -> "IndexRows":
+        """The rows of the side tables that belong to these parameters."""
+        strings = [row for row in self.strings if row[0] in param_ids]
+        dates = [row for row in self.dates if row[0] in param_ids]
+        return IndexRows(self.shard, [], strings, dates, [row for row in self.quantities if row[0] in param_ids])
 
 
 class Extractor:

@@ -58,7 +58,7 @@ def source(type_name: str, hasher: Hasher, known: Parameters = parameters.R4) ->
         if parameter.code in COLUMNS:
             continue
         if parameter.kind == "composite":
-            if stored_as_pairs(parameter):
+            if parameter.is_paired:
                 root.reach(parameter.bases[0]).pairs.append(parameter)
             continue
         for path in parameter.paths:
@@ -68,23 +68,6 @@ def source(type_name: str, hasher: Hasher, known: Parameters = parameters.R4) ->
     lines = ["def extract(tree, add, update, strings, dates, numbers):", "    lo = hi = None"]
     lines += writer.node(root, "tree", 1)
     return "\n".join([*lines, "    return lo, hi", ""])
-
-
-def stored_as_pairs(parameter: Parameter) -> bool:
-    """A composite over a repeating element needs entries of its own; over the resource itself an AND is exact."""
-    if parameter.kind != "composite" or parameter.union or len(parameter.components) != 2:
-        return False
-    if len(parameter.bases) != 1 or one_element(parameter):
-        return False
-    kinds = tuple(part.kind for part in parameter.components)
-    return kinds in {("token", "token"), ("token", "quantity"), ("reference", "token")} and not any(
-        path.at_root for part in parameter.components for path in part.paths
-    )
-
-
-def one_element(parameter: Parameter) -> bool:
-    """A composite whose base occurs once: an AND of its components says the same."""
-    return len(parameter.bases) == 1 and not any(step.many for step in parameter.bases[0])
 
 
 class _Writer:

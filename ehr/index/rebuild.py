@@ -1,14 +1,15 @@
-"""Bodies of current resources → the whole index anew, page by page, while others write.
+"""Bodies of current resources → the index as it should be, page by page, while others write.
 
-When:    the table of search parameters, the folding or the hashing changed; or the index is in doubt
-In:      a type, the rid after which to go on (a checkpoint), a number of resources
-Out:     Rebuilt: where it stands, how many were read, and how many rows of resource differed
-Order:   by (type, rid); each page is one transaction that locks its rows, so a writer waits for a page at most, and
-         what a writer has just written is read as it wrote it
+When:    the parameters, the folding or the hashing changed; or the index is in doubt
+In:      a connection inside a transaction; a type, the rid after which to go on (a checkpoint), a number of resources
+Out:     Rebuilt: where it stands, how many were read, how many rows of resource differed, and the version of the
+         table of parameters that stood meanwhile: with another one than the extractor's the page must be undone;
+         terms that the caller has to keep in the same transaction (ehr.index.term)
+Locks:   only rows that differ; one that a writer has replaced since it was read is left to that writer, who indexed it
 Why not a drop: searches go on meanwhile and find what has not changed
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -17,24 +18,43 @@ import orjson
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import term, write
 from ehr.index.extract import Extractor, IndexRows
+from ehr.index.term import Term
 
 if TYPE_CHECKING:
     from ehr.index.write import Connection
 
 PAGE_COUNT: Final = 500
 
+_WRITING: Final = "lock table resource in row exclusive mode"
+"""From here on a backfill waits for this transaction (ehr.store.backfill)."""
 _READ: Final = """
-select rid, id, shard, tokens, date_lo_us, date_hi_us, body from resource
-where type_id = $1 and rid > $2 order by rid limit $3 for update
+select rid, version, id, shard, tokens, date_lo_us, date_hi_us, body from resource
+where type_id = $1 and rid > $2 and ($3::bigint is null or rid <= $3) order by rid limit $4
+"""
+_SIDE: Final = {
+    "string_index": "select rid, shard, param_id, value from string_index where rid = any($1::bigint[])",
+    "date_index": "select rid, shard, param_id, lo_us, hi_us from date_index where rid = any($1::bigint[])",
+    "quantity_index": """
+        select rid, shard, param_id, value, code, system from quantity_index where rid = any($1::bigint[])
+    """,
+}
+_HOLD: Final = """
+select r.rid from resource r join unnest($2::bigint[], $3::int[]) as n (rid, version) using (rid, version)
+where r.type_id = $1 order by r.rid for update of r
 """
 _CLEAR: Final = """
-with s as (delete from string_index where rid = any($1::bigint[])),
-     d as (delete from date_index where rid = any($1::bigint[]))
-delete from quantity_index where rid = any($1::bigint[])
+with n as (select * from unnest($1::bigint[], $2::int[]) as n (rid, param_id)),
+     s as (delete from string_index i using n where i.rid = n.rid and i.param_id = n.param_id),
+     d as (delete from date_index i using n where i.rid = n.rid and i.param_id = n.param_id)
+delete from quantity_index i using n where i.rid = n.rid and i.param_id = n.param_id
 """
 _UPDATE: Final = """
 update resource set shard = $3, tokens = $4, date_lo_us = $5, date_hi_us = $6 where type_id = $1 and rid = $2
 """
+_VERSION: Final = "select index_version from installation"
+
+Side = dict[tuple[int, int], set[tuple[Any, ...]]]
+"""(rid, parameter) → its rows in the side tables, each with its shard."""
 
 
 class Bodies(Protocol):
@@ -50,18 +70,25 @@ class Rebuilt:
     rid: int
     read: int
     changed: int
+    version: int
+    terms: Collection[Term] = ()
 
 
 async def rebuild_type(
     connection: "Connection", extractor: Extractor, bodies: Bodies, type_name: str, *, after_rid: int = 0
 ) -> Rebuilt:
     """Every resource of a type, from a checkpoint on; commits each page."""
-    total = Rebuilt(after_rid, 0, 0)
+    total = Rebuilt(after_rid, 0, 0, extractor.version)
     while True:
-        page = await rebuild_page(connection, extractor, bodies, type_name, after_rid=total.rid)
+        async with connection.transaction():
+            page = await rebuild_page(connection, extractor, bodies, type_name, after_rid=total.rid)
+            assert page.version == extractor.version, "nobody declares search parameters meanwhile"
+            if page.terms:
+                await term.keep(connection, page.terms)
+        extractor.keep(page.terms)
         if not page.read:
             return total
-        total = Rebuilt(page.rid, total.read + page.read, total.changed + page.changed)
+        total = Rebuilt(page.rid, total.read + page.read, total.changed + page.changed, page.version)
 
 
 async def rebuild_page(
@@ -71,28 +98,68 @@ async def rebuild_page(
     type_name: str,
     *,
     after_rid: int,
+    until_rid: int | None = None,
     count: int = PAGE_COUNT,
 ) -> Rebuilt:
-    """One page in one transaction: the unit of work of a job."""
+    """One page; until_rid: none beyond it."""
     type_id = TYPE_IDS[type_name]
-    async with connection.transaction():
-        found = await connection.fetch(_READ, type_id, after_rid, count)
-        if not found:
-            return Rebuilt(after_rid, 0, 0)
-        made = [(row, _rows(extractor, bodies, type_name, row)) for row in found]
-        await connection.execute(_CLEAR, [row["rid"] for row in found])
-        await write.insert_many(connection, [(row["rid"], rows) for row, rows in made])
-        changes = [
-            (type_id, row["rid"], rows.shard, rows.tokens, rows.date_lo_us, rows.date_hi_us)
-            for row, rows in made
-            if _differs(row, rows)
-        ]
-        await connection.executemany(_UPDATE, changes)
-        fresh = {one for _, rows in made for one in rows.terms}
-        if fresh:
-            await term.keep(connection, fresh)
-    extractor.keep(fresh)
-    return Rebuilt(found[-1]["rid"], len(found), len(changes))
+    await connection.execute(_WRITING)
+    found = await connection.fetch(_READ, type_id, after_rid, until_rid, count)
+    changed, terms = 0, set[Term]()
+    if found:
+        wanted = {row["rid"]: _rows(extractor, bodies, type_name, row) for row in found}
+        terms = {one for made in wanted.values() for one in made.terms}
+        there = await _side_of(connection, list(wanted))
+        side = _differing(there, _side(wanted.items()))
+        rows = {row["rid"]: row for row in found if _differs(row, wanted[row["rid"]])}
+        if touched := rows.keys() | {rid for rid, _ in side}:
+            held = await _hold(connection, type_id, [row for row in found if row["rid"] in touched])
+            await _replace_side(connection, [key for key in side if key[0] in held], wanted)
+            stale = [(rid, wanted[rid]) for rid in sorted(rows.keys() & held)]
+            changes = [(type_id, rid, made.shard, made.tokens, made.date_lo_us, made.date_hi_us) for rid, made in stale]
+            await connection.executemany(_UPDATE, changes)
+            changed = len(changes)
+    version = await connection.fetchval(_VERSION)
+    return Rebuilt(found[-1]["rid"] if found else after_rid, len(found), changed, version, terms)
+
+
+async def _side_of(connection: "Connection", rids: Sequence[int]) -> Side:
+    found: Side = {}
+    for sql in _SIDE.values():
+        for rid, shard, param_id, *values in await connection.fetch(sql, rids):
+            found.setdefault((rid, param_id), set()).add((shard, *values))
+    return found
+
+
+def _side(many: Iterable[tuple[int, IndexRows]]) -> Side:
+    made: Side = {}
+    for rid, rows in many:
+        every: Iterable[tuple[Any, ...]] = (*rows.strings, *rows.dates, *rows.quantities)
+        for param_id, *values in every:
+            made.setdefault((rid, param_id), set()).add((rows.shard, *values))
+    return made
+
+
+def _differing(there: Side, wanted: Side) -> list[tuple[int, int]]:
+    return [key for key in there.keys() | wanted.keys() if there.get(key) != wanted.get(key)]
+
+
+async def _hold(connection: "Connection", type_id: int, rows: Sequence[Any]) -> set[int]:
+    """Lock what still stands at the version it was read at."""
+    rids, versions = [row["rid"] for row in rows], [row["version"] for row in rows]
+    return {row["rid"] for row in await connection.fetch(_HOLD, type_id, rids, versions)}
+
+
+async def _replace_side(
+    connection: "Connection", keys: Sequence[tuple[int, int]], wanted: Mapping[int, IndexRows]
+) -> None:
+    if not keys:
+        return
+    await connection.execute(_CLEAR, [rid for rid, _ in keys], [param_id for _, param_id in keys])
+    ids: dict[int, set[int]] = {}
+    for rid, param_id in keys:
+        ids.setdefault(rid, set()).add(param_id)
+    await write.insert_many(connection, [(rid, wanted[rid].side_of(these)) for rid, these in ids.items()])
 
 
 def _rows(extractor: Extractor, bodies: Bodies, type_name: str, row: Any) -> IndexRows:

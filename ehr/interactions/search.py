@@ -48,10 +48,33 @@ async def search(
     strict: bool = True,
 ) -> Searched:
     """One page; parsed before a connection is taken; its audit rows are committed before anything is answered."""
-    request = parse(type_name, query, strict=strict, compartment=compartment)
+    request = await understood(record, type_name, query, compartment=compartment, strict=strict)
     part_of(request)  # refused before a connection is taken
     async with record.reading(caller) as uow:
         return await search_within(uow, request)
+
+
+async def understood(
+    record: Record,
+    type_name: str | None,
+    query: Sequence[tuple[str, str]],
+    *,
+    compartment: Compartment | None = None,
+    strict: bool = True,
+) -> SearchRequest:
+    """What the query asks. Before a parameter is refused or ignored, the added ones are read anew: one of them may be
+    served since this process looked."""
+
+    def read() -> SearchRequest:
+        return parse(type_name, query, strict=strict, compartment=compartment, known=record.parameters)
+
+    try:
+        request = read()
+    except NotSupported:
+        if not await record.learn_parameters():
+            raise
+        return read()
+    return read() if request.ignored and await record.learn_parameters() else request
 
 
 async def search_within(uow: UnitOfWork, request: SearchRequest) -> Searched:

@@ -14,7 +14,6 @@ from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
-from ehr.index.generate import one_element
 from ehr.search import values, words
 from ehr.search.served import modifiers, served
 from ehr.search.terms import (
@@ -117,7 +116,7 @@ def _criterion(
         found = tuple(values.date(text, at, internal=True) for text in texts)
     else:
         found = tuple(values.read(parameter, text, at, target=target) for text in texts)
-    if parameter.kind == "composite" and not one_element(parameter):
+    if parameter.kind == "composite" and not parameter.is_one_element:
         _refuse_in_composite(found, at)
     return Criterion(type_name, parameter, modifier, found)
 
@@ -173,7 +172,7 @@ def _composite_there(type_name: str, parameter: Parameter) -> Condition:
     known_ = parameters.of(parameter.type_name)
     if parameter.union:
         return words.any_of([_composite_there(type_name, known_[code]) for code in parameter.union])
-    if not one_element(parameter):
+    if not parameter.is_one_element:
         return Missing(type_name, parameter, missing=False)
     return AllOf(tuple(Missing(type_name, known_[part.code], missing=False) for part in parameter.components))
 

@@ -16,7 +16,6 @@ from ehr.fhir import parameters
 from ehr.fhir.compartments import PATIENT_TYPES, members, shard_params
 from ehr.fhir.parameters import Parameter
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.index.generate import one_element
 from ehr.index.hashing import Hasher
 from ehr.search import lower_values
 from ehr.search.plan import SearchPlan
@@ -182,7 +181,7 @@ class Lowering:
             return lower_values.main_dates(to, criterion)
         found: list[tuple[Clause, ...]] = []
         for part in parts:
-            if one_element(part):  # each component is read from one element, so an AND is exact
+            if part.is_one_element:  # each component is read from one element, so an AND is exact
                 found += [
                     tuple(one for each in components for one in self.on_row(to, part.type_name, each))
                     for components in lower_values.components(criterion, part)

@@ -12,7 +12,6 @@ from typing import Final, cast
 
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter
-from ehr.index.generate import stored_as_pairs
 from ehr.index.hashing import Hasher, code_form, token_form
 from ehr.index.main_date import main_date
 from ehr.index.normalize import VALUE_CHARACTERS_MAX, contact, fold
@@ -180,7 +179,7 @@ def listed(to: Values, hasher: Hasher, criterion: Criterion, parts: Sequence[Par
     if kind == "date" and parts[0].code != main_date(parts[0].type_name):
         ranges = tuple(_range(to, value) for value in criterion.values if isinstance(value, DateValue))
         return Listed("date", _ids(to, parts), ranges)
-    if kind == "composite" and stored_as_pairs(parts[0]) and parts[0].components[1].kind == "quantity":
+    if kind == "composite" and parts[0].is_paired and parts[0].components[1].kind == "quantity":
         return measured_components(to, hasher, criterion, parts[0])
     return None
 

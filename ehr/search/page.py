@@ -28,6 +28,7 @@ from ehr.search.lower import Lowering, typed
 from ehr.search.plan import SearchPlan
 from ehr.search.read import Reading
 from ehr.search.resolve import resolved
+from ehr.search.served import added_of
 from ehr.search.shape import (
     Clause,
     CountOf,
@@ -45,6 +46,8 @@ from ehr.search.shape import (
     Wanted,
 )
 from ehr.search.statements import sql_of
+from ehr.search.terms import SearchRequest
+from ehr.store import declarations
 
 if TYPE_CHECKING:
     from ehr.database.engine import Installation
@@ -197,8 +200,16 @@ async def search(
     else:
         running = _Search(connection, plan, lowering, cursor, None if plan.includes else note)
     page = Page(total=await running.total())
-    if request.count == 0:
-        return page
+    if request.count:
+        await _fill(page, running, installation, bodies)
+    await _refuse_retired(connection, request)
+    return page
+
+
+async def _fill(page: Page, running: _Search | Reading, installation: "Installation", bodies: Bodies) -> None:
+    """The page's resources, and the places beside it."""
+    connection, plan, lowering, cursor = running.connection, running.plan, running.lowering, running.cursor
+    request = plan.request
     placed: list[_Placed] = [*await running.rows(request.count)]
     page.noted = running.noted
     more = len(placed) > request.count
@@ -220,7 +231,13 @@ async def search(
         places = _Places(plan, rid_max, page.total, installation)
         page.next_cursor = places.cursor(placed[-1], forward=True) if following else None
         page.previous_cursor = places.cursor(placed[0], forward=False) if preceding else None
-    return page
+
+
+async def _refuse_retired(connection: "Connection", request: SearchRequest) -> None:
+    """A parameter of this installation may be retired while we read, and its index with it: then nothing is said."""
+    added = added_of(request) if request.known.adds else ()
+    if added and not await declarations.still_served(connection, added):
+        raise NotSupported("a search parameter of this search is no longer served", at="code")
 
 
 def _cursor(plan: SearchPlan, installation: "Installation") -> Cursor:
@@ -272,7 +289,9 @@ async def match_ids(
     if source is not None:
         clauses.append(From(to.add(source)))
     sql = sql_of(IdsOf(tuple(clauses), narrow, to.add(limit)))
-    return [str(one["id"]) for one in await connection.fetch(sql.text, *sql.arguments(to))]
+    found = [str(one["id"]) for one in await connection.fetch(sql.text, *sql.arguments(to))]
+    await _refuse_retired(connection, plan.request)
+    return found
 
 
 async def match_rids(
@@ -290,4 +309,6 @@ async def match_rids(
     if shards is not None:
         clauses.append(Sharded(Wanted(to.add(list(shards)), many=True)))
     sql = sql_of(RidsOf(tuple(clauses), *map(to.add, rids)))
-    return [int(row["rid"]) for row in await connection.fetch(sql.text, *sql.arguments(to))]
+    found = [int(row["rid"]) for row in await connection.fetch(sql.text, *sql.arguments(to))]
+    await _refuse_retired(connection, plan.request)
+    return found

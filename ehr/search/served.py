@@ -1,6 +1,6 @@
 """What search serves: which parameters of a type, with which modifiers. The CapabilityStatement says the same.
 
-SUPPORTED   type → codes of its served parameters
+SUPPORTED   type → R4's own parameters that are served
 Refused     _query, and two composites of MolecularSequence over the places of one variant, which are three
             values of one element: each by name, never silently
 """
@@ -11,7 +11,7 @@ from typing import Final
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.index.generate import one_element, stored_as_pairs
+from ehr.search.terms import Chain, Condition, Criterion, Has, Missing, SearchRequest
 
 MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
     "string": frozenset({"exact", "contains"}),
@@ -48,7 +48,7 @@ def composite_served(parameter: Parameter) -> bool:
     known = parameters.of(parameter.type_name)
     if parameter.union:
         return all(composite_served(known[code]) for code in parameter.union)
-    return one_element(parameter) or stored_as_pairs(parameter)
+    return parameter.is_one_element or parameter.is_paired
 
 
 def modifiers(parameter: Parameter) -> frozenset[str]:
@@ -75,6 +75,27 @@ def _all() -> Iterator[tuple[str, tuple[Parameter, ...]]]:
         known = parameters.of(type_name).values()
         found = [parameter for parameter in known if served(parameter) or parameter.code == READ]
         yield type_name, tuple(sorted(found, key=lambda parameter: parameter.code))
+
+
+def added_of(request: SearchRequest) -> set[int]:
+    """Ids of the parameters a request asks by, sorts by or includes by that this installation has added."""
+    asked = [one for condition in request.conditions for one in _asked(condition)]
+    asked += [key.parameter for key in request.sort]
+    asked += [one.parameter for one in request.includes if one.parameter is not None]
+    return {parameter.id for parameter in asked if parameter.added}
+
+
+def _asked(condition: Condition) -> Iterator[Parameter]:
+    match condition:
+        case Criterion() | Missing():
+            yield condition.parameter
+        case Chain():
+            yield condition.parameter
+            for _, inner in condition.links:
+                yield from _asked(inner)
+        case Has():
+            yield condition.parameter
+            yield from _asked(condition.inner)
 
 
 class _Supported(Mapping[str, tuple[Parameter, ...]]):

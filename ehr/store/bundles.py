@@ -18,7 +18,6 @@ from ehr.clock import instant
 from ehr.errors import EhrError, Issue, Malformed, NotSupported, TooMuch
 from ehr.fhir import codec, outcome
 from ehr.fhir.compartments import PATIENT_TYPES
-from ehr.fhir.validate import validate
 from ehr.store import gate
 from ehr.store.access_sql import require
 from ehr.store.bundle_entries import READS, Entry, read_entries
@@ -124,7 +123,7 @@ def _check(entries: Sequence[Entry]) -> None:
         Issue(issue.code, issue.text, _inside(entry, issue.at), issue.severity)
         for entry in entries
         if entry.resource is not None and entry.method in ("POST", "PUT")
-        for issue in validate(entry.resource, type_name=entry.type_name)
+        for issue in gate.issues(entry.resource, entry.type_name)
     ]
     gate.refuse_errors(issues)
 

@@ -142,7 +142,20 @@ async def _by_identifier(
 
 
 async def _search(uow: "UnitOfWork", access: AccessPredicate, asked: Criteria, source: int | None) -> list[str]:
-    matcher = uow.record.matcher
+    record = uow.record
+    matcher = record.matcher
     assert matcher is not None, "ehr.record gives the record a matcher"
     await uow.plan("values")
-    return await matcher(uow.connection, asked.type_name, asked.pairs, access, source=source, limit=MATCHES_MAX)
+
+    async def matched() -> list[str]:
+        known = record.parameters
+        return await matcher(
+            uow.connection, asked.type_name, asked.pairs, access, source=source, limit=MATCHES_MAX, known=known
+        )
+
+    try:
+        return await matched()
+    except NotSupported:  # it may be served since this process looked
+        if not await record.learn_parameters(uow.connection):
+            raise
+        return await matched()

@@ -16,7 +16,11 @@ class Raced(Duplicate):
     """Another transaction created the same resource between our look and our write."""
 
 
-_AGAIN: Final = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, Raced)
+class IndexChanged(Busy):
+    """The table of search parameters changed between our extraction and our write (docs/adr/0093)."""
+
+
+_AGAIN: Final = (IndexChanged, asyncpg.SerializationError, asyncpg.DeadlockDetectedError, Raced)
 _BUSY: Final = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,

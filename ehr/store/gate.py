@@ -12,7 +12,7 @@ from typing import Any
 
 from ehr import limits
 from ehr.errors import Invalid, Issue, Malformed, TooMuch
-from ehr.fhir import codec
+from ehr.fhir import codec, declared
 from ehr.fhir.validate import validate
 
 
@@ -28,7 +28,13 @@ def check(type_name: str, tree: Mapping[str, Any]) -> None:
     sent = tree.get("resourceType")
     if sent != type_name:
         raise Invalid(f"the body must be a {type_name} (resourceType)", at="resourceType")
-    refuse_errors(validate(tree, type_name=type_name))
+    refuse_errors(issues(tree, type_name))
+
+
+def issues(tree: Mapping[str, Any], type_name: str) -> list[Issue]:
+    """What is wrong with a resource; and with a search parameter, why this server could not serve it."""
+    found = validate(tree, type_name=type_name)
+    return [*found, *declared.issues(tree)] if type_name == declared.TYPE and not found else found
 
 
 def accept_bundle(body: bytes) -> dict[str, Any]:

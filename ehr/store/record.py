@@ -18,10 +18,12 @@ from ehr.access.policy import AccessPredicate, Caller
 from ehr.clock import Clock, SystemClock
 from ehr.database.engine import Database
 from ehr.errors import Busy, NotSupported
+from ehr.fhir import parameters
+from ehr.fhir.parameters import Parameters
 from ehr.index.extract import Extractor
 from ehr.index.hashing import Hasher
 from ehr.settings import Settings
-from ehr.store import faults
+from ehr.store import declarations, faults
 from ehr.store.body import BodyCodec
 from ehr.store.connection import Connection
 from ehr.store.profiles import Profiles
@@ -60,6 +62,7 @@ class Matcher(Protocol):
     """Search criteria → ids of current resources; ehr.search stands behind it, wired by ehr.record.
 
     source  only resources of this facility; None for all
+    known   the search parameters there are
     """
 
     async def __call__(
@@ -71,6 +74,7 @@ class Matcher(Protocol):
         *,
         source: int | None,
         limit: int,
+        known: Parameters = parameters.R4,
     ) -> list[str]: ...
 
 
@@ -97,6 +101,23 @@ class Record:
         self.hasher = Hasher(database.installation.hash_key)
         self.extractor = Extractor(self.hasher)
         self.profiles = Profiles(self)
+        self.parameters = parameters.R4
+        self._served: declarations.Served = ()
+
+    async def learn_parameters(self, connection: Connection | None = None) -> bool:
+        """Read what search parameters this installation has added; whether that is news."""
+        if connection is None and self._uow is not None:
+            connection = self._uow.connection
+        if connection is None:
+            async with self.database.acquire(timeout_s=limits.statement_s) as own:
+                return await self.learn_parameters(own)
+        found = await declarations.load(connection)
+        news = found.version > self.extractor.version or found.served != self._served
+        if found.version > self.extractor.version:
+            self.extractor = self.extractor.revised(found.indexed, found.version)
+        if news and found.version == self.extractor.version:
+            self.parameters, self._served = found.parameters, found.served
+        return news
 
     def within(self, uow: UnitOfWork) -> "Record":
         """The record inside one transaction: what reads sees what the transaction wrote, and no other one is begun."""
@@ -129,6 +150,8 @@ class Record:
             except Exception as error:
                 if not faults.again(error):
                     raise
+                if isinstance(error, faults.IndexChanged):
+                    await self.learn_parameters()
                 if attempt == limits.database_retries_max:
                     raise Busy("other writers hold this resource; send the same request again") from error
             pause_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2**attempt)

@@ -52,6 +52,8 @@ class UnitOfWork:
     audit: Audit
     changed: list[Version]
     """Versions this transaction has made, in their order."""
+    declares: bool
+    """It has changed the table of search parameters itself: the backfill begins after its commit."""
 
     def __init__(self, record: "Record", caller: Caller, *, reading: bool = False, plans: Plans = "values") -> None:
         self.record = record
@@ -60,6 +62,7 @@ class UnitOfWork:
         self.reading = reading
         self._plans: Plans = plans
         self._loan = record.database.acquire(timeout_s=limits.statement_s)
+        self.declares = False
         self._begun = False
         self._entered = False
 

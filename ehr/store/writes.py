@@ -3,7 +3,8 @@
 In:      Staged: creates, updates and deletes of distinct resources, locked and checked by ehr.store.resources;
          Noted: accesses that wrote nothing
 Out:     rows of resource, resource_history, the side indexes, change, audit and outbox; a number for what is new
-Errors:  Raced   another transaction created the same (type, id) meanwhile; the transaction must begin anew
+Errors:  IndexChanged   the index rows were made by another table of parameters than there is now
+         Raced   another transaction created the same (type, id) meanwhile; the transaction must begin anew
 Order:   history gets the old version before the current row changes; a deleted resource leaves a tombstone and
          loses its claims
 Cost:    one statement for creates, a wider one where something is replaced; two more where something is deleted; one
@@ -26,7 +27,7 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.extract import IndexRows
 from ehr.store.arrays import numbers, texts
 from ehr.store.connection import Connection
-from ehr.store.faults import Raced
+from ehr.store.faults import IndexChanged, Raced
 from ehr.store.version import Before, Op, Version
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ _MADE_BY: Final = """CASE WHEN r.version = 1 OR EXISTS (
     WHERE h.type_id = r.type_id AND h.rid = r.rid AND h.version = r.version - 1 AND h.op = 'D') THEN 'C' ELSE 'U' END"""
 """op of a current row, which does not carry it: created when it is the first version or follows a tombstone."""
 
+_VERSION: Final = "(SELECT index_version FROM installation) AS index_version"
+"""Read by the statement that locks the table it writes: docs/adr/0093 needs both in one."""
+
 _REPLACED: Final = f"""
 , moved AS (
     INSERT INTO resource_history (type_id, rid, version, id, shard, updated, xid, source, op, body)
@@ -139,10 +143,10 @@ _LEFT: Final = """
     ) n
 )
 """
-_CREATE: Final = f"{_STAGED}{_LEFT}SELECT s.n, s.rid, 0 AS replaced FROM s"  # noqa: S608 - constants of ours
+_CREATE: Final = f"{_STAGED}{_LEFT}SELECT s.n, s.rid, 0 AS replaced, {_VERSION} FROM s"  # noqa: S608 - constants of ours
 """n counts from 1."""
 _WRITE: Final = f"""{_STAGED}{_REPLACED}{_LEFT}
-SELECT s.n, s.rid, (SELECT count(*) FROM replaced) AS replaced FROM s
+SELECT s.n, s.rid, (SELECT count(*) FROM replaced) AS replaced, {_VERSION} FROM s
 """  # noqa: S608 - constants of ours
 _OVERTAKEN: Final = """
 SELECT 1 FROM unnest($1::smallint[], $2::text[], $3::int[]) AS n(type_id, id, version)
@@ -187,9 +191,12 @@ async def flush(
     fresh = {one for s in staged if s.rows is not None for one in s.rows.terms}
     if fresh:
         await uow.keep(fresh)
-    for n, rid, done in rows:
+    for n, rid, done, _ in rows:
         staged[n - 1].rid = rid
         assert done == replaced, "every row was locked before it was replaced"
+    index_version = rows[0]["index_version"]
+    if not uow.declares and any(s.rows is not None and s.rows.version != index_version for s in staged):
+        raise IndexChanged("the search parameters changed meanwhile; send the same request again")
     chosen = [s for s in staged if s.chosen_id]
     if chosen and await uow.connection.fetchval(
         _OVERTAKEN, [TYPE_IDS[s.type_name] for s in chosen], [s.id for s in chosen], [s.version for s in chosen]

@@ -87,6 +87,14 @@ async def shared_city(module_database_url: str, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture
+async def hands(settings: Settings, database_url: str) -> AsyncIterator[Record]:
+    """Another process beside the server, with its own memory: a worker, or a second server."""
+    opened = await open_record(settings, database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
 def client(city: City) -> httpx.AsyncClient:
     """A client that may do everything."""
     return city.system()

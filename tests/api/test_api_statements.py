@@ -46,7 +46,7 @@ COUNTS: dict[str, tuple[int, Ask]] = {
     ),
     "$everything": (5, lambda c, n: c.get(f"/Patient/p{n}/$everything")),
     "$validate": (0, lambda c, _: c.post("/Patient/$validate", json=patient())),
-    "metadata": (0, lambda c, _: c.get("/metadata")),
+    "metadata": (1, lambda c, _: c.get("/metadata")),
 }
 
 

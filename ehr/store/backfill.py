@@ -1,0 +1,91 @@
+"""The job that brings the index to what search_parameter says, a range of rows a chunk, while others write.
+
+In:      a chunk of the jobs table: types, and rids after and up to which
+Out:     rows indexed by every parameter that is declared, and by none that is retired; the chunk struck from pending
+Before:  every transaction that wrote rows when the chunk began has ended. Those that began later read the raised
+         index_version in the statement that writes, so none of them writes rows of the table before (docs/adr/0093)
+Again:   a chunk may run any number of times: a row that stands as it should is left alone
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ehr.access.policy import Caller
+from ehr.index import rebuild
+from ehr.jobs.queue import Chunk, Progress, Queue
+from ehr.jobs.work import Handler, work
+from ehr.store import declarations
+from ehr.store.faults import IndexChanged
+
+if TYPE_CHECKING:
+    from ehr.store.record import Record
+    from ehr.store.unit_of_work import UnitOfWork
+
+LOOK_S: Final = 0.05
+_WRITERS: Final = """
+SELECT DISTINCT virtualtransaction FROM pg_locks
+WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND relation = 'resource'::regclass AND mode = 'RowExclusiveLock' AND granted
+"""
+_CALLER: Final = Caller.system("index")
+
+
+def handler(record: "Record") -> Handler:
+    """What a worker does with one chunk."""
+
+    async def run(chunk: Chunk) -> Mapping[str, Any]:
+        await writers_ended(record)
+        await record.learn_parameters()
+        read = changed = 0
+        for type_name in chunk.job_params["types"]:
+            after = chunk.params["after"]
+            while (page := await _page(record, type_name, after, chunk.params["until"])).read:
+                after, read, changed = page.rid, read + page.read, changed + page.changed
+        async with record.database.acquire() as connection:
+            await declarations.chunk_done(connection, chunk.job_id, chunk.number)
+        return {"read": read, "changed": changed}
+
+    return run
+
+
+async def writers_ended(record: "Record") -> None:
+    """Wait for the transactions that write resources now; who begins meanwhile is not waited for."""
+    async with record.database.acquire() as connection:
+        writing = {row[0] for row in await connection.fetch(_WRITERS)}
+        while writing:
+            await asyncio.sleep(LOOK_S)
+            writing &= {row[0] for row in await connection.fetch(_WRITERS)}
+
+
+async def _page(record: "Record", type_name: str, after: int, until: int | None) -> rebuild.Rebuilt:
+    async def rebuilt(uow: "UnitOfWork") -> rebuild.Rebuilt:
+        extractor = record.extractor
+        await uow.plan("once")
+        page = await rebuild.rebuild_page(
+            uow.connection, extractor, record.bodies, type_name, after_rid=after, until_rid=until
+        )
+        if page.version != extractor.version:
+            raise IndexChanged("the search parameters changed meanwhile")
+        if page.terms:
+            await uow.keep(page.terms)
+        return page
+
+    return await record.run(_CALLER, rebuilt)
+
+
+async def rebuild_all(record: "Record") -> Progress:
+    """Every row of every type, here and now; also what an earlier job could not finish."""
+
+    async def enqueued(uow: "UnitOfWork") -> str:
+        return await declarations.rebuild_all(uow.connection)
+
+    queue = Queue(record.database)
+    job_id = await record.run(_CALLER, enqueued)
+    while True:
+        await work(queue, {declarations.JOB: handler(record)}, record.clock, job_id=job_id)
+        progress = await queue.progress(job_id)
+        assert progress is not None, "the job was enqueued"
+        if progress.over:
+            return progress
+        await asyncio.sleep(LOOK_S)
