@@ -120,6 +120,9 @@ some thousands."""
 ndjson_line_bytes_max: Final = 5 * 1024 * 1024
 """One line of a bulk file: the same bound as one resource over HTTP."""
 
+drop_quiet_s: Final = 5.0
+"""A file in a drop folder that was not written to for so long is complete."""
+
 import_chunk_bytes: Final = 8 * 1024 * 1024
 """Bytes of lines in one import chunk, whatever their number: memory is bounded by bytes."""
 

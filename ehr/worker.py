@@ -17,7 +17,7 @@ from celery import signals
 
 from adapters.pipeline import Pipeline
 from ehr.access.policy import Caller
-from ehr.bulk import export, export_job
+from ehr.bulk import drop, export, export_job
 from ehr.bulk import job as bulk_job
 from ehr.bulk.output import clean
 from ehr.intake import Intake
@@ -113,6 +113,9 @@ class RecordHands:
         count = await clean(self._queue, self._record.settings.data_dir / export_job.EXPORTS)
         if count:
             log.info("exports removed, their time was over", count=count)
+
+    async def collect(self) -> None:
+        await drop.collect(self._record)
 
     async def sync(self) -> None:
         done = await run_sync(self._record, self._record.settings)

@@ -5,6 +5,7 @@ Tasks    work      claim and run chunks of the jobs table until none is due
          drain     act on the outbox rows of one topic
          recover   finish intake messages that were kept and not applied
          clean     remove files whose time is over
+         collect   take files that facilities have dropped
          sync      one round with the social insurance gateway
 Why      every message may be lost or come twice: each task asks the database what is due, and acts idempotently.
          Ticks expire after their interval, so a broker that was away does not come back with hours of them
@@ -24,12 +25,14 @@ SWEEP: Final = "ehr.sweep"
 DRAIN: Final = "ehr.drain"
 RECOVER: Final = "ehr.recover"
 CLEAN: Final = "ehr.clean"
+COLLECT: Final = "ehr.collect"
 SYNC: Final = "ehr.sync"
 
 SWEEP_S: Final = 3.0
 DRAIN_S: Final = 2.0
 RECOVER_S: Final = 15.0
 CLEAN_S: Final = 600.0
+COLLECT_S: Final = 5.0
 SYNC_S: Final = 10.0
 
 WAKES_MAX: Final = 8
@@ -54,6 +57,8 @@ class Hands(Protocol):
     async def recover(self) -> None: ...
 
     async def clean(self) -> None: ...
+
+    async def collect(self) -> None: ...
 
     async def sync(self) -> None: ...
 
@@ -146,10 +151,21 @@ def make_worker(broker_url: str, open_hands: Callable[[], Awaitable[Hands]]) -> 
     def clean() -> None:
         process.run(lambda hands: hands.clean())
 
+    def collect() -> None:
+        process.run(lambda hands: hands.collect())
+
     def sync() -> None:
         process.run(lambda hands: hands.sync())
 
-    tasks = ((WORK, work), (SWEEP, sweep), (DRAIN, drain), (RECOVER, recover), (CLEAN, clean), (SYNC, sync))
+    tasks = (
+        (WORK, work),
+        (SWEEP, sweep),
+        (DRAIN, drain),
+        (RECOVER, recover),
+        (CLEAN, clean),
+        (COLLECT, collect),
+        (SYNC, sync),
+    )
     for name, function in tasks:
         celery.task(name=name)(function)
     signals.worker_process_shutdown.connect(lambda **_: process.close(), weak=False)

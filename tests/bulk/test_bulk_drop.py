@@ -1,0 +1,69 @@
+"""Files dropped into a facility's folder are imported once, and put away with the reasons of what was refused."""
+
+import os
+import time
+from pathlib import Path
+
+from ehr.bulk import drop, job
+from ehr.jobs.queue import Queue
+from ehr.jobs.work import work
+from ehr.store.record import Record
+from tests.facility import add_facility
+
+GOOD = '{"resourceType":"Patient","id":"d%d"}\n'
+
+
+def dropped(record: Record, code: str, name: str, text: str, *, age_s: float = 60) -> Path:
+    folder = record.settings.data_dir / drop.FOLDER / code
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(text)
+    os.utime(path, (time.time() - age_s, time.time() - age_s))
+    return path
+
+
+async def registered(record: Record) -> int:
+    async with record.database.acquire() as connection:
+        return await add_facility(connection, "01929")
+
+
+async def worked(record: Record) -> None:
+    """The clock's tick, the work it brings, and the tick after."""
+    await drop.collect(record)
+    await work(Queue(record.database), {job.KIND: job.handler(record)}, record.clock)
+    await drop.collect(record)
+
+
+async def test_a_dropped_file_is_imported_as_the_facilitys_and_put_away(record: Record) -> None:
+    facility = await registered(record)
+    dropped(record, "01929", "Patient.ndjson", GOOD % 1 + GOOD % 2)
+    await worked(record)
+    folder = record.settings.data_dir / drop.FOLDER / "01929"
+    assert [path.name.split("-")[-1] for path in (folder / drop.DONE).iterdir()] == ["Patient.ndjson"]
+    assert not list((folder / drop.TAKEN).iterdir())
+    async with record.database.acquire() as connection:
+        sources = await connection.fetch("select source from resource")
+        assert [row["source"] for row in sources] == [facility, facility]
+        assert await connection.fetchval("select count(*) from job") == 1
+
+
+async def test_lines_that_were_refused_lie_beside_the_file(record: Record) -> None:
+    await registered(record)
+    dropped(record, "01929", "mixed.ndjson", GOOD % 1 + "{\n")
+    dropped(record, "01929", "cut.ndjson.gz", "no gzip")
+    await worked(record)
+    place = record.settings.data_dir / drop.FOLDER / "01929" / drop.REFUSED
+    names = sorted(path.name.split("-")[-1] for path in place.iterdir())
+    assert names == ["cut.ndjson.gz", "cut.ndjson.gz.errors.txt", "mixed.ndjson", "mixed.ndjson.errors.ndjson"]
+
+
+async def test_what_is_still_being_written_is_left(record: Record) -> None:
+    await registered(record)
+    waiting = [
+        dropped(record, "01929", "young.ndjson", GOOD % 1, age_s=0),
+        dropped(record, "01929", ".hidden.ndjson", GOOD % 2),
+        dropped(record, "01929", "half.ndjson.part", GOOD % 3),
+        dropped(record, "99999", "unknown.ndjson", GOOD % 4),
+    ]
+    await worked(record)
+    assert all(path.exists() for path in waiting)
