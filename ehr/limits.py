@@ -120,6 +120,18 @@ some thousands."""
 ndjson_line_bytes_max: Final = 5 * 1024 * 1024
 """One line of a bulk file: the same bound as one resource over HTTP."""
 
+import_jobs_max: Final = 5
+"""Imports of one client under way: each is worked on by all workers."""
+
+import_files_max: Final = 10_000
+"""Files of one $import: some for each type of each of 661 facilities; more are asked for in several."""
+
+import_file_bytes_max: Final = 64 * 1024 * 1024 * 1024
+"""One downloaded file: ten years of a large hospital, packed; the disk it is unpacked to is the operator's."""
+
+import_silence_s: Final = 60.0
+"""A file server that sends nothing for so long is given up; the job tries again."""
+
 drop_quiet_s: Final = 5.0
 """A file in a drop folder that was not written to for so long is complete."""
 

@@ -39,6 +39,14 @@ class Settings(BaseSettings):
         None, description="JSON file {facility code: {username, password}}; empty uses the simulator's accounts."
     )
     pool_connections_max: int = Field(10, ge=2, description="Database connections of one process.")
+    import_root: Path | None = Field(
+        None, description="Folder whose files $import may name by their path; empty: none."
+    )
+    import_urls: tuple[str, ...] = Field(
+        (),
+        description='JSON list of addresses below which $import may fetch files: ["https://files.example.org/ehr/"].',
+    )
+    import_private: bool = Field(False, description="Let $import fetch from loopback and private networks.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
     profile_claims: Literal["checked", "trusted"] = Field(

@@ -7,6 +7,7 @@ Errors:  a job that failed is answered 500 with what was wrong; one that was can
 Source:  Bulk Data Access IG 2.0.0; FHIR R4 async.html
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,12 +21,13 @@ from ehr import limits
 from ehr.api.answer import Answer, http_date, outcome_answer
 from ehr.api.exchange import Exchange, Handler
 from ehr.api.file_answer import FileAnswer, takes_gzip
-from ehr.bulk import export_job, export_plan, export_request, output
+from ehr.bulk import export_job, export_plan, export_request, fetch, import_request, job, output
 from ehr.bulk.export_request import Level
-from ehr.bulk.manifest import export_manifest, files_of
+from ehr.bulk.manifest import export_manifest, files_of, import_manifest
 from ehr.bulk.output import OutputFile
 from ehr.errors import Forbidden, Issue, NotFound, Throttled
 from ehr.fhir.operation_arguments import Arguments
+from ehr.fhir.r4 import TYPE_IDS
 from ehr.jobs.queue import Progress, Queue
 from ehr.store.unit_of_work import UnitOfWork
 
@@ -54,7 +56,33 @@ def _export_folder(progress: Progress) -> Path:
     return export_job.read(progress.params).folder(progress.id, progress.kind)
 
 
-KINDS: Final[Mapping[str, JobKind]] = {export_job.KIND: JobKind(export_manifest, _export_folder)}
+def _import_folder(progress: Progress) -> Path:
+    return Path(progress.params["home"]) / progress.id
+
+
+KINDS: Final[Mapping[str, JobKind]] = {
+    export_job.KIND: JobKind(export_manifest, _export_folder),
+    job.KIND: JobKind(import_manifest, _import_folder),
+}
+
+
+async def import_of(exchange: Exchange, arguments: Arguments) -> Answer:
+    """$import: files named by the request are fetched and stored by the workers."""
+    caller, record = exchange.caller, exchange.record
+    if caller.kind not in ("system", "client") or caller.facility_id:
+        raise Forbidden("an import is for the city's own systems; facilities use their drop folder")
+    for name in TYPE_IDS:
+        if not (caller.grants.allow(name, "c") and caller.grants.allow(name, "u")):
+            raise Forbidden("an import may hold any type: the token must grant 'cu' on all of them")
+    sources, order = await asyncio.to_thread(import_request.parse, arguments, record.settings)
+    queue = Queue(record.database)
+    if await queue.open_of(job.KIND, caller.owner) >= limits.import_jobs_max:
+        raise Throttled(f"{limits.import_jobs_max} imports are under way; wait for one, or cancel it")
+    home = record.settings.data_dir / "imports"
+    url = exchange.address("$import")
+    return accepted(
+        exchange, await fetch.begin(queue, sources, home, order, owner=caller.owner, url=url, kind=job.KIND)
+    )
 
 
 async def export_of(exchange: Exchange, arguments: Arguments) -> Answer:

@@ -94,6 +94,7 @@ BINDINGS: Final = [
     Binding("export", bulk.export_of),
     Binding("Patient-export", bulk.export_of),
     Binding("Group-export", bulk.export_of),
+    Binding("import", bulk.import_of),
     Binding("Patient-everything", everything_of, beyond=_EVERYTHING),
     Binding("Person-everything", everything_of, beyond=_EVERYTHING),
     Binding("summary", summary_of),

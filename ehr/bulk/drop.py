@@ -30,7 +30,8 @@ TAKEN: Final = "taken"
 DONE: Final = "done"
 REFUSED: Final = "refused"
 
-_ONE_COLLECTOR: Final = "select pg_try_advisory_xact_lock(hashtext('ehr drop folders'))"
+_LOCK: Final = "select pg_try_advisory_lock(hashtext('ehr drop folders'))"
+_UNLOCK: Final = "select pg_advisory_unlock(hashtext('ehr drop folders'))"
 _FACILITIES: Final = "select code, id from facility where active"
 
 log = structlog.get_logger()
@@ -41,17 +42,22 @@ async def collect(record: "Record") -> int:
     home = record.settings.data_dir / FOLDER
     if not await asyncio.to_thread(home.is_dir):
         return 0
-    async with record.database.acquire() as connection, connection.transaction():
-        if not await connection.fetchval(_ONE_COLLECTOR):
+    async with record.database.acquire() as connection:
+        if not await connection.fetchval(_LOCK):
             return 0
-        facilities = {row["code"]: row["id"] for row in await connection.fetch(_FACILITIES)}
-        taken = 0
-        for code, facility_id in facilities.items():
-            folder = home / code
-            if await asyncio.to_thread(folder.is_dir):
-                taken += await asyncio.to_thread(_take, folder, record.clock.now().timestamp())
-                for path in await asyncio.to_thread(_taken, folder):
-                    await _see_to(record, path, Order(facility_id))
+        try:
+            facilities = {row["code"]: row["id"] for row in await connection.fetch(_FACILITIES)}
+            return sum([await _collect(record, home / code, Order(id)) for code, id in facilities.items()])
+        finally:
+            await connection.execute(_UNLOCK)
+
+
+async def _collect(record: "Record", folder: Path, order: Order) -> int:
+    if not await asyncio.to_thread(folder.is_dir):
+        return 0
+    taken = await asyncio.to_thread(_take, folder, record.clock.now().timestamp())
+    for path in await asyncio.to_thread(_taken, folder):
+        await _see_to(record, path, order)
     return taken
 
 

@@ -63,7 +63,7 @@ def find(paths: Iterable[Path]) -> list[Path]:
             found.append(path)
         else:
             raise NotFound(f"no file {path.name}")
-    return sorted(dict.fromkeys(found), key=lambda one: (_rank(one), str(one)))
+    return sorted(dict.fromkeys(found), key=lambda one: (rank(one.name.split(".", 1)[0]), str(one)))
 
 
 def unpacked(path: Path, spool: Path) -> Path:
@@ -150,6 +150,6 @@ def _skip_line(file: IO[bytes]) -> int:
     return 0
 
 
-def _rank(path: Path) -> int:
-    type_name = path.name.split(".", 1)[0]
+def rank(type_name: str) -> int:
+    """What is read first has the lowest."""
     return FIRST.index(type_name) if type_name in FIRST else len(FIRST)

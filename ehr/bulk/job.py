@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from ehr import limits
-from ehr.bulk import dangling, files
+from ehr.bulk import dangling, fetch, files
 from ehr.bulk.files import Part
 from ehr.bulk.ingest import CITY, Outcome, ingest
 from ehr.bulk.order import Order
+from ehr.bulk.output import LinesFile, OutputFile
 from ehr.bulk.prepare import Refusal
 from ehr.database.partitions import OWN_TYPES, partition_name
 from ehr.errors import Malformed, Unavailable
@@ -128,14 +129,17 @@ def handler(record: "Record") -> Handler:
     """What a worker does with one chunk."""
 
     async def run(chunk: Chunk) -> Mapping[str, Any]:
+        if fetch.SOURCES in chunk.params:
+            return await fetch.fetch(record, chunk)
         part, order = Part(**chunk.params), Order.of(chunk.job_params)
         folder = Path(chunk.job_params["home"]) / chunk.job_id
 
         async def finish(connection: "Connection", outcome: Outcome) -> None:
             told = sorted([*outcome.refused, *outcome.superseded], key=lambda one: one.line)
-            await asyncio.to_thread(_write_errors, folder, chunk.number, part.name, told)
+            written = await asyncio.to_thread(_write_errors, folder, chunk.number, part.name, told)
             await asyncio.to_thread(dangling.leave, folder, chunk.number, part.name, outcome.references)
-            if not await finish_chunk(connection, chunk, outcome.tally.as_json()):
+            result = {**outcome.tally.as_json(), "name": part.name, "files": [one.as_json() for one in written]}
+            if not await finish_chunk(connection, chunk, result):
                 raise Unavailable("another worker has taken this part of the import over")
 
         outcome = await ingest(record, part, job_id=chunk.job_id, order=order, number=chunk.number, finish=finish)
@@ -242,19 +246,15 @@ async def _settle(record: "Record") -> None:
             await connection.execute("reset statement_timeout")
 
 
-def _write_errors(folder: Path, number: int, name: str, refused: Sequence[Refusal]) -> None:
-    """Whole or not at all, and the same file when the chunk runs again."""
+def _write_errors(folder: Path, number: int, name: str, told: Sequence[Refusal]) -> list[OutputFile]:
+    """Whole or not at all, and the same file when the chunk runs again; the file, where there is one."""
     target = folder / f"errors-{number:06}.ndjson"
-    if not refused:
+    if not told:
         target.unlink(missing_ok=True)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".{os.getpid()}")
-    with partial.open("wb") as file:
-        for one in refused:
-            outcome = operation_outcome(one.issues)
-            file.write(orjson.dumps({"file": name, "line": one.line, "outcome": outcome}) + b"\n")
-    partial.replace(target)
+        return []
+    file = LinesFile(folder, target.name)
+    file.write(orjson.dumps({"file": name, "line": one.line, "outcome": operation_outcome(one.issues)}) for one in told)
+    return [file.publish("error", None)]
 
 
 def _merge_errors(folder: Path) -> Path:

@@ -35,6 +35,15 @@ _ADD_CHUNKS: Final = """
 insert into job_chunk (job_id, number, params)
 select $1, n, p from unnest($2::integer[], $3::jsonb[]) as given (n, p)
 """
+_ADD_LATER: Final = """
+insert into job_chunk (job_id, number, params)
+select $1, (select max(number) from job_chunk where job_id = $1) + n, p
+from unnest($2::jsonb[]) with ordinality as given (p, n)
+"""
+_HOLDS: Final = """
+select 1 from job_chunk where job_id = $1 and number = $2 and attempts = $3 and state = 'running' for update
+"""
+_ADD_BYTES: Final = "update job set params = params || jsonb_build_object('bytes', $2::bigint) where id = $1"
 # A chunk of a cancelled job is never claimed; of two claimable ones the older job's comes first.
 _CLAIM: Final = """
 with next as (
@@ -218,6 +227,18 @@ class Queue:
     async def finish(self, chunk: Chunk, result: Mapping[str, Any]) -> bool:
         """Record the result; False when the claim was lost, and another worker's result counts."""
         async with self._database.acquire() as connection, connection.transaction():
+            return await finish(connection, chunk, result)
+
+    async def finish_with(
+        self, chunk: Chunk, result: Mapping[str, Any], more: Sequence[Mapping[str, Any]], *, bytes_total: int
+    ) -> bool:
+        """finish, for a chunk that found out what the other chunks of its job are, and how many bytes."""
+        async with self._database.acquire() as connection, connection.transaction():
+            await connection.execute(_LOCK_JOB, chunk.job_id)
+            if not await connection.fetchval(_HOLDS, chunk.job_id, chunk.number, chunk.attempt):
+                return False
+            await connection.execute(_ADD_LATER, chunk.job_id, [json.dumps(one) for one in more])
+            await connection.execute(_ADD_BYTES, chunk.job_id, bytes_total)
             return await finish(connection, chunk, result)
 
     async def fail(self, chunk: Chunk, error: str, *, again: bool = True) -> str | None:

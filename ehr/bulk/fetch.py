@@ -1,0 +1,54 @@
+"""The first chunk of an $import: its files are fetched, unpacked and cut; their parts become chunks of the same job.
+
+Once:    the parts are enqueued in the transaction that finishes this chunk; if it runs again, it fetches again
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ehr.bulk import files
+from ehr.bulk.ingest import Tally
+from ehr.bulk.order import Order
+from ehr.bulk.sources import Source, fetched
+from ehr.errors import Unavailable
+from ehr.ids import new_id
+from ehr.jobs.queue import Chunk, Queue
+
+if TYPE_CHECKING:
+    from ehr.store.record import Record
+
+SOURCES: Final = "sources"
+"""The parameter by which such a chunk is known."""
+
+
+async def begin(
+    queue: Queue, sources: Sequence[Source], home: Path, order: Order, *, owner: str, url: str, kind: str
+) -> str:
+    """Enqueue an import of files that are not here yet; returns the job's id."""
+    folder = await asyncio.to_thread(home.absolute)
+    params = {"home": str(folder), "spool": str(folder / f"spool-{new_id()}"), "bytes": 0, "url": url}
+    chunk = {SOURCES: [asdict(one) for one in sources]}
+    return await queue.enqueue(kind, {**params, **order.as_json()}, [chunk], owner=owner)
+
+
+async def fetch(record: "Record", chunk: Chunk) -> Mapping[str, Any]:
+    """Be the first chunk."""
+    spool = Path(chunk.job_params["spool"])
+    sources = sorted((Source(**one) for one in chunk.params[SOURCES]), key=lambda one: files.rank(one.type_name))
+    parts: list[dict[str, Any]] = []
+    for number, source in enumerate(sources):
+        packed = await fetched(source, record.settings, spool, number)
+        plain = await asyncio.to_thread(files.unpacked, packed, spool)
+        parts += [asdict(part) for part in await asyncio.to_thread(_parts, source.name, plain)]
+    result = Tally().as_json()
+    bytes_total = sum(part["length"] for part in parts)
+    if not await Queue(record.database).finish_with(chunk, result, parts, bytes_total=bytes_total):
+        raise Unavailable("another worker fetches these files")
+    return result
+
+
+def _parts(name: str, plain: Path) -> list[files.Part]:
+    return list(files.parts(name, plain))

@@ -1,0 +1,150 @@
+"""$import: files by path and by address, as an asynchronous job whose status tells what became of every line."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from ehr.bulk import job
+from ehr.jobs.queue import Queue
+from ehr.jobs.work import work
+from ehr.settings import Settings
+from tests.api.conftest import City
+
+GOOD = '{"resourceType":"Patient","id":"i%d"}\n'
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "Patient.ndjson").write_text(GOOD % 1 + '{"resourceType":"Patient","gender":"robot"}\n')
+    (folder / "more.ndjson.gz").write_bytes(gzip.compress((GOOD % 2).encode()))
+    return folder
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing on the terminal."""
+
+
+@pytest.fixture
+def address(files: Path) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(files)))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def settings(data_dir: Path, files: Path, address: str) -> Settings:
+    options: dict[str, Any] = {"import_root": files, "import_urls": (address,), "import_private": True}
+    return Settings(data_dir=data_dir, port=0, pool_connections_max=6, **options)
+
+
+def asked(*urls: str, **more: dict[str, Any]) -> dict[str, Any]:
+    inputs = [
+        {"name": "input", "part": [{"name": "type", "valueCode": "Patient"}, {"name": "url", "valueUri": url}]}
+        for url in urls
+    ]
+    others = [{"name": name, **value} for name, value in more.items()]
+    return {"resourceType": "Parameters", "parameter": [*others, *inputs]}
+
+
+async def worked(city: City) -> None:
+    handlers = {job.KIND: job.handler(city.record)}
+    await work(Queue(city.record.database), handlers, city.record.clock)
+
+
+@pytest.mark.parametrize("remote", [False, True])
+async def test_files_are_fetched_stored_and_told(city: City, address: str, remote: bool) -> None:
+    client = city.system()
+    urls = [f"{address if remote else ''}{name}" for name in ("Patient.ndjson", "more.ndjson.gz")]
+    begun = await client.post(
+        "$import",
+        json=asked(*urls, inputFormat={"valueCode": "application/fhir+ndjson"}, mode={"valueCode": "InitialLoad"}),
+    )
+    assert begun.status_code == 202, begun.text
+    where = begun.headers["content-location"]
+    waiting = await client.get(where)
+    assert waiting.status_code == 202
+    assert int(waiting.headers["retry-after"]) >= 1
+    assert "parts" in waiting.headers["x-progress"]
+    await worked(city)
+    done = await client.get(where)
+    assert done.status_code == 200, done.text
+    manifest = done.json()
+    assert manifest["output"] == [
+        {"inputUrl": "Patient.ndjson", "count": 1},
+        {"inputUrl": "more.ndjson.gz", "count": 1},
+    ]
+    (error,) = manifest["error"]
+    assert error["count"] == 1
+    told = json.loads((await client.get(error["url"])).content)
+    assert (told["file"], told["line"]) == ("Patient.ndjson", 2)
+    assert told["outcome"]["issue"][0]["expression"] == ["Patient.gender"]
+    assert (await client.get("Patient/i2")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "text"),
+    [
+        ("../secret.ndjson", 403, "below the folder"),
+        ("absent.ndjson", 404, "no such file"),
+        ("Patient.csv", 400, "name ends"),
+        ("https://elsewhere.example/a.ndjson", 403, "EHR_IMPORT_URLS"),
+        ("ftp://files.example/a.ndjson", 400, "by its path"),
+    ],
+)
+async def test_what_may_not_be_fetched_is_refused_at_once(city: City, url: str, status: int, text: str) -> None:
+    answer = await city.system().post("$import", json=asked(url))
+    assert answer.status_code == status, answer.text
+    assert text in answer.text
+    assert "input[0].url" in answer.text
+
+
+async def test_private_networks_are_refused_unless_allowed(
+    city: City, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(city.record, "settings", city.record.settings.model_copy(update={"import_private": False}))
+    client = city.system()
+    begun = await client.post("$import", json=asked(f"{address}Patient.ndjson"))
+    assert begun.status_code == 202
+    await worked(city)
+    failed = await client.get(begun.headers["content-location"])
+    assert failed.status_code == 500
+    assert "EHR_IMPORT_PRIVATE" in failed.text
+
+
+async def test_an_import_needs_every_right_and_is_its_owner_s(city: City) -> None:
+    body = asked("Patient.ndjson")
+    assert (await city.system("system/Patient.cruds").post("$import", json=body)).status_code == 403
+    begun = await city.system().post("$import", json=body)
+    where = begun.headers["content-location"]
+    assert (await city.system(name="other").get(where)).status_code == 404
+    assert (await city.system().delete(where)).status_code == 202
+    await worked(city)
+    assert (await city.system().get(where)).status_code == 404
+    assert (await city.system().get("Patient/i1")).status_code == 404
+
+
+async def test_what_is_asked_wrongly_is_named(city: City) -> None:
+    client = city.system()
+    for name, value in (("mode", {"valueCode": "Sideways"}), ("inputFormat", {"valueCode": "csv"})):
+        answer = await client.post("$import", json=asked("Patient.ndjson", **{name: value}))
+        assert answer.status_code == 400
+        assert answer.json()["issue"][0]["expression"] == [name]
+    nothing = await client.post("$import", json=asked(mode={"valueCode": "InitialLoad"}))
+    assert nothing.status_code == 400
+    assert "input" in nothing.text
