@@ -24,7 +24,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from adapters.pipeline import Pipeline
-from ehr import city_commands, database_commands, export_command, terminology_commands
+from ehr import city_commands, database_commands, export_command, profile_commands, terminology_commands
 from ehr.access import authenticate, clients, scopes
 from ehr.access.keys import load_keys
 from ehr.access.token import Tokens
@@ -62,6 +62,7 @@ app.add_typer(client, name="client")
 city_commands.add_to(app)
 database_commands.add_to(app)
 export_command.add_to(app)
+profile_commands.add_to(app)
 terminology_commands.add_to(app)
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the embedded services (EHR_DATA_DIR).")]

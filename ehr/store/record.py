@@ -100,7 +100,7 @@ class Record:
         self.installation: Installation = database.installation
         self.hasher = Hasher(database.installation.hash_key)
         self.extractor = Extractor(self.hasher)
-        self.profiles = Profiles(self)
+        self.profiles = Profiles()
         self.parameters = parameters.R4
         self._served: declarations.Served = ()
 

@@ -250,8 +250,7 @@ class Resources:
         for write, staged in zip(asked, outcomes, strict=True):
             if not isinstance(staged, Staged) or staged.tree is None or not claimed(staged.tree):
                 continue
-            found = await record.profiles.problems(self._uow, staged.tree)
-            broken = [issue for issue in found if issue.severity == "error"]
+            broken = await record.profiles.broken_claims(self._uow, staged.tree)
             if broken and write.at is not None:
                 moved = _of_entry if write.patch is not None else _of_resource
                 broken = [moved(issue, write.at) for issue in broken]

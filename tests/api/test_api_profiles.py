@@ -8,7 +8,7 @@ import pytest
 
 from ehr.settings import Settings
 from tests.api.conftest import City, running, statements
-from tests.unit.profile_definitions import HERE, definition, element, extension, patient, reference_to
+from tests.unit.profile_definitions import HERE, definition, element, extension, patient, reference_to, stored
 
 PROFILE = HERE + "named"
 SYSTEM, VALUE_SET = "http://example.org/CodeSystem/kind", "http://example.org/ValueSet/kind"
@@ -37,12 +37,12 @@ def code_system(*codes: str) -> dict[str, Any]:
 
 
 async def store(client: httpx.AsyncClient, *trees: dict[str, Any]) -> list[str]:
-    places = []
+    found = []
     for tree in trees:
-        answer = await client.post(f"/{tree['resourceType']}", json=tree)
+        answer = await client.post(f"/{tree['resourceType']}", json=stored(tree))
         assert answer.status_code == 201, answer.text
-        places.append(f"{tree['resourceType']}/{answer.json()['id']}")
-    return places
+        found.append(f"{tree['resourceType']}/{answer.json()['id']}")
+    return found
 
 
 async def issues(client: httpx.AsyncClient, tree: dict[str, Any], at: str = "", **query: str) -> list[dict[str, Any]]:
@@ -68,7 +68,7 @@ async def test_a_stored_profile_is_checked_and_followed_through_its_versions(cit
     assert places(await issues(client, patient(), profile=PROFILE)) == [("error", "Patient.birthDate")]
     assert places(await issues(client, patient(), profile=f"{PROFILE}|1.0.0")) == [("error", "Patient.name")]
     lax = {**NAMED, "id": place.split("/")[1], "differential": {"element": [{"path": "Patient"}]}}
-    assert (await client.put(f"/{place}", json=lax)).status_code == 200
+    assert (await client.put(f"/{place}", json=stored(lax))).status_code == 200
     assert await issues(client, patient(), profile=f"{PROFILE}|1.0.0") == []
     assert (await client.delete(f"/{place}")).status_code == 204
     gone = await client.post("/Patient/$validate", json=patient(), params={"profile": f"{PROFILE}|1.0.0"})
@@ -109,12 +109,44 @@ async def test_codes_are_looked_up_in_stored_value_sets_and_code_systems(city: C
     assert await severity("c") == ["error"]
 
 
+@pytest.mark.parametrize(
+    ("include", "good", "bad"),
+    [
+        ({"system": "http://hl7.org/fhir/administrative-gender"}, "male", "masculine"),
+        ({"valueSet": ["http://hl7.org/fhir/ValueSet/administrative-gender"]}, "male", "masculine"),
+        ({"valueSet": ["http://hl7.org/fhir/ValueSet/all-languages"]}, "vi-VN", "v"),
+        ({"valueSet": ["http://hl7.org/fhir/ValueSet/mimetypes"]}, "text/plain; charset=utf-8", "text"),
+    ],
+)
+async def test_r4s_own_codes_need_no_loading(city: City, include: dict[str, Any], good: str, bad: str) -> None:
+    client = city.system()
+    binding = {"strength": "required", "valueSet": VALUE_SET}
+    profile = definition("p", "Basic", element("Basic.language", binding=binding))
+    await store(client, profile, {**value_set(), "compose": {"include": [include]}})
+
+    async def found(code: str) -> list[tuple[str, str]]:
+        tree = {"resourceType": "Basic", "code": {"text": "a"}, "language": code}
+        return places(await issues(client, tree, profile=profile["url"]))
+
+    assert await found(good) == []
+    assert await found(bad) == [("error", "Basic.language")]
+
+
+async def test_a_write_is_held_to_what_it_claims_and_not_to_extensions(city: City) -> None:
+    """Its claim is of a profile nobody knows; $validate would tell that the extension is wrong."""
+    client = city.system()
+    rank = extension("rank", element("Extension.valueInteger", min=1))
+    await store(client, rank)
+    wrong = {"extension": [{"url": rank["url"], "valueCode": "a"}]}
+    await store(client, patient(meta={"profile": [PROFILE]}, **wrong), patient(**wrong))
+
+
 async def test_an_extension_with_a_known_definition_is_checked_without_a_profile(city: City) -> None:
     client = city.system()
     rank = extension("rank", element("Extension.valueInteger", min=1, maxValueInteger=9))
     await store(client, rank)
     tree = patient(extension=[{"url": rank["url"], "valueInteger": 10}])
-    assert places(await issues(client, tree)) == [("error", "Patient.extension[0].valueInteger")]
+    assert places(await issues(client, tree)) == [("error", "Patient.extension[0].value")]
 
 
 # ---- claims
@@ -214,9 +246,9 @@ async def test_profiles_that_name_one_another_too_far_are_refused(city: City) ->
         definition(name, "Patient", element("Patient.name", min=1), base=base)
         for name, base in zip(names, [*names[1:], None], strict=True)
     ]
-    entries = [{"resource": one, "request": {"method": "POST", "url": "StructureDefinition"}} for one in chain]
-    stored = await client.post("/", json={"resourceType": "Bundle", "type": "transaction", "entry": entries})
-    assert stored.status_code == 200
+    entries = [{"resource": stored(one), "request": {"method": "POST", "url": "StructureDefinition"}} for one in chain]
+    taken = await client.post("/", json={"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    assert taken.status_code == 200
     answer = await client.post("/Patient/$validate", json=patient(), params={"profile": HERE + "p0"})
     assert (answer.status_code, answer.json()["issue"][0]["code"]) == (413, "too-costly")
     answer = await client.post("/Patient/$validate", json=patient(), params={"profile": HERE + "p20"})

@@ -132,3 +132,12 @@ WORDS = st.sampled_from(
 def test_any_row_of_words_is_read_or_refused(words: list[str]) -> None:
     with contextlib.suppress(EhrError):
         fhirpath.compile(" ".join(words)).evaluate(BUNDLE["entry"][0]["resource"])
+
+
+def test_elements_of_a_variable_are_read_once_in_an_evaluation() -> None:
+    """As sdf-8 asks it of a snapshot: for each of 1,200 elements, the first of all."""
+    tree = {"resourceType": "Patient", "name": [{"text": f"a{n}"} for n in range(1_200)]}
+    asked = fhirpath.compile("name.all(text.startsWith(%resource.name.first().text.substring(0, 1)))")
+    assert asked.holds(tree)
+    tree["name"].append({"text": "b"})  # type: ignore[attr-defined]
+    assert not asked.holds(tree)

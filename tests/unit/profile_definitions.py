@@ -5,6 +5,7 @@ from typing import Any
 
 from ehr.errors import Issue
 from ehr.fhir.profiles.check import check
+from ehr.fhir.profiles.element import places
 from ehr.fhir.profiles.library import CodeQuestion, Library
 from ehr.fhir.validate import validate
 
@@ -29,6 +30,20 @@ def definition(name: str, type_name: str, *elements: Tree, base: str | None = No
         "differential": {"element": list(elements) or [{"path": type_name}]},
         **more,
     }
+
+
+def stored(tree: Tree) -> Tree:
+    """A definition as the gate takes it: with its first element, and an id on each (sdf-8b, sdf-14)."""
+    if tree["resourceType"] != "StructureDefinition":
+        return tree
+    elements = tree["differential"]["element"]
+    if elements[0]["path"] != tree["type"]:
+        elements = [{"path": tree["type"]}, *elements]
+    named = [
+        {**place.element, "id": ".".join([tree["type"], *(":".join(filter(None, step)) for step in place.steps)])}
+        for place in places(elements, tree["type"])
+    ]
+    return {**tree, "differential": {"element": named}}
 
 
 def element(path: str, **more: Any) -> Tree:
@@ -88,4 +103,5 @@ def observation(**more: Any) -> Tree:
 def extension(name: str, *elements: Tree, **more: Any) -> Tree:
     """The definition of an extension."""
     url = element("Extension.url", fixedUri=HERE + name)
-    return definition(name, "Extension", *elements, url, **more)
+    anywhere = [{"type": "element", "expression": "Element"}]
+    return definition(name, "Extension", *elements, url, **{"context": anywhere, **more})

@@ -57,7 +57,7 @@ ANIMAL = {"system": "http://example.org/kind", "code": "a"}
             element("Patient.multipleBirthInteger", min=1),
             {"multipleBirthInteger": 2},
             {"multipleBirthBoolean": True},
-            "Patient.multipleBirth[x]",
+            "Patient.multipleBirth",
         ),
         (
             element("Patient.multipleBirthInteger", minValueInteger=1, maxValueInteger=9),
@@ -230,6 +230,37 @@ def test_profiles_that_refer_to_each_other_end() -> None:
     ]
     members[0]["resource"]["meta"] = {"profile": [profile["url"]]}  # type: ignore[index]
     bundle = {"resourceType": "Bundle", "type": "collection", "entry": members}
+    assert errors(bundle, profile, against=CORE + "Bundle") == []
+
+
+@pytest.mark.parametrize(
+    ("how", "good", "bad"),
+    [
+        ({"aggregation": ["referenced"]}, "Patient/2", "#1"),
+        ({"aggregation": ["contained"]}, "#1", "Patient/2"),
+        ({"versioning": "specific"}, "Patient/2/_history/1", "Patient/2"),
+        ({"versioning": "independent"}, "Patient/2", "Patient/2/_history/1"),
+    ],
+)
+def test_a_reference_lies_as_the_profile_says(how: dict[str, Any], good: str, bad: str) -> None:
+    kinds = [{"code": "Reference", "targetProfile": [CORE + "Patient"], **how}]
+    profile = definition("p", "Observation", element("Observation.subject", type=kinds))
+
+    def tree(reference: str) -> dict[str, Any]:
+        inside = [{"resourceType": "Patient", "id": "1"}] if reference.startswith("#") else []
+        return observation(subject={"reference": reference}, **({"contained": inside} if inside else {}))
+
+    assert errors(tree(good), profile) == []
+    assert errors(tree(bad), profile) == ["Observation.subject.reference"]
+
+
+def test_a_reference_to_an_entry_is_bundled() -> None:
+    kinds = [{"code": "Reference", "targetProfile": [CORE + "Patient"], "aggregation": ["bundled"]}]
+    profile = definition("p", "Observation", element("Observation.subject", type=kinds))
+    claiming = observation(subject={"reference": "Patient/1"}, meta={"profile": [profile["url"]]})
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": claiming}]}
+    assert errors(bundle, profile, against=CORE + "Bundle") == ["Bundle.entry[0].resource.subject.reference"]
+    bundle["entry"].append({"resource": {"resourceType": "Patient", "id": "1"}})  # type: ignore[attr-defined]
     assert errors(bundle, profile, against=CORE + "Bundle") == []
 
 

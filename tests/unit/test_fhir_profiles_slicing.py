@@ -52,7 +52,7 @@ def test_each_slice_has_its_count_and_its_rules() -> None:
     assert errors(observation(component=[component(DIASTOLIC)]), pressure()) == ["Observation.component"]
     assert errors(observation(component=[component(SYSTOLIC)] * 2), pressure()) == ["Observation.component"]
     text = {"code": coded(SYSTOLIC), "valueString": "high"}
-    assert errors(observation(component=[text]), pressure()) == ["Observation.component[0].value[x]"]
+    assert errors(observation(component=[text]), pressure()) == ["Observation.component[0].value"]
 
 
 def test_what_fits_no_slice_is_let_be_refused_or_sent_to_the_end() -> None:
@@ -275,6 +275,14 @@ def test_an_extension_stands_where_its_context_says() -> None:
     }
     assert errors(patient(name=[{"text": "a", "extension": [right]}]), profile, anywhere) == []
     assert errors(patient(_birthDate={"extension": [right]}), profile, anywhere) == []
+
+
+def test_an_interface_of_r5_is_a_context_of_whatever_has_url_and_status() -> None:
+    one = extension("e", context=[{"type": "element", "expression": "CanonicalResource"}])
+    marked = {"extension": [{"url": one["url"], "valueCode": "a"}]}
+    value_set = {"resourceType": "ValueSet", "status": "draft", **marked}
+    assert errors(value_set, definition("p", "ValueSet"), one) == []
+    assert errors(patient(**marked), definition("p", "Patient"), one) == ["Patient.extension[0]"]
 
 
 def test_an_extension_is_a_modifier_where_its_definition_says() -> None:

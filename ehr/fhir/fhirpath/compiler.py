@@ -126,7 +126,28 @@ def _special(name: str) -> Code:
 
 def _chained(node: Node, own: frozenset[str]) -> Code:
     first, then = compiled(node.parts[0], own), compiled(node.parts[1], own, is_first=False)
+    if _is_fixed(node):
+        return _once(first, then)
     return lambda context, items: then(context, first(context, items))
+
+
+def _is_fixed(node: Node) -> bool:
+    """Elements of a variable: %resource.snapshot.element is the same for every item that asks for it."""
+    if node.kind == ".":
+        return _is_fixed(node.parts[0]) and node.parts[1].kind == "name"
+    return node.kind == "%"
+
+
+def _once(first: Code, then: Code) -> Code:
+    """Evaluated once in an evaluation: an invariant that compares each element with the first would take its square."""
+    key = object()
+
+    def once(context: Context, items: Items) -> Items:
+        if key not in context.kept:
+            context.kept[key] = then(context, first(context, items))
+        return context.kept[key]
+
+    return once
 
 
 def _member(name: str) -> Code:

@@ -49,7 +49,7 @@ NOTHING: Final = Environment()
 class Context:
     """One evaluation: its environment, the innermost $this, $index and $total, and the steps it has left."""
 
-    __slots__ = ("environment", "index", "left", "now", "resource", "root", "start", "this", "total")
+    __slots__ = ("environment", "index", "kept", "left", "now", "resource", "root", "start", "this", "total")
 
     def __init__(self, start: Item, resource: Item, root: Item, environment: Environment) -> None:
         self.environment = environment
@@ -61,6 +61,8 @@ class Context:
         self.total: list[Item] = []
         self.left = limits.fhirpath_steps_max
         self.now: datetime | None = None
+        self.kept: dict[object, list[Item]] = {}
+        """What parts of the expression gave that are the same all through one evaluation."""
 
     def spend(self, steps: int) -> None:
         self.left -= steps

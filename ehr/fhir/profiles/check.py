@@ -14,6 +14,7 @@ from typing import Any, Final
 from ehr.errors import Issue, Severity
 from ehr.fhir import references
 from ehr.fhir.profiles.coded import check_binding
+from ehr.fhir.profiles.constraints import check_constraint
 from ehr.fhir.profiles.core import core_type, is_a
 from ehr.fhir.profiles.extensions import check_extensions
 from ehr.fhir.profiles.item import Item, items_of, resources_in, root_item
@@ -25,10 +26,22 @@ from ehr.fhir.profiles.values import has_pattern, is_at_least, is_at_most, is_fi
 from ehr.fhir.r4 import TYPE_IDS
 
 _SHOWN_MAX: Final = 8
+_MANNERS: Final = ("contained", "bundled", "referenced")
 
 
 def check(tree: Mapping[str, Any], canonicals: Iterable[str], library: Library) -> list[Issue]:
     """These profiles, those it and the resources in it claim, and the definitions of their extensions."""
+    run = _claims(tree, canonicals, library)
+    check_extensions(run, root_item(tree))
+    return list(run.issues)
+
+
+def check_claims(tree: Mapping[str, Any], library: Library) -> list[Issue]:
+    """What a resource and those in it claim, and no more."""
+    return list(_claims(tree, (), library).issues)
+
+
+def _claims(tree: Mapping[str, Any], canonicals: Iterable[str], library: Library) -> "Check":
     run = Check(library)
     item = root_item(tree)
     for canonical in dict.fromkeys((*canonicals, *claimed(tree))):
@@ -36,8 +49,7 @@ def check(tree: Mapping[str, Any], canonicals: Iterable[str], library: Library) 
     for below in resources_in(item):
         for canonical in claimed(below.value):
             run.profile(canonical, below)
-    check_extensions(run, item)
-    return list(run.issues)
+    return run
 
 
 def claimed(tree: Mapping[str, Any]) -> Sequence[str]:
@@ -54,7 +66,7 @@ class Check:
         self.resolver = Resolver()
         self.issues: dict[Issue, None] = {}
         self._source = ""
-        self._tried: dict[tuple[str, str], bool] = {}
+        self._tried: dict[tuple[int | str, str], bool] = {}
 
     def say(self, code: str, text: str, at: str, severity: Severity = "error") -> None:
         self.issues[Issue(code, f"{text} ({self._source})" if self._source else text, at, severity)] = None
@@ -95,7 +107,7 @@ class Check:
         own = core_type(canonical)
         if own is not None:
             return is_a(item.kind, own)
-        key = (item.path, canonical)
+        key = (id(item.value) if item.is_object else item.path, canonical)
         if key not in self._tried:
             self._tried[key] = True
             found = self.library.profile(canonical)
@@ -141,14 +153,13 @@ class Check:
         if rule.binding is not None:
             check_binding(self, rule.binding, item)
         for constraint in rule.constraints:
-            text = f"not checked: the constraint {constraint.key}, because FHIRPath is not evaluated yet"
-            self.say("not-supported", text, item.path, "information")
+            check_constraint(self, constraint, item)
         self.inside(rule, item)
 
     def inside(self, rule: Rule, item: Item) -> None:
         """The elements of an item."""
         for name, child in rule.children.items():
-            self.element(child, items_of(item, name), f"{item.path}.{name}")
+            self.element(child, items_of(item, name), f"{item.path}.{name.removesuffix('[x]')}")
         if rule.content is not None:
             self.inside(rule.content, item)
 
@@ -173,6 +184,8 @@ class Check:
         targets = [target for one in fitting for target in one.targets]
         if targets and item.kind == "Reference":
             self._target(targets, item)
+        if item.kind == "Reference" and isinstance(item.value.get("reference"), str):
+            self._manner(fitting, item)
 
     def _one_profile(self, names: Sequence[str], item: Item) -> None:
         """One of the profiles must hold; where only one could, its problems are told."""
@@ -185,7 +198,7 @@ class Check:
 
     def _target(self, targets: Sequence[str], item: Item) -> None:
         """What a reference means must be of a named type, and where it is at hand, of a named profile."""
-        found = self.resolver.resolve(item.value.get("reference"), item.scope)
+        found = self._resolved(item)
         kind = found.kind if found else _told_type(item.value)
         if kind is None:
             return
@@ -195,6 +208,21 @@ class Check:
             self.say("value", f"must refer to {_one_of(sorted(str(one) for one in known.values()))}", item.path)
         elif found and None not in known.values() and not any(self.conforms(target, found) for target in fitting):
             self.say("value", f"must refer to a resource that conforms to {_one_of(fitting)}", item.path)
+
+    def _manner(self, types: Sequence[TypeRule], item: Item) -> None:
+        """How a reference lies to what it names, and whether it names a version."""
+        text = item.value["reference"]
+        manner = "contained" if text.startswith("#") else "bundled" if self._resolved(item) else "referenced"
+        allowed = [name for one in types for name in one.aggregation or _MANNERS]
+        if manner not in allowed:
+            self.say("value", f"must be {_one_of(allowed)}, and is {manner}", f"{item.path}.reference")
+        versioning = "specific" if references.parse(text).version else "independent"
+        if not any(one.versioning in ("either", versioning) for one in types):
+            names = "a version" if versioning == "independent" else "no version"
+            self.say("value", f"must name {names}", f"{item.path}.reference")
+
+    def _resolved(self, item: Item) -> Item | None:
+        return self.resolver.resolve(item.value.get("reference"), item.scope)
 
     def _type_of(self, target: str, at: str) -> str | None:
         own = core_type(target)

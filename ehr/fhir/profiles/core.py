@@ -49,12 +49,17 @@ def is_type(name: str) -> bool:
 
 
 def is_a(kind: str, type_name: str) -> bool:
-    """Whether an element or resource of this kind is of the type. A code is no string here: elements name types."""
+    """Whether an element or resource of this kind is of the type. A code is no string here: elements name types.
+
+    The two interfaces of R5 are in contexts of extensions that R4 shares with it.
+    """
     match type_name:
         case "Resource":
             return kind in TYPE_IDS or kind == "Resource"
         case "DomainResource":
             return kind in TYPE_IDS and kind not in _NO_DOMAIN
+        case "CanonicalResource" | "MetadataResource":
+            return kind in TYPE_IDS and {"url", "status"} <= shape(kind).members.keys()
         case "BackboneElement":
             return "." in kind
         case "Element":

@@ -154,7 +154,13 @@ def _write(rule: Rule, element: Tree) -> None:
 
 def _types(element: Tree) -> tuple[TypeRule, ...]:
     return tuple(
-        TypeRule(one["code"], tuple(one.get("profile", ())), tuple(one.get("targetProfile", ())))
+        TypeRule(
+            one["code"],
+            tuple(one.get("profile", ())),
+            tuple(one.get("targetProfile", ())),
+            tuple(one.get("aggregation", ())),
+            one.get("versioning", "either"),
+        )
         for one in element.get("type", ())
         if not one["code"].startswith(_SYSTEM)
     )

@@ -9,9 +9,12 @@ Source:  FHIR R4 extensibility.html, defining-extensions.html#context
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from ehr.errors import TooMuch
+from ehr.fhir.fhirpath import ExpressionError
+from ehr.fhir.profiles.constraints import Question, check_constraint, started
 from ehr.fhir.profiles.core import is_a
 from ehr.fhir.profiles.item import Item, items_of
-from ehr.fhir.profiles.rule import Context, Profile
+from ehr.fhir.profiles.rule import Constraint, Context, Profile
 from ehr.fhir.structure import shape
 
 if TYPE_CHECKING:
@@ -65,20 +68,30 @@ def _check(check: "Check", item: Item, owner: Item, names: Path, *, is_modifier:
     if definition.is_modifier != is_modifier:
         right = "modifierExtension" if definition.is_modifier else "extension"
         check.say("extension", f"its definition makes it a {right}", item.path)
-    if definition.contexts and not any(_is_in(one, owner, names) for one in definition.contexts):
+    if definition.contexts and not any(_is_in(check, one, owner, names) for one in definition.contexts):
         allowed = ", ".join(one.expression for one in definition.contexts)
         check.say("extension", f"may stand in {allowed} only", item.path)
+    for expression in definition.context_invariants:
+        rule = Constraint("contextInvariant", "error", "it may not stand here", expression)
+        check_constraint(check, rule, owner, extension=started(item))
     for nested in ("extension", "modifierExtension"):
         for below in items_of(item, nested):
             _check(check, below, item, ("Extension",), is_modifier=nested == "modifierExtension")
 
 
-def _is_in(context: Context, owner: Item, names: Path) -> bool:
-    """A context of FHIRPath is taken as it is where it names an element, and not refused where it asks more."""
+def _is_in(check: "Check", context: Context, owner: Item, names: Path) -> bool:
     match context.type:
         case "extension":
             return isinstance(owner.value, Mapping) and owner.value.get("url") == context.expression
         case "element":
-            return context.expression in names or is_a(owner.kind, context.expression)
+            return context.expression in (*names, "Element") or is_a(owner.kind, context.expression)
         case _:
-            return True
+            return _selects(check, context.expression, owner)
+
+
+def _selects(check: "Check", expression: str, owner: Item) -> bool:
+    """A context that cannot be evaluated refuses nobody."""
+    try:
+        return Question(check, owner).selects(expression, owner)
+    except (ExpressionError, TooMuch):
+        return True

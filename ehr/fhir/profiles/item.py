@@ -52,6 +52,15 @@ def root_item(tree: Tree) -> Item:
     return Item(kind, tree, kind, Scope(tree, tree, kind))
 
 
+def nested(tree: Tree, above: Item) -> Item:
+    """A resource that was found from an item, seen from its place: what it contains is its own."""
+    scope = above.scope
+    if tree is scope.resource:
+        return Item(str(tree.get("resourceType")), tree, above.path, scope)
+    inner = Scope(tree, tree, above.path, scope.bundle, scope.bundle_path, scope.full_url)
+    return Item(str(tree.get("resourceType")), tree, above.path, inner)
+
+
 def items_of(item: Item, name: str) -> list[Item]:
     """The values of one element of an item, in order."""
     node = item.value if item.is_object else item.note

@@ -2,7 +2,7 @@
 
 Why:     a check is pure and cannot fetch. What it does not find here it asks for, goes on as if it were well, and is
          run again when the answers are there; a run that asked nothing is the result. Warm, that is the first one
-Keeps:   answers until forgotten: whoever fills the library empties it when what it came from changes
+Keeps:   every answer: whoever fills a library begins another when what it came from changes
 """
 
 from collections.abc import Mapping
@@ -39,9 +39,6 @@ class Library:
     """Compiled profiles by canonical, and answers about codes."""
 
     def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
         self._trees: dict[str, Mapping[str, Any] | None] = {}
         self._compiling: set[str] = set()
         self._profiles: dict[str, Profile | Unusable] = {}

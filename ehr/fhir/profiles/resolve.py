@@ -17,6 +17,7 @@ class Resolver:
 
     def __init__(self) -> None:
         self._entries: dict[int, dict[str, int]] = {}
+        self._found: dict[tuple[str, int, str | None], Item | None] = {}
 
     def resolve(self, text: Any, scope: Scope) -> Item | None:
         if not isinstance(text, str) or not text:
@@ -25,11 +26,17 @@ class Resolver:
             return _contained(text[1:], scope)
         if scope.bundle is None:
             return None
-        places = self._entries.get(id(scope.bundle))
+        key = (text, id(scope.bundle), scope.full_url)
+        if key not in self._found:
+            self._found[key] = self._entry(text, scope, scope.bundle)
+        return self._found[key]
+
+    def _entry(self, text: str, scope: Scope, bundle: Mapping[str, Any]) -> Item | None:
+        places = self._entries.get(id(bundle))
         if places is None:
-            places = self._entries[id(scope.bundle)] = _places(scope.bundle)
+            places = self._entries[id(bundle)] = _places(bundle)
         place = next((places[name] for name in _names(text, scope.full_url) if name in places), None)
-        return None if place is None else _entry(scope.bundle, scope.bundle_path, place)
+        return None if place is None else _entry(bundle, scope.bundle_path, place)
 
 
 def _contained(id: str, scope: Scope) -> Item | None:

@@ -21,11 +21,19 @@ class Unusable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TypeRule:
-    """One type an element may have; profiles: one of them must hold; targets: of what a Reference names."""
+    """One type an element may have.
+
+    profiles     one of them must hold
+    targets      of what a Reference names, one of them
+    aggregation  how a Reference may lie to what it names: contained, bundled, referenced
+    versioning   whether a Reference names a version: either, independent, specific
+    """
 
     code: str
     profiles: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    aggregation: tuple[str, ...] = ()
+    versioning: str = "either"
 
 
 @dataclass(frozen=True, slots=True)

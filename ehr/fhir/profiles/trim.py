@@ -61,7 +61,7 @@ def _same_types(types: tuple[TypeRule, ...], element: Element) -> bool:
     if {one.code for one in types} != own:
         return False
     targets = {core_type(target) for one in types if one.code == "Reference" for target in one.targets}
-    if any(one.profiles for one in types):
+    if any(one.profiles or one.aggregation or one.versioning != "either" for one in types):
         return False
     return targets in (set(element.targets or ()), {"Resource"}, set())
 
