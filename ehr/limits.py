@@ -209,3 +209,12 @@ http_headers_read_s: Final = 10.0
 
 http_headers_bytes_max: Final = 64 * 1024
 """Address and headers of one request: the query, a token of 4 KiB, and what proxies add."""
+
+lastn_observations_max: Final = 5 * page_count_max
+"""Observations one $lastn looks through: vital signs of some weeks in intensive care."""
+
+docref_documents_max: Final = page_count_max
+"""DocumentReferences one $docref without dates looks through for the most recent of each type."""
+
+document_resources_max: Final = 1_000
+"""Resources of one document that $document makes: a discharge letter has some dozens."""

@@ -6,7 +6,7 @@ Keeps:   every byte of every body; only the frame around them is written here
 Source:  FHIR R4 bundle.html (searchset bdl-1 to bdl-11, history bdl-3, bdl-4), search.html#return, http.html#history
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, Protocol
 
@@ -41,9 +41,15 @@ def searchset(
     total: int | None,
     links: Sequence[tuple[str, str]],
     now: datetime,
+    unstored: Iterable[Mapping[str, Any]] = (),
 ) -> bytes:
-    """A page of search results: matches, what they include, and what the server has to say."""
-    parts = _entries(base, matches, b"match") + _entries(base, included, b"include")
+    """A page of search results: matches, what they include, and what the server has to say.
+
+    unstored: matches that were made for this answer; they have no address.
+    """
+    parts = _entries(base, matches, b"match")
+    parts += [b',{"resource":' + codec.dumps(one) + b',"search":{"mode":"match"}}' for one in unstored]
+    parts += _entries(base, included, b"include")
     if issues:
         told = codec.dumps({**outcome.operation_outcome(issues), "id": new_id()})
         parts.append(b',{"resource":' + told + b',"search":{"mode":"outcome"}}')

@@ -3,11 +3,16 @@
 Source:  FHIR R4 operations.html; OperationDefinitions in ehr/fhir/operation_definitions
 """
 
+from collections.abc import Sequence
 from typing import Final, cast
 
 from ehr.api import bulk, bundle_writer
+from ehr.api import fhir_documents as documents
+from ehr.api import fhir_meta as metas
 from ehr.api.answer import Answer, json_answer, outcome_answer
+from ehr.api.bundle_writer import Stored
 from ehr.api.exchange import Exchange
+from ehr.api.fhir_lastn import lastn_of
 from ehr.api.links import page_links
 from ehr.api.moments import count_of, period_of, since_of
 from ehr.api.negotiation import not_modified_tag
@@ -15,6 +20,7 @@ from ehr.api.operation import Binding
 from ehr.api.part import PART, part_of, shown_part
 from ehr.errors import Forbidden, Issue, NotSupported
 from ehr.fhir.operation_arguments import Arguments
+from ehr.operations.encounter_everything import encounter_everything
 from ehr.operations.everything import Root, Wanted, everything
 from ehr.operations.summary import summary
 from ehr.operations.validate import Asked, validate
@@ -38,22 +44,52 @@ async def everything_of(exchange: Exchange, arguments: Arguments) -> Answer:
     root, id = _root(exchange)
     part = part_of(exchange)
     found = await everything(exchange.record, exchange.caller, root, id, wanted)
-    body = bundle_writer.searchset(
+    matches = [shown_part(one, part) for one in found.matches]
+    included = [shown_part(one, part) for one in found.included]
+    return json_answer(200, _searchset(exchange, arguments, matches, included, found.next_cursor))
+
+
+async def encounter_everything_of(exchange: Exchange, arguments: Arguments) -> Answer:
+    """$everything of an Encounter."""
+    count, cursor = arguments.one("_count"), exchange.parameter(_PAGE)
+    part = part_of(exchange)
+    found = await encounter_everything(
+        exchange.record,
+        exchange.caller,
+        exchange.path["id"],
+        types=arguments.listed("_type"),
+        since=arguments.one("_since"),
+        count=None if count is None else count_of(str(count)),
+        cursor=cursor,
+    )
+    matches = [shown_part(one, part) for one in found.matches]
+    included = [shown_part(one, part) for one in found.included]
+    return json_answer(200, _searchset(exchange, arguments, matches, included, found.next_cursor))
+
+
+def _searchset(
+    exchange: Exchange,
+    arguments: Arguments,
+    matches: Sequence[Stored],
+    included: Sequence[Stored],
+    next_cursor: str | None,
+) -> bytes:
+    """A page of a record, with the address of the next one."""
+    return bundle_writer.searchset(
         base=exchange.base,
-        matches=[shown_part(one, part) for one in found.matches],
-        included=[shown_part(one, part) for one in found.included],
+        matches=matches,
+        included=included,
         issues=[],
         total=None,
         links=page_links(
             exchange.address("$everything"),
             [*arguments.as_query(), *(one for one in exchange.query if one[0] in _EVERYTHING)],
             cursor_name=_PAGE,
-            next_cursor=found.next_cursor,
+            next_cursor=next_cursor,
             previous_cursor=None,
         ),
         now=exchange.record.clock.now(),
     )
-    return json_answer(200, body)
 
 
 def _root(exchange: Exchange) -> tuple[Root, str]:
@@ -95,9 +131,16 @@ BINDINGS: Final = [
     Binding("Patient-export", bulk.export_of),
     Binding("Group-export", bulk.export_of),
     Binding("import", bulk.import_of),
+    Binding("Encounter-everything", encounter_everything_of, beyond=_EVERYTHING),
     Binding("Patient-everything", everything_of, beyond=_EVERYTHING),
     Binding("Person-everything", everything_of, beyond=_EVERYTHING),
     Binding("summary", summary_of),
+    Binding("document", documents.document_of),
+    Binding("docref", documents.docref_of, beyond=frozenset({_PAGE})),
+    Binding("Observation-lastn", lastn_of, searches=True),
+    Binding("meta", metas.meta_of, versions=True),
+    Binding("Resource-meta-add", metas.add),
+    Binding("Resource-meta-delete", metas.delete),
     Binding("Resource-validate", validate_one),
 ]
 """Every OperationDefinition of ehr/fhir/operation_definitions, bound to what it does."""

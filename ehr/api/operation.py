@@ -34,6 +34,7 @@ class Binding:
 
     beyond     query parameters that the definition does not name: those of our own links ("_page")
     searches   whatever else the query holds are search parameters, which the handler finds in Arguments.beyond
+    versions   an instance's earlier versions have the operation too
     bytes_max  of the body
     """
 
@@ -41,6 +42,7 @@ class Binding:
     handler: OperationHandler
     beyond: frozenset[str] = frozenset()
     searches: bool = False
+    versions: bool = False
     bytes_max: int = limits.resource_bytes_max
 
     @property
@@ -50,15 +52,13 @@ class Binding:
 
 def table(bindings: Sequence[Binding]) -> list[tuple[str, Mapping[str, Handler]]]:
     """Address → methods → handler; operations of one code and level share an address, told apart by its type."""
-    places: dict[tuple[Level, str], list[Binding]] = {}
+    places: dict[str, list[Binding]] = {}
     for binding in bindings:
-        for level in PLACES:
-            if level in binding.operation.levels:
-                places.setdefault((level, binding.operation.code), []).append(binding)
-    return [
-        (f"{PLACES[level]}/${code}", dict.fromkeys(_methods(bound), _handler(bound)))
-        for (level, code), bound in places.items()
-    ]
+        prefixes = [PLACES[level] for level in PLACES if level in binding.operation.levels]
+        prefixes += [f"{PLACES['instance']}/_history/{{version}}"] if binding.versions else []
+        for prefix in prefixes:
+            places.setdefault(f"{prefix}/${binding.operation.code}", []).append(binding)
+    return [(place, dict.fromkeys(_methods(bound), _handler(bound))) for place, bound in places.items()]
 
 
 def _methods(bound: Sequence[Binding]) -> list[str]:
@@ -101,4 +101,6 @@ async def _arguments(exchange: Exchange, binding: Binding) -> Arguments:
 async def no_operation(exchange: Exchange) -> Answer:
     """An operation that nothing is bound to."""
     name = shown(exchange.path["operation"])
+    if name == "$graphql":
+        raise NotFound("$graphql is not served: docs/adr/0080 says why; _include, _has and _elements ask for the same")
     raise NotFound(f"there is no operation {name} here; CapabilityStatement.rest lists those there are")

@@ -6,12 +6,15 @@ Source:  FHIR R4 search.html#summary, #elements
 """
 
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from ehr.api.exchange import Exchange
 from ehr.errors import Malformed
 from ehr.fhir.subset import Subset, subset_of
+from ehr.search.found import Found
 from ehr.store.version import Version
+
+Shown = TypeVar("Shown", Version, Found)
 
 PART: Final = ("_summary", "_elements")
 _SUMMARIES: Final = ("true", "text", "data", "false")
@@ -26,8 +29,8 @@ def part_of(exchange: Exchange, *type_names: str) -> Subset | None:
     return subset_of(type_names, summary, elements)
 
 
-def shown_part(version: Version, part: Subset | None) -> Version:
-    """The version with the part of its body; a deletion has none."""
-    if part is None or version.body is None:
-        return version
-    return replace(version, body=part.of(version.type_name, version.body))
+def shown_part(one: Shown, part: Subset | None) -> Shown:
+    """The same resource with the part of its body; a deletion has none."""
+    if part is None or one.body is None:
+        return one
+    return replace(one, body=part.of(one.type_name, one.body))

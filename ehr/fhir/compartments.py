@@ -18,9 +18,15 @@ from typing import Any, Final
 from ehr.fhir import parameters
 from ehr.fhir.parameters import ElementPath, walk
 
-_DEFINED: Final[Mapping[str, Mapping[str, list[str]]]] = json.loads(
-    (Path(__file__).parent / "r4" / "compartments.json").read_bytes()
-)["compartments"]
+_ITSELF: Final = "{def}"
+"""Stands for the resource that a compartment is of, where the definitions list parameters."""
+
+_DEFINED: Final[Mapping[str, Mapping[str, list[str]]]] = {
+    compartment: {name: [code for code in codes if code != _ITSELF] for name, codes in types.items()}
+    for compartment, types in json.loads((Path(__file__).parent / "r4" / "compartments.json").read_bytes())[
+        "compartments"
+    ].items()
+}
 
 COMPARTMENTS: Final = frozenset(_DEFINED)
 """Patient, Encounter, Practitioner, Device, RelatedPerson."""

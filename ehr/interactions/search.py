@@ -9,16 +9,12 @@ Source:  FHIR R4 search.html, http.html#search
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import orjson
-
 from ehr.access.policy import Caller
 from ehr.errors import Issue, NotSupported
-from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.subset import Subset, subset_of
-from ehr.search.page import Note, Page
-from ehr.search.page import search as search_page
+from ehr.search.page import Page
 from ehr.search.parse import SearchRequest, parse
-from ehr.search.plan import plan
+from ehr.search.run import run
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 
@@ -80,13 +76,7 @@ async def understood(
 async def search_within(uow: UnitOfWork, request: SearchRequest) -> Searched:
     """The same inside a transaction, as a GET entry of a Bundle asks for it."""
     part = part_of(request)
-    planned = plan(request, uow.access)
-    record, detail = uow.record, {"parameters": sorted({name for name, _ in request.served})}
-    note = Note(uow.caller, orjson.dumps(detail).decode())
-    page = await search_page(uow.connection, planned, installation=record.installation, bodies=record.bodies, note=note)
-    if not page.noted:
-        shards = {found.shard for found in (*page.matches, *page.included) if found.type_name in PATIENT_TYPES}
-        await uow.audit.search(request.type_name, shards, detail=detail)
+    page = await run(uow, request)
     if part is not None:
         page.matches = [replace(found, body=part.of(found.type_name, found.body)) for found in page.matches]
         page.included = [

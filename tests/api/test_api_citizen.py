@@ -83,6 +83,9 @@ async def test_my_own_record_is_there_from_both_facilities(me: httpx.AsyncClient
         "/Observation/{their_observation}/_history/1",
         "/Observation/{their_observation}/_history",
         "/Patient/{theirs}/$everything",
+        "/Patient/{theirs}/$meta",
+        "/Observation/{their_observation}/_history/1/$meta",
+        "/DocumentReference/$docref?patient={theirs}",
         "/Person/{their_person}",
         "/Person/{their_person}/$everything",
         "/Person/{their_person}/$summary",
@@ -128,6 +131,8 @@ async def test_what_is_theirs_looks_exactly_like_what_never_was(me: httpx.AsyncC
         "/Patient/{mine[0]}/$everything",
         "/Person/{my_person}/$everything",
         "/Patient/$everything",
+        "/Observation/$lastn?patient={theirs}&code=2345-7",
+        "/Observation/$lastn?patient={mine[0]}&code=2345-7&max=9",
     ],
 )
 async def test_no_search_history_or_operation_shows_or_counts_theirs(me: httpx.AsyncClient, two: Two, url: str) -> None:

@@ -12,7 +12,11 @@ import sys
 from pathlib import Path
 
 AFFECTS_STATE = {
+    "Encounter-everything": False,
+    "Observation-lastn": False,
     "Patient-everything": False,
+    "Resource-meta-add": True,
+    "Resource-meta-delete": True,
     "Resource-validate": False,
 }
 """The definitions we serve as they are → whether the operation changes what is stored."""

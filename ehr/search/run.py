@@ -1,0 +1,31 @@
+"""Run a SearchRequest inside a unit of work: one page of what the caller may see, with its audit rows.
+
+In:      a UnitOfWork, whose caller's access is an argument of the search; the request
+Out:     Page
+Errors:  Forbidden for a type the token does not grant; those of ehr.search.page
+"""
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from ehr.fhir.compartments import PATIENT_TYPES
+from ehr.search.page import Note, Page
+from ehr.search.page import search as search_page
+from ehr.search.plan import plan
+from ehr.search.terms import SearchRequest
+
+if TYPE_CHECKING:
+    from ehr.store.unit_of_work import UnitOfWork
+
+
+async def run(uow: "UnitOfWork", request: SearchRequest) -> Page:
+    """One page."""
+    planned = plan(request, uow.access)
+    record, detail = uow.record, {"parameters": sorted({name for name, _ in request.served})}
+    note = Note(uow.caller, orjson.dumps(detail).decode())
+    page = await search_page(uow.connection, planned, installation=record.installation, bodies=record.bodies, note=note)
+    if not page.noted:
+        shards = {found.shard for found in (*page.matches, *page.included) if found.type_name in PATIENT_TYPES}
+        await uow.audit.search(request.type_name, shards, detail=detail)
+    return page
