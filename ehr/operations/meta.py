@@ -10,7 +10,8 @@ Source:  FHIR R4 resource-operation-meta.html, -meta-add, -meta-delete (identity
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
 
 from ehr.access.policy import Caller
 from ehr.errors import Invalid
@@ -37,14 +38,14 @@ async def meta_add(
     """What is not there already is added."""
     if any(map(is_subsetted, given.get("tag", ()))):
         raise Invalid("SUBSETTED says that a resource is a part of itself; none is stored as one", at="meta.tag")
-    return await _changed(uow, type_name, id, lambda tree: _with(tree, given), if_match)
+    return await _changed(uow, type_name, id, _Added(given), if_match)
 
 
 async def meta_delete(
     uow: UnitOfWork, type_name: str, id: str, given: Mapping[str, Any], *, if_match: int | None = None
 ) -> dict[str, Any]:
     """What is there is taken away."""
-    return await _changed(uow, type_name, id, lambda tree: _without(tree, given), if_match)
+    return await _changed(uow, type_name, id, _Taken(given), if_match)
 
 
 async def _changed(uow: UnitOfWork, type_name: str, id: str, patch: Patch, if_match: int | None) -> dict[str, Any]:
@@ -59,23 +60,42 @@ def _meta_of(body: bytes | None) -> dict[str, Any]:
     return found
 
 
-def _with(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    meta = dict(tree["meta"])
-    for name in _SETS:
-        members = {_identity(one): one for one in reversed([*meta.get(name, ()), *given.get(name, ())])}
-        if len(members) > len(meta.get(name, ())):
-            known = set(map(_identity, meta.get(name, ())))
-            meta[name] = [*meta.get(name, ()), *(members[key] for key in reversed(members) if key not in known)]
-    return {**tree, "meta": meta}
+@dataclass(frozen=True, slots=True)
+class _Added:
+    """The patch that adds what is not there."""
+
+    given: Mapping[str, Any]
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, tree: Mapping[str, Any]) -> dict[str, Any]:
+        meta = dict(tree["meta"])
+        for name in _SETS:
+            known = {_identity(one): one for one in meta.get(name, ())}
+            new = {_identity(one): one for one in self.given.get(name, ()) if _identity(one) not in known}
+            meta |= {name: [*meta.get(name, ()), *new.values()]} if new else {}
+        return {**tree, "meta": meta}
+
+    def rewritten(self, _: Mapping[str, str]) -> Self:
+        return self
 
 
-def _without(tree: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    meta = dict(tree["meta"])
-    for name in _SETS:
-        taken = set(map(_identity, given.get(name, ())))
-        kept = [one for one in meta.pop(name, ()) if _identity(one) not in taken]
-        meta |= {name: kept} if kept else {}
-    return {**tree, "meta": meta}
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """The patch that takes away what is there."""
+
+    given: Mapping[str, Any]
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, tree: Mapping[str, Any]) -> dict[str, Any]:
+        meta = dict(tree["meta"])
+        for name in _SETS:
+            taken = set(map(_identity, self.given.get(name, ())))
+            kept = [one for one in meta.pop(name, ()) if _identity(one) not in taken]
+            meta |= {name: kept} if kept else {}
+        return {**tree, "meta": meta}
+
+    def rewritten(self, _: Mapping[str, str]) -> Self:
+        return self
 
 
 def _identity(member: Any) -> tuple[Any, ...]:
