@@ -36,6 +36,9 @@ left join designation d on d.code_system_id = s.id and d.code = c.code and d.lan
 order by s.url, c.code, s.loaded desc, s.id desc"""
 
 
+_LOADED: Final = "select url, version from code_system order by url, version"
+
+
 @dataclass(frozen=True, slots=True)
 class Looked:
     """What is known of one code. designations: language → text, the list's own language included."""
@@ -49,6 +52,11 @@ class Looked:
     selectable: bool
     properties: Mapping[str, object]
     designations: Mapping[str, str]
+
+
+async def loaded(connection: Connection) -> list[tuple[str, str]]:
+    """(url, version) of every loaded code system; version '' where its publisher gives none."""
+    return [(row["url"], row["version"]) for row in await connection.fetch(_LOADED)]
 
 
 async def lookup(

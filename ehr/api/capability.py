@@ -1,7 +1,7 @@
 """The CapabilityStatement: what this server does, read from what is registered, so that it cannot claim more.
 
 In:      the types, the search parameters that search serves, the operations with routes, the FHIR base
-Out:     tree of a CapabilityStatement of kind instance
+Out:     tree of a CapabilityStatement of kind instance; normative: only of what is normative in R4
 Source:  FHIR R4 capabilitystatement.html, http.html#capabilities
 """
 
@@ -9,6 +9,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
+from ehr.api.capability_includes import search_includes, search_revincludes
 from ehr.api.exchange import NO_ENDPOINT
 from ehr.api.fhir_operations import BINDINGS
 from ehr.api.negotiation import PATCH_FORMATS
@@ -17,7 +18,14 @@ from ehr.fhir.parameters import Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.search.served import SUPPORTED
 
-_DATE: Final = "2026-11-23"
+DATE: Final = "2026-11-30"
+IMPLEMENTATION: Final = "A city's health record"
+_NORMATIVE: Final = frozenset(
+    """Binary Bundle CapabilityStatement CodeSystem Observation OperationDefinition OperationOutcome Parameters Patient
+    StructureDefinition ValueSet""".split()  # noqa: SIM905
+)
+"""Resource types whose StructureDefinition has the standards status normative in R4."""
+
 _INTERACTIONS: Final = (
     "read",
     "vread",
@@ -33,19 +41,20 @@ _BOUND: Final = [binding.operation for binding in BINDINGS]
 _HEADERS: Final = (
     "Idempotency-Key: a create, update, patch, delete or transaction sent again with the same key and content by the "
     "same client gets the first answer. Person/[id]/$everything, Person/[id]/$summary and Person/[id]/[type] span all "
-    "source Patients that the Person links."
+    "source Patients that the Person links. Prefer: return=minimal, representation or OperationOutcome on every write; "
+    "handling=lenient lets unknown parameters be. An update with a part of a resource (SUBSETTED) is refused."
 )
 
 
-def capability_statement(base: str, known: Parameters) -> dict[str, Any]:
+def capability_statement(base: str, known: Parameters, *, normative: bool = False) -> dict[str, Any]:
     """The statement of the server at this base."""
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
-        "date": _DATE,
+        "date": DATE,
         "kind": "instance",
-        "software": {"name": "city-ehr", "version": _version()},
-        "implementation": {"description": "A city's health record", "url": base},
+        "software": software(),
+        "implementation": {"description": IMPLEMENTATION, "url": base},
         "fhirVersion": "4.0.1",
         "format": ["application/fhir+json", "application/fhir+xml", "json", "xml"],
         "patchFormat": list(PATCH_FORMATS),
@@ -54,20 +63,21 @@ def capability_statement(base: str, known: Parameters) -> dict[str, Any]:
                 "mode": "server",
                 "documentation": _HEADERS,
                 "security": _security(base),
-                "resource": [_with_added(one, known) for one in _resources()],
+                "resource": [_with_added(one, known) for one in _resources(normative=normative)],
                 "interaction": [{"code": code} for code in ("transaction", "batch", "history-system", "search-system")],
-                **_system_operations(),
+                **_system_operations(normative=normative),
             }
         ],
     }
 
 
-def _version() -> str:
-    """The installed distribution's; a checkout that is run without being installed has none."""
+def software() -> dict[str, str]:
+    """With the version of the installed distribution; a checkout that is run without being installed has none."""
     try:
-        return version("city-ehr")
+        installed = version("city-ehr")
     except PackageNotFoundError:
-        return "not installed"
+        installed = "not installed"
+    return {"name": "city-ehr", "version": installed}
 
 
 def _security(base: str) -> dict[str, Any]:
@@ -85,8 +95,9 @@ def _security(base: str) -> dict[str, Any]:
 
 
 @cache
-def _resources() -> list[dict[str, Any]]:
-    return [_resource(name) for name in TYPE_IDS if name not in NO_ENDPOINT]
+def _resources(*, normative: bool) -> list[dict[str, Any]]:
+    shown = _NORMATIVE if normative else TYPE_IDS
+    return [_resource(name, normative=normative) for name in TYPE_IDS if name not in NO_ENDPOINT and name in shown]
 
 
 def _with_added(resource: dict[str, Any], known: Parameters) -> dict[str, Any]:
@@ -97,16 +108,20 @@ def _with_added(resource: dict[str, Any], known: Parameters) -> dict[str, Any]:
     return {**resource, "searchParam": [*resource["searchParam"], *added]} if added else resource
 
 
-def _system_operations() -> dict[str, Any]:
-    listed = [_operation(one) for one in _BOUND if "system" in one.levels]
+def _system_operations(*, normative: bool) -> dict[str, Any]:
+    listed = [_operation(one) for one in _bound(normative=normative) if "system" in one.levels]
     return {"operation": listed} if listed else {}
+
+
+def _bound(*, normative: bool) -> list[Operation]:
+    return [one for one in _BOUND if one.normative or not normative]
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
     return {"name": operation.code, "definition": operation.url}
 
 
-def _resource(name: str) -> dict[str, Any]:
+def _resource(name: str, *, normative: bool) -> dict[str, Any]:
     return {
         "type": name,
         "interaction": [{"code": code} for code in _INTERACTIONS if (code, name) != ("patch", "Binary")],
@@ -118,6 +133,8 @@ def _resource(name: str) -> dict[str, Any]:
         "conditionalUpdate": True,
         "conditionalDelete": "single",
         "referencePolicy": ["literal", "local"],
+        "searchInclude": search_includes(name),
+        "searchRevInclude": search_revincludes(name),
         "searchParam": [{"name": found.code, "type": found.kind} for found in SUPPORTED[name]],
-        "operation": [_operation(one) for one in _BOUND if one.serves(name)],
+        "operation": [_operation(one) for one in _bound(normative=normative) if one.serves(name)],
     }

@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from ehr import limits
 from ehr.access.authenticate import Authenticator
 from ehr.access.policy import Caller, Grants
-from ehr.api.answer import Answer, error_answer
+from ehr.api.answer import Answer, Header, error_answer
 from ehr.api.form import shown_as
 from ehr.api.negotiation import (
     PATCH_FORMATS,
@@ -170,7 +170,7 @@ class Endpoint:
         except EhrError as error:
             answer = shown_as(error_answer(error), form_of(scope))
             if isinstance(error, MethodNotAllowed):
-                answer.headers.append((b"allow", ", ".join(sorted(self._handlers)).encode()))
+                answer.headers.append(self._allow())
             if isinstance(error, UnsupportedMedia) and scope["method"] == "PATCH":
                 answer.headers.append((b"accept-patch", ", ".join(PATCH_FORMATS).encode()))
         await answer.send(send, head=scope["method"] == "HEAD")
@@ -182,6 +182,9 @@ class Endpoint:
         return handler
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        if scope["method"] == "OPTIONS" and "OPTIONS" not in self._handlers:
+            known_type(scope["path_params"].get("type", "Patient"))
+            return Answer(204, b"", [self._allow()])
         handler = self.handler(scope["method"])
         exchange = await self._door.open(scope, receive, public=self._public)
         if exchange.query:
@@ -192,6 +195,9 @@ class Endpoint:
         if exchange.shown_form == "json" and not exchange.pretty:
             return answer
         return shown_as(answer, exchange.shown_form, pretty=exchange.pretty)
+
+    def _allow(self) -> Header:
+        return b"allow", ", ".join(sorted({*self._handlers, "OPTIONS"})).encode()
 
 
 def form_of(scope: Scope) -> Form:

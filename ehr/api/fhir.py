@@ -18,7 +18,6 @@ from ehr.api import fhir_search as searching
 from ehr.api import fhir_type as of_type
 from ehr.api.answer import Answer
 from ehr.api.bundle_entry import Find
-from ehr.api.capability import capability_statement
 from ehr.api.exchange import Door, Endpoint, Exchange, Handler, known_type
 from ehr.api.fhir_operations import BINDINGS
 from ehr.api.fhir_system import FacilityBundleDoor, bundle_door, capabilities
@@ -57,7 +56,7 @@ _C: Final = "/fhir/{compartment:fhirtype}/{id:fhirid}/{type:fhirtype}"
 
 
 def _any(handler: Handler) -> Mapping[str, Handler]:
-    return dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE"), handler)
+    return dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"), handler)
 
 
 def table(facility_bundle: FacilityBundleDoor | None, find: Find) -> Table:
@@ -97,7 +96,7 @@ class Routes:
 
     def __init__(self, door: Door, facility_bundle: FacilityBundleDoor | None, configuration: Handler) -> None:
         public: Table = [
-            ("/fhir/metadata", {"GET": capabilities(capability_statement)}),
+            ("/fhir/metadata", {"GET": capabilities}),
             ("/fhir/.well-known/smart-configuration", {"GET": configuration}),
             ("/fhir/{rest:path}", _any(_nothing)),
         ]

@@ -85,7 +85,7 @@ async def delete(exchange: Exchange) -> Answer:
     expected = if_match(exchange.headers.get("if-match"))
 
     async def work(uow: UnitOfWork) -> Answer:
-        return deleted_answer(await delete_one(uow, type_name, id, if_match=expected))
+        return deleted_answer(exchange, await delete_one(uow, type_name, id, if_match=expected))
 
     return await once(exchange, b"", work)
 

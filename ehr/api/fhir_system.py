@@ -14,15 +14,17 @@ from ehr import limits
 from ehr.access.policy import Caller
 from ehr.api.answer import Answer, json_answer, tree_answer
 from ehr.api.bundle_entry import EntryDoor, Find
+from ehr.api.capability import capability_statement
 from ehr.api.exchange import Exchange, Handler
+from ehr.api.terminology_capability import terminology_capabilities
 from ehr.api.written import once
 from ehr.errors import NotSupported
-from ehr.fhir.parameters import Parameters
 from ehr.interactions.batch import batch
 from ehr.interactions.transaction import transaction
 from ehr.store import gate
 from ehr.store.bundles import Prefer
 from ehr.store.unit_of_work import UnitOfWork
+from terminology.codesystem import loaded
 
 FacilityBundleDoor = Callable[[bytes, Caller, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
 """Body, caller and headers of a facility's transaction → status and body of the answer."""
@@ -35,18 +37,26 @@ class _Kind(msgspec.Struct):
 _KIND: Final = msgspec.json.Decoder(_Kind)
 
 
-def capabilities(statement_of: Callable[[str, Parameters], dict[str, Any]]) -> Handler:
-    """GET metadata, from the statement of what is registered at this base."""
+async def capabilities(exchange: Exchange) -> Answer:
+    """GET metadata: what is registered at this base, what of it is normative, or what is known of terminology."""
+    exchange.only("mode")
+    match exchange.parameter("mode"):
+        case None | "full":
+            statement = await _statement(exchange, normative=False)
+        case "normative":
+            statement = await _statement(exchange, normative=True)
+        case "terminology":
+            async with exchange.record.database.acquire() as connection:
+                statement = terminology_capabilities(exchange.base, await loaded(connection))
+        case _:
+            raise NotSupported("mode is full, normative or terminology", at="mode")
+    return tree_answer(200, statement, (b"cache-control", b"max-age=300"), (b"vary", b"accept"))
 
-    async def metadata(exchange: Exchange) -> Answer:
-        exchange.only("mode")
-        if exchange.parameter("mode") not in (None, "full"):
-            raise NotSupported("only mode=full is served", at="mode")
-        await exchange.record.learn_parameters()
-        statement = statement_of(exchange.base, exchange.record.parameters)
-        return tree_answer(200, statement, (b"cache-control", b"max-age=300"), (b"vary", b"accept"))
 
-    return metadata
+async def _statement(exchange: Exchange, *, normative: bool) -> dict[str, Any]:
+    """With the search parameters that any process of the city has added."""
+    await exchange.record.learn_parameters()
+    return capability_statement(exchange.base, exchange.record.parameters, normative=normative)
 
 
 def bundle_door(facility_bundle: FacilityBundleDoor | None, find: Find) -> Handler:

@@ -54,7 +54,7 @@ async def delete(exchange: Exchange) -> Answer:
     expected = if_match(exchange.headers.get("if-match"))
 
     async def work(uow: UnitOfWork) -> Answer:
-        return deleted_answer(await conditional_delete(uow, type_name, criteria, if_match=expected))
+        return deleted_answer(exchange, await conditional_delete(uow, type_name, criteria, if_match=expected))
 
     return await once(exchange, b"", work)
 

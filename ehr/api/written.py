@@ -42,9 +42,12 @@ def written_answer(exchange: Exchange, version: Version, status: int) -> Answer:
             return json_answer(status, version.body, *headers)
 
 
-def deleted_answer(version: Version | None) -> Answer:
-    """204: it is not there now, whether or not it was before (http.html#delete)."""
-    return Answer(204, b"", [] if version is None else [(b"etag", version.etag.encode())])
+def deleted_answer(exchange: Exchange, version: Version | None) -> Answer:
+    """It is not there now, whether or not it was before (http.html#delete): 204, or 200 where an outcome is wanted."""
+    headers: list[Header] = [] if version is None else [(b"etag", version.etag.encode())]
+    if exchange.preferences.returns == "OperationOutcome":
+        return outcome_answer(200, [Issue("informational", "deleted", severity="information")], *headers)
+    return Answer(204, b"", headers)
 
 
 async def once(exchange: Exchange, body: bytes, work: Callable[[UnitOfWork], Awaitable[Answer]]) -> Answer:

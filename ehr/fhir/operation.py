@@ -16,6 +16,11 @@ Level = Literal["system", "type", "instance"]
 TOKENS: Final = frozenset({"Coding", "CodeableConcept"})
 """Types that a query says as a token, system|code; the other complex types need a Parameters resource."""
 
+_NORMATIVE: Final = {
+    "url": "http://hl7.org/fhir/StructureDefinition/structuredefinition-standards-status",
+    "valueCode": "normative",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
@@ -43,6 +48,7 @@ class Operation:
     levels: frozenset[Level]
     affects_state: bool
     parameters: tuple[Parameter, ...]
+    normative: bool
 
     def serves(self, type_name: str) -> bool:
         return type_name in self.types or "Resource" in self.types
@@ -71,6 +77,7 @@ def operation_of(definition: Mapping[str, Any]) -> Operation:
         levels=frozenset(level for level in levels if definition[level]),
         affects_state=definition.get("affectsState", False),
         parameters=_parameters(definition.get("parameter", ())),
+        normative=any(one == _NORMATIVE for one in definition.get("extension", ())),
     )
 
 

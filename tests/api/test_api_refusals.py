@@ -156,7 +156,7 @@ async def test_a_bad_request_is_refused_precisely(shared_city: City, name: str) 
 
 async def test_a_method_not_allowed_lists_those_that_are(client: httpx.AsyncClient) -> None:
     answer = await client.request("POST", "/Patient/1")
-    assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH, PUT"
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"
 
 
 async def test_lenient_handling_ignores_and_says_so(city: City, client: httpx.AsyncClient) -> None:
