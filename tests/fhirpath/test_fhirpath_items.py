@@ -140,3 +140,20 @@ def test_json_that_is_not_fhir_is_walked_by_its_names() -> None:
 def test_what_cannot_be_read_is_refused_with_its_position(expression: str, at: int) -> None:
     with pytest.raises(ExpressionError, match=f"position {at}$|position {at} "):
         fhirpath.compile(expression)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(98.6 '[degF]').toQuantity('Cel').value = 37",
+        "(1 'g' + 500 'mg') = 1.5 'g'",
+        "(1 'Cel' + 1 '[degF]').empty()",
+        "(37 'Cel' + 1 'Cel') = 38 'Cel'",
+        "(90 minutes).toQuantity('hours') = 1.5 hours",
+        "(2 'g').toQuantity('L').empty()",
+        "37 'Cel' = 98.6 '[degF]'",
+        "37 'Cel' > 98 '[degF]'",
+    ],
+)
+def test_quantities_are_converted_and_added(expression: str) -> None:
+    assert fhirpath.compile(expression).holds({"resourceType": "Basic"})

@@ -159,21 +159,36 @@ def negative(found: Amount) -> Amount:
 
 
 def total(left: Amount, right: Amount) -> Amount | None:
-    """In the unit of the left one; None where the two cannot be added."""
-    first, second, one = _measured(left), _measured(right), _measured(Amount(Decimal(1), left.unit, left.is_calendar))
-    more: Decimal | None = right.value
+    """In the unit of the left one; None where the two cannot be added, as degrees of two scales cannot."""
+    more: Amount | None = right
     if left.unit != right.unit or left.is_calendar != right.is_calendar:
-        if first is None or second is None or one is None or first[1] != second[1]:
-            return None
-        more = calculated(lambda context: context.divide(second[0], one[0]).normalize(context))
-    value = None if more is None else calculated(lambda context: context.add(left.value, more))
+        more = None if _zero(left) or _zero(right) else _converted(right, left)
+    if more is None:
+        return None
+    added = more.value
+    value = calculated(lambda context: context.add(left.value, added))
     return None if value is None else Amount(value, left.unit, left.is_calendar)
+
+
+def _zero(found: Amount) -> Decimal:
+    """Where the scale of its unit begins, in base units: not at 0 for degrees."""
+    measured = _measured(Amount(Decimal(0), found.unit, found.is_calendar))
+    return Decimal(0) if measured is None else measured[0]
+
+
+def _converted(found: Amount, unit: Amount) -> Amount | None:
+    """The same amount in the unit of another; None where that measures something else."""
+    measured, one = _measured(found), _measured(Amount(Decimal(1), unit.unit, unit.is_calendar))
+    if measured is None or one is None or measured[1] != one[1]:
+        return None
+    zero, whole, step = _zero(unit), measured[0], one[0]
+    value = calculated(lambda c: c.divide(c.subtract(whole, zero), c.subtract(step, zero)).normalize(c))
+    return None if value is None else Amount(value, unit.unit, unit.is_calendar)
 
 
 def in_unit(found: Amount, unit: str) -> Amount | None:
     """The same amount in another unit; None where it measures something else."""
     word = unit.removesuffix("s") if len(unit) > 3 else unit
-    wanted = Amount(Decimal(1), word if word in (*SECONDS, "month", "year") else unit, word != unit)
-    if found.unit == wanted.unit:
-        return found
-    return total(Amount(Decimal(0), wanted.unit, wanted.is_calendar), found)
+    is_calendar = word in (*SECONDS, *_CALENDAR)
+    wanted = Amount(Decimal(1), word if is_calendar else unit, is_calendar)
+    return found if found.unit == wanted.unit else _converted(found, wanted)
