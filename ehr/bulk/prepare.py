@@ -19,7 +19,7 @@ from ehr.bulk.read import careful, is_deep, may_be_deep, quick
 from ehr.database import copy
 from ehr.errors import EhrError, Invalid, Issue, Malformed, NotSupported, TooMuch
 from ehr.fhir import declared
-from ehr.fhir.accept import accepts
+from ehr.fhir.accept import accepts, is_dense
 from ehr.fhir.primitives import INTEGER_MAX
 from ehr.fhir.profiles.check import claimed
 from ehr.fhir.r4 import TYPE_IDS
@@ -155,7 +155,7 @@ def _begins_plainly(content: bytes, type_name: str, id: str) -> bool:
 def _checked(content: bytes) -> tuple[dict[str, Any], bool]:
     """The tree of a valid resource, and whether its text is canonical."""
     found = quick(content)
-    if found is not None and found[0].__class__ is dict and accepts(found[0], dense=b"{}" not in content):
+    if found is not None and found[0].__class__ is dict and accepts(found[0], dense=is_dense(content)):
         tree, canonical = found
         type_name = tree["resourceType"]  # of a search parameter the gate asks more than to be valid
         if type_name != declared.TYPE and (not may_be_deep(type_name, content) or not is_deep(tree, content)):

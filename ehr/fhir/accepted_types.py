@@ -212,7 +212,8 @@ def _meeting(meet: Meet, targets: frozenset[str] | None) -> Check:
 
 
 def _not_empty(node: Any) -> bool:
-    return any(getattr(node, name) is not UNSET for name in node.__struct_fields__)
+    """It has more than an id (ele-1)."""
+    return any(getattr(node, name) is not UNSET for name in node.__struct_fields__ if name != "id")
 
 
 def _one_variant(element: Element) -> Check:

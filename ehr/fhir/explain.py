@@ -21,6 +21,7 @@ from ehr.fhir.structure import Element, Member, code_list, codes, shape
 
 _NAME_CHARACTERS_MAX: Final = 64
 _CODES_SHOWN_MAX: Final = 12
+_BARE: Final = "ele-1: must have a value or children beside its id"
 
 
 def explain(tree: Mapping[str, Any]) -> list[Issue]:
@@ -57,6 +58,8 @@ class _Walk:
         if not node:
             self.say("structure", "must not be an empty object; leave the element out instead", path)
             return
+        if node.keys() == {"id"} and kind != "Element":
+            self.say("invariant", _BARE, path)
         form = shape(kind)
         for name, value in node.items():
             if name == "resourceType" and is_resource:
@@ -103,7 +106,7 @@ class _Walk:
                 at = f"{path}[{position}]"
                 if item is not None:
                     self.one(member, item, at)
-                elif not _has_annotation(annotations, position):
+                elif not _item(annotations, position):
                     self.say("structure", "null is not a value", at)
 
     def one(self, member: Member, value: Any, path: str) -> None:
@@ -143,7 +146,7 @@ class _Walk:
     def _annotations(self, member: Member, value: Any, path: str, beside: Any) -> None:
         """_birthDate and the like: id and extensions of a primitive."""
         if member.element.max is not None:
-            self._annotation(value, path)
+            self._annotation(value, path, beside)
         elif not isinstance(value, list) or not value:
             self.say("structure", "must be an array that is not empty", path)
         else:
@@ -151,13 +154,15 @@ class _Walk:
                 self.say("structure", "must have as many items as the array it belongs to, null where nothing", path)
             for position, item in enumerate(value):
                 if item is not None:
-                    self._annotation(item, f"{path}[{position}]")
+                    self._annotation(item, f"{path}[{position}]", _item(beside, position))
                 elif not isinstance(beside, list):
                     self.say("structure", "null is not a value", f"{path}[{position}]")
 
-    def _annotation(self, value: Any, path: str) -> None:
+    def _annotation(self, value: Any, path: str, beside: Any) -> None:
         if isinstance(value, Mapping):
             self.object(value, "Element", path)
+            if value.keys() == {"id"} and beside is None:
+                self.say("invariant", _BARE, path)
         else:
             self.say("structure", "must be a JSON object with id or extension", path)
 
@@ -244,8 +249,8 @@ def _mappings(value: Any) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def _has_annotation(annotations: Any, position: int) -> bool:
-    return isinstance(annotations, list) and position < len(annotations) and bool(annotations[position])
+def _item(values: Any, position: int) -> Any:
+    return values[position] if isinstance(values, list) and position < len(values) else None
 
 
 def _is_bound(value_set: str, coding: Mapping[str, Any]) -> bool:

@@ -121,6 +121,13 @@ def test_a_line_without_an_id_gets_the_same_one_every_time() -> None:
     assert ready(content).id == ready(content).id
 
 
+@pytest.mark.parametrize("empty", [b"{}", b"{ }", b"{\t}", b'{"id":"a"}', b'{ "id" : "a" }', b'{"id" :"a"}'])
+def test_an_element_without_content_is_refused_however_it_is_written(empty: bytes) -> None:
+    refused = prepared(b'{"resourceType":"Patient","id":"p","maritalStatus":%b}' % empty)
+    assert isinstance(refused, Refusal)
+    assert [issue.at for issue in refused.issues] == ["Patient.maritalStatus"]
+
+
 def nested(member: str, last: str, levels: int) -> bytes:
     """A Patient whose identifier holds one thing in another."""
     closers = "".join({"[": "]", "{": "}"}.get(letter, "") for letter in reversed(member))

@@ -349,7 +349,10 @@ def test_numbers_may_be_int_float_or_decimal(number: object) -> None:
 def test_what_the_specification_allows_is_accepted(path: str, value: Any) -> None:
     tree = changed(PATIENT, path, value)
     if path == "name.0.given":
-        tree["name"][0]["_given"] = [None, {"id": "x"}]
+        tree["name"][0]["_given"] = [
+            None,
+            {"id": "x", "extension": [{"url": "http://example.org/e", "valueCode": "x"}]},
+        ]
     if path == "contained":
         tree["managingOrganization"]["reference"] = "#o1"
     assert validate(tree) == []
