@@ -16,6 +16,7 @@ from ehr.fhir import references
 from ehr.fhir.profiles.coded import check_binding
 from ehr.fhir.profiles.constraints import check_constraint
 from ehr.fhir.profiles.core import core_type, is_a
+from ehr.fhir.profiles.discriminator import Steps, rules_at
 from ehr.fhir.profiles.extensions import check_extensions
 from ehr.fhir.profiles.item import Item, items_of, resources_in, root_item
 from ehr.fhir.profiles.library import Library
@@ -67,6 +68,7 @@ class Check:
         self.issues: dict[Issue, None] = {}
         self._source = ""
         self._tried: dict[tuple[int | str, str], bool] = {}
+        self._rules: dict[tuple[int, Steps], list[Rule]] = {}
 
     def say(self, code: str, text: str, at: str, severity: Severity = "error") -> None:
         self.issues[Issue(code, f"{text} ({self._source})" if self._source else text, at, severity)] = None
@@ -122,6 +124,13 @@ class Check:
         self.one(rule, item)
         found, self.issues = self.issues, before
         return [issue for issue in found if issue.severity == "error"]
+
+    def rules_at(self, rule: Rule, steps: Steps) -> list[Rule]:
+        """What a slice says at the path of a discriminator: looked for once, and asked for every value."""
+        key = (id(rule), steps)
+        if key not in self._rules:
+            self._rules[key] = rules_at(self, rule, steps)
+        return self._rules[key]
 
     # ---- elements
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ehr.fhir.profiles.coded import members
 from ehr.fhir.profiles.core import core_type, is_a
-from ehr.fhir.profiles.discriminator import items_at, rules_at, steps_of, urls_of
+from ehr.fhir.profiles.discriminator import items_at, steps_of, urls_of
 from ehr.fhir.profiles.item import Item
 from ehr.fhir.profiles.rule import Discriminator, Rule, Slicing
 from ehr.fhir.profiles.values import has_pattern, is_fixed
@@ -57,7 +57,7 @@ def _tells(check: "Check", discriminator: Discriminator, rule: Rule, item: Item)
     if steps is None:
         check.say("not-supported", f"the discriminator {discriminator.path} is not understood", item.path)
         return False
-    rules, found = rules_at(check, rule, steps), items_at(check, item, steps)
+    rules, found = check.rules_at(rule, steps), items_at(check, item, steps)
     match discriminator.type:
         case "exists":
             return _exists(rules, found)
