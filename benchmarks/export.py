@@ -1,6 +1,6 @@
 """The export against its limit: COPY of the same bodies, in the same run.
 
-Run:     python -m benchmarks.export [--resources 40000]     a city of benchmarks/_city
+Run:     python -m benchmarks.export [--resources 200000]     a city of benchmarks/_city
 Out:     MB of NDJSON a second, CPU seconds of client and server, and peak memory, of
            COPY    the frames as they lie there, read and thrown away
            bodies  the same, and unpacked: what anybody has to do to read them
@@ -142,7 +142,7 @@ async def run(folder: Path, resources: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="export against COPY of the same bodies")
-    parser.add_argument("--resources", type=int, default=40_000)
+    parser.add_argument("--resources", type=int, default=200_000)
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ehr-bench-"))
     folder.chmod(0o755)

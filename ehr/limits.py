@@ -153,6 +153,12 @@ export_patients_max: Final = 10_000
 export_deletions_max: Final = 1_000
 """Deletions in one Bundle of an export's deleted file: a client can apply it as one transaction."""
 
+view_rows_max: Final = 10_000
+"""Rows of a view answered at once; more are exported."""
+
+view_resources_max: Final = 50_000
+"""Resources one such view looks at: some seconds of a process."""
+
 export_life_s: Final = 7 * 24 * 3_600
 """Files of an export are kept so long after its end: a weekend and some days to fetch them."""
 

@@ -53,6 +53,7 @@ def capability_statement(base: str, known: Parameters, *, normative: bool = Fals
         "status": "active",
         "date": DATE,
         "kind": "instance",
+        "instantiates": ["http://hl7.org/fhir/uv/bulkdata/CapabilityStatement/bulk-data"],
         "software": software(),
         "implementation": {"description": IMPLEMENTATION, "url": base},
         "fhirVersion": "4.0.1",

@@ -11,7 +11,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
-from ehr.api import bulk
+from ehr.api import bulk, view_run
 from ehr.api import fhir_instance as instance
 from ehr.api import fhir_patch as patching
 from ehr.api import fhir_search as searching
@@ -85,6 +85,7 @@ def table(facility_bundle: FacilityBundleDoor | None, find: Find) -> Table:
         ("/fhir/_history", {"GET": instance.history}),
         ("/fhir/_search", {"POST": searching.search_system_form}),
         *bulk.JOBS,
+        *view_run.aliases(),
         *operations(BINDINGS),
         *((f"{place}/{{operation:operation}}", _any(no_operation)) for place in PLACES.values()),
         (f"{_T}/{{id}}", dict.fromkeys(("GET", "PUT", "PATCH", "DELETE"), instance.bad_id)),

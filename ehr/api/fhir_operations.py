@@ -6,7 +6,7 @@ Source:  FHIR R4 operations.html; OperationDefinitions in ehr/fhir/operation_def
 from collections.abc import Sequence
 from typing import Final, cast
 
-from ehr.api import bulk, bundle_writer
+from ehr.api import bulk, bundle_writer, view_run
 from ehr.api import fhir_documents as documents
 from ehr.api import fhir_meta as metas
 from ehr.api.answer import Answer, json_answer, outcome_answer
@@ -142,5 +142,6 @@ BINDINGS: Final = [
     Binding("Resource-meta-add", metas.add),
     Binding("Resource-meta-delete", metas.delete),
     Binding("Resource-validate", validate_one),
+    view_run.BINDING,
 ]
 """Every OperationDefinition of ehr/fhir/operation_definitions, bound to what it does."""

@@ -53,7 +53,7 @@ class LinesFile:
         """One line each. A line feed in JSON can only stand between its tokens, so it can be left out."""
         lines = [*bodies, b""]
         content = b"\n".join(lines)
-        if content.count(b"\n") >= len(lines) or b"\r" in content:
+        if content.count(b"\n") >= len(lines):
             lines = [body.translate(None, _NEWLINES) for body in lines]
             content = b"\n".join(lines)
         self.count += len(lines) - 1

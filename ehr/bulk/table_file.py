@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 from ehr.bulk.output import OutputFile
 from ehr.errors import Invalid
@@ -85,7 +85,7 @@ def _whole(tree: Mapping[str, Any], body: bytes) -> Row:
 class Parquet:
     """Row groups of BATCH_ROWS, each column compressed by zstd."""
 
-    def __init__(self, place: Path, columns: Sequence[Column]) -> None:
+    def __init__(self, place: Path | BinaryIO, columns: Sequence[Column]) -> None:
         import pyarrow as arrow  # noqa: PLC0415 - 60 MiB that no other process needs
         from pyarrow import parquet  # noqa: PLC0415
 

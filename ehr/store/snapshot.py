@@ -28,9 +28,10 @@ SELECT date_trunc('milliseconds', least(now(), (
 )))
 """
 _TAKE: Final = """
-SELECT w.xid, date_trunc('milliseconds', least($1::timestamptz, greatest($1::timestamptz - interval '5 minutes', (
-    SELECT min(c.updated) FROM change c WHERE c.xid >= w.xid
-)))) AS time
+SELECT w.xid, date_trunc('milliseconds', least($1::timestamptz, greatest(
+    $1::timestamptz - interval '5 minutes',
+    coalesce((SELECT min(c.updated) FROM change c WHERE c.xid >= w.xid), $1)
+))) AS time
 FROM (SELECT pg_snapshot_xmin(pg_current_snapshot()) AS xid) w
 """
 """The five minutes: no transaction is open for longer, and an import may keep its resources' own moments."""

@@ -46,6 +46,12 @@ WHERE v.op = 'D' AND v.type_id = ANY($3::smallint[]) AND v.rid > $5::bigint AND 
   AND NOT EXISTS (SELECT 1 FROM resource r WHERE r.type_id = v.type_id AND r.rid = v.rid AND r.xid < $4::xid8)
   AND NOT EXISTS (SELECT 1 FROM resource_history h WHERE h.type_id = v.type_id AND h.rid = v.rid
                     AND h.version > v.version AND h.xid < $4::xid8)"""  # noqa: S608 - constants of ours
+_PAGE: Final = f"""
+SELECT v.rid, v.shard, v.body FROM resource v
+WHERE v.type_id = $3 AND v.rid > $4 AND {seen("v")}
+  AND ($5::bigint[] IS NULL OR v.shard = ANY($5)) AND ($6::timestamptz IS NULL OR v.updated >= $6)
+ORDER BY v.rid LIMIT $7
+"""  # noqa: S608 - constants of ours
 _FED: Final = """(v.type_id, v.rid) IN (
     SELECT c.type_id, c.rid FROM change c WHERE c.type_id = ANY($3::smallint[]) AND c.xid >= {0}::xid8)"""
 
@@ -133,3 +139,20 @@ def _conditions(uow: "UnitOfWork", snapshot: Snapshot, extent: Extent) -> tuple[
         filtered = [TYPE_IDS[name] for name in extent.filtered]
         add("(v.type_id <> ALL({0}::smallint[]) OR v.rid = ANY({1}::bigint[]))", filtered, list(extent.matching))
     return values, "".join(f"\n  AND {one}" for one in made)
+
+
+async def page(
+    uow: "UnitOfWork",
+    type_name: str,
+    *,
+    after: int,
+    shards: Sequence[int] | None,
+    since: datetime | None,
+    count: int,
+) -> list[tuple[int, int, bytes]]:
+    """(rid, shard, body) of the next current resources of a type, in the order of their creation."""
+    require(uow.access, type_name, "r")
+    wanted = None if shards is None else list(shards)
+    values = (*arguments(uow.access), TYPE_IDS[type_name], after, wanted, since, count)
+    rows = await uow.connection.fetch(_PAGE, *values)
+    return [(row["rid"], row["shard"], uow.record.bodies.decompress(row["body"])) for row in rows]

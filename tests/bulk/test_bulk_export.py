@@ -232,6 +232,21 @@ async def test_exports_under_writers_are_the_state_at_the_watermark_and_miss_not
     assert known, "something was written"
 
 
+async def test_where_nobody_writes_the_next_export_since_has_only_what_is_new(record: Record, data_dir: Path) -> None:
+    store = Store(record, 4)
+    await store.write(20)
+    before = record.clock.now() - timedelta(milliseconds=1)
+    done = await finish(record, await begin(record, data_dir))
+    assert before <= moment_of(done) <= record.clock.now()
+    assert all(
+        datetime.fromisoformat(json.loads(line)["meta"]["lastUpdated"]) <= moment_of(done) for line in lines_of(done)
+    )
+    await asyncio.sleep(0.002)
+    await put(record, json.dumps(tree_of("Basic", "new", 1)).encode())
+    for since in (moment_of(done), moment_of(done) + timedelta(microseconds=1)):  # known as a snapshot, and by clocks
+        assert state_of(await finish(record, await begin(record, data_dir, since=since))).keys() == {"Basic/new"}
+
+
 async def test_patients_come_whole_and_others_not_at_all(record: Record, data_dir: Path) -> None:
     for number in range(4):
         await put(record, json.dumps({"resourceType": "Patient", "id": f"p{number}", "gender": "female"}).encode())
