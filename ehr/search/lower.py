@@ -73,13 +73,13 @@ class Lowering:
     """For one caller.
 
     broad  chains, _has and side-table criteria that many rows satisfy (ehr.search.probe)
-    few    chains to few patients, and _has by which few resources point to them: looked up before any order is tried
+    few    tokens of few resources, chains to few patients, _has by few resources: looked up before any order is tried
     """
 
     hasher: Hasher
     access: AccessPredicate
     broad: frozenset[Condition] = frozenset()
-    few: frozenset[Condition] = frozenset()
+    few: tuple[Condition, ...] = ()
 
     def plan(self, to: Values, plan: SearchPlan) -> tuple[list[Clause], bool]:
         """Conditions of a plan on a row; and whether such rows should be looked up before any order is tried."""
@@ -127,7 +127,7 @@ class Lowering:
         return bool(self.broad) and condition in self.broad  # a condition's hash walks its parameter
 
     def _is_few(self, condition: Condition) -> bool:
-        return bool(self.few) and condition in self.few
+        return any(one is condition for one in self.few)
 
     def _closed(self, to: Values, gathered: Gathered) -> list[Clause]:
         return [*([Tokens("all", to.add(gathered.every))] if gathered.every else []), *gathered.others]
@@ -210,7 +210,7 @@ class Lowering:
             gathered.every += hashes
         else:
             gathered.others.append(Tokens("any", to.add(hashes)))
-        gathered.narrow |= lower_values.is_narrow(criterion)
+        gathered.narrow |= lower_values.is_narrow(criterion) or self._is_few(criterion)
         shards = self._shards_of(type_name, criterion)
         if shards:
             gathered.sharded = True
