@@ -59,10 +59,10 @@ class Invariant:
 
 def _below(item: Item) -> str:
     """.participant[0], as seen from the object."""
-    above = "" if item.parent is None else _below(item.parent)
     if item.parent is None:
         return ""
-    return f"{above}.{item.element}" if item.index is None else f"{above}.{item.element}[{item.index}]"
+    step = item.element if item.index is None else f"{item.element}[{item.index}]"
+    return f"{_below(item.parent)}.{step}"
 
 
 def _named(reference: str) -> Tree | None:
