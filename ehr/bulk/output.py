@@ -51,11 +51,11 @@ class LinesFile:
 
     def write(self, bodies: Iterable[bytes]) -> None:
         """One line each. A line feed in JSON can only stand between its tokens, so it can be left out."""
-        lines = [*bodies, b""]
-        content = b"\n".join(lines)
-        if content.count(b"\n") >= len(lines):
+        lines = list(bodies)
+        if [body for body in lines if b"\n" in body]:
             lines = [body.translate(None, _NEWLINES) for body in lines]
-            content = b"\n".join(lines)
+        lines.append(b"")
+        content = b"\n".join(lines)
         self.count += len(lines) - 1
         self.bytes += len(content)
         self._file.write(content)
