@@ -21,6 +21,9 @@ _NORMATIVE: Final = {
     "valueCode": "normative",
 }
 
+_CONTENTS: Final = frozenset({"Resource", "DomainResource", "Bundle"})
+"""Types of a parameter that a body of its own can be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
@@ -62,7 +65,7 @@ class Operation:
     @property
     def content(self) -> Parameter | None:
         """The one parameter that is a resource: it may be the body itself (operations.html#executing)."""
-        found = [one for one in self.parameters if one.type in ("Resource", "DomainResource") or one.type == "Bundle"]
+        found = [one for one in self.parameters if one.type in _CONTENTS]
         return found[0] if len(found) == 1 else None
 
 

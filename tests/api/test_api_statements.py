@@ -13,6 +13,8 @@ from tests.api.mothers import MRN, bundle, entry, observation, patient
 
 Ask = Callable[[httpx.AsyncClient, int], Awaitable[httpx.Response]]
 
+TAGGED = {"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": {"tag": [{"code": "x"}]}}]}
+
 COUNTS: dict[str, tuple[int, Ask]] = {
     "read": (1, lambda c, n: c.get(f"/Patient/p{n}")),
     "vread": (1, lambda c, n: c.get(f"/Patient/p{n}/_history/1")),
@@ -45,8 +47,15 @@ COUNTS: dict[str, tuple[int, Ask]] = {
         ),
     ),
     "$everything": (5, lambda c, n: c.get(f"/Patient/p{n}/$everything")),
+    "$everything of an encounter": (5, lambda c, n: c.get("/Encounter/e/$everything")),
+    "$meta": (1, lambda c, n: c.get(f"/Patient/p{n}/$meta")),
+    "$meta-add": (4, lambda c, n: c.post(f"/Patient/p{n}/$meta-add", json=TAGGED)),
+    "$lastn": (1, lambda c, n: c.get(f"/Observation/$lastn?patient=p{n}&code=2345-7")),
+    "$docref": (3, lambda c, n: c.get(f"/DocumentReference/$docref?patient=p{n}")),
+    "$document": (3, lambda c, n: c.get("/Composition/c/$document")),
     "$validate": (0, lambda c, _: c.post("/Patient/$validate", json=patient())),
     "metadata": (1, lambda c, _: c.get("/metadata")),
+    "metadata of terminology": (1, lambda c, _: c.get("/metadata?mode=terminology")),
 }
 
 
@@ -61,6 +70,11 @@ async def test_an_interaction_issues_its_statements_and_no_more(shared_city: Cit
     client, number = shared_city.system(), list(COUNTS).index(name)
     await client.put(f"/Patient/p{number}", json=patient((MRN, str(number)), id=f"p{number}"))
     await client.put(f"/Observation/o{number}", json=observation(f"Patient/p{number}", id=f"o{number}"))
+    of = {"subject": {"reference": f"Patient/p{number}"}}
+    visit = {"resourceType": "Encounter", "id": "e", "status": "finished", "class": {"code": "AMB"}, **of}
+    await client.put("/Encounter/e", json=visit)
+    letter = {"resourceType": "Composition", "id": "c", "status": "final", "type": {"text": "x"}, "title": "x", **of}
+    await client.put("/Composition/c", json={**letter, "date": "2026", "author": [{"display": "x"}]})
     expected, ask = COUNTS[name]
     with statements(shared_city) as seen:
         answer = await ask(client, number)

@@ -1,5 +1,7 @@
 """Promise C79: where the audit row cannot be written, nothing of a person is given out, whatever the way of asking."""
 
+from typing import Any
+
 import pytest
 
 from tests.api.conftest import City
@@ -18,6 +20,11 @@ WAYS = [
     "/Patient/p/Observation",
     "/Patient/p/$everything",
     "/Patient/p/$summary",
+    "/Patient/p/$meta",
+    "/Observation/$lastn?patient=p&code=2345-7",
+    "/DocumentReference/$docref?patient=p",
+    "/Encounter/e/$everything",
+    "/Composition/c/$document",
     "/Person",
 ]
 
@@ -27,6 +34,19 @@ async def test_no_access_without_its_audit_row(city: City, broken: bool) -> None
     client = city.system()
     await client.put("/Patient/p", json=patient((CCCD, "001170000001"), family=CANARY, id="p"))
     await client.put("/Observation/o", json=observation("Patient/p", id="o"))
+    of = {"subject": {"reference": "Patient/p"}}
+    visit = {"resourceType": "Encounter", "id": "e", "status": "finished", "class": {"code": "AMB"}, **of}
+    assert (await client.put("/Encounter/e", json=visit)).status_code == 201
+    letter: dict[str, Any] = {
+        "resourceType": "Composition",
+        "id": "c",
+        "status": "final",
+        "type": {"text": "x"},
+        "title": "x",
+        **of,
+    }
+    letter |= {"date": "2026", "author": [{"reference": "Patient/p"}]}
+    assert (await client.put("/Composition/c", json=letter)).status_code == 201
     async with city.record.database.acquire() as connection:
         if broken:
             await connection.execute("ALTER TABLE audit ADD CONSTRAINT full_disk CHECK (false) NOT VALID")
