@@ -29,7 +29,7 @@ from ehr.ids import new_id
 from ehr.record import open_record
 from ehr.settings import Settings
 
-TARGET = 0.25
+TARGET = 0.30
 MADE_LINES = 20_000
 BATCH_BYTES = 8 * 1024 * 1024
 
