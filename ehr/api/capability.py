@@ -16,7 +16,7 @@ from ehr.api.negotiation import PATCH_FORMATS
 from ehr.fhir.operation import Operation
 from ehr.fhir.parameters import Parameters
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.search.served import SUPPORTED
+from ehr.search.served import OF_EVERY_TYPE, SUPPORTED
 
 DATE: Final = "2026-11-30"
 IMPLEMENTATION: Final = "A city's health record"
@@ -65,6 +65,7 @@ def capability_statement(base: str, known: Parameters, *, normative: bool = Fals
                 "documentation": _HEADERS,
                 "security": _security(base),
                 "resource": [_with_added(one, known) for one in _resources(normative=normative)],
+                "searchParam": [{"name": code, "type": "special"} for code in OF_EVERY_TYPE],
                 "interaction": [{"code": code} for code in ("transaction", "batch", "history-system", "search-system")],
                 **_system_operations(normative=normative),
             }

@@ -163,7 +163,8 @@ class _Writer:
             case "uri" if parameter.code not in NO_TEXT:
                 yield f"leaves.uri(update, strings, {value}, {number})"
             case "reference" | "uri":
-                yield f"leaves.canonical(update, {value}, {number})"
+                leaf = "profile" if parameter.code == "_profile" else "canonical"
+                yield f"leaves.{leaf}(update, {value}, {number})"
             case "string":
                 yield f"leaves.{STRING_CALLS.get(type_name, 'string')}(update, strings, {value}, {number})"
             case "date" if type_name not in DATE_CALLS:

@@ -183,6 +183,12 @@ class Leaves:
             if "|" in value:
                 update((self.hasher.uri(param_id, value.partition("|")[0]),))
 
+    def profile(self, update: Update, value: Any, param_id: int) -> None:
+        """meta.profile: on every resource, so its text is a term and not a row, for :below."""
+        self.canonical(update, value, param_id)
+        if value.__class__ is str and value:
+            self._is_kept((param_id, value.partition("|")[0][:VALUE_CHARACTERS_MAX]))
+
     def uri(self, update: Update, strings: Rows, value: Any, param_id: int) -> None:
         """The text itself is kept too, for :below."""
         self.canonical(update, value, param_id)

@@ -2,7 +2,7 @@
 
 Words    runs of letters and digits, folded as strings are (no case, no accents, đ is d); no stop words, no stems:
          what is right for one language is wrong for the other
-Sounds   a Vietnamese syllable by its sound without tone, with what the dialects merge made one (d, gi and r; ch and
+Sounds   a Vietnamese syllable by its sound without tone, with what the dialects merge made one (gi and r; ch and
          tr; s and x; n and ng at the end); every word by Metaphone too, which is made for English
 Limits   limits.narrative_words_max: later words of a narrative are not kept
 Source:  FHIR R4 3.1.1.4.15 _text and _content; Metaphone: L. Philips, Computer Language 7 (1990)
@@ -21,9 +21,11 @@ from ehr.index.normalize import fold
 _WORD: Final = re.compile(r"\w+")
 _TAG: Final = re.compile(r"<[^>]*>")
 _SYLLABLE: Final = re.compile(
-    r"(?P<onset>ngh|ng|nh|ch|gh|gi|kh|ph|qu|th|tr|[bcdghklmnrstvx]|)(?P<vowels>[aeiouy]{1,3})(?P<coda>ng|nh|ch|[cmnpt]|)"
+    r"(?P<onset>ngh|ng|nh|ch|gh|gi|kh|ph|qu|th|tr|[bcdghklmnrstvx]|)"
+    r"(?P<vowels>[aeo]|i(?:a|eu?|u)?|u(?:a[uy]?|e|i|o[iu]?|y(?:a|e|u)?)?|y(?:eu?)?|a[iouy]|e[ou]|o(?:a[ioy]?|eo?|i|o))"
+    r"(?P<coda>ng|nh|ch|[cmnpt]|)"
 )
-_ONSETS: Final = {"ngh": "ng", "gh": "g", "c": "k", "qu": "kw", "d": "z", "gi": "z", "r": "z", "tr": "ch", "s": "x"}
+_ONSETS: Final = {"ngh": "ng", "gh": "g", "c": "k", "qu": "kw", "gi": "z", "r": "z", "tr": "ch", "s": "x"}
 _CODAS: Final = {"ng": "n", "ch": "t", "c": "t", "nh": "n"}
 _NOT_CONTENT: Final = frozenset({"resourceType", "data"})
 

@@ -138,18 +138,24 @@ class _Reader:
         return self._chain(type_name, code, target, rest, depth)
 
     def _chain(self, type_name: str, code: str, target: str, rest: str, depth: int) -> Condition:
+        """The rest is read once for each type at the other end: those that know its parameters all end at one place."""
         parameter = conditions.known(self._table, type_name, code, self._at)
-        own = self._place
-        filtered = not rest
+        begun, deep, ended = self._place, self._depth, self._place
 
         def link(name: str) -> Condition:
-            self._place = own
-            inner = [self._within(name, "[", "]")] if filtered else []
-            path = self._take("a path after the brackets").removeprefix(".") if filtered else rest
+            nonlocal ended
+            self._place, self._depth = begun, deep
+            path, inner = rest, []
+            if not rest:
+                inner.append(self._within(name, "[", "]"))
+                path = self._take("a path after the brackets").removeprefix(".")
             inner.append(self._path(name, path, depth + 1))
+            ended = self._place
             return inner[0] if len(inner) == 1 else AllOf(tuple(inner))
 
-        return conditions.chain(type_name, parameter, target, self._at, link)
+        found = conditions.chain(type_name, parameter, target, self._at, link)
+        self._place, self._depth = ended, deep
+        return found
 
     def _test(self, parameter: Parameter, type_name: str) -> Condition:
         operator, value = self._take("an operator"), self._value()

@@ -2,7 +2,7 @@
 
 :text             texts in term that begin as asked
 :in, :not-in      codes of the value set: loaded, of the specification, or a ValueSet of this record
-:above, :below    codes of the loaded code system
+:above, :below    codes of the loaded code system; profiles in term that lie under a url
 quantities        in a UCUM unit: the same range in every unit in use that it converts to, so that what is stored costs
                   nothing more (1 g finds 1000 mg; the range of the digits is converted, not guessed anew)
 Cost:    one statement for each such value, none for any other search
@@ -92,6 +92,8 @@ def _asks(condition: Condition) -> bool:
 
 
 def _of_terminology(criterion: Criterion) -> bool:
+    if criterion.parameter.code == "_profile":
+        return criterion.modifier == "below"
     return criterion.parameter.kind == "token" and criterion.modifier in _MODIFIERS
 
 
@@ -133,6 +135,8 @@ class _Resolver:
                 found += await self._in_units(value)
             elif isinstance(value, StringValue):
                 found += await self._texts(asked, value.text)
+            elif isinstance(value, UriValue) and asked.parameter.kind == "uri":
+                found += await self._profiles(asked, value.text)
             elif isinstance(value, UriValue):
                 found += [TokenValue(system, code) for system, code in await self._set(asked, value.text)]
             elif isinstance(value, TokenValue):
@@ -144,11 +148,17 @@ class _Resolver:
 
     async def _texts(self, asked: Criterion, text: str) -> list[Value]:
         folded = fold(text)[:VALUE_CHARACTERS_MAX]
+        return [TextValue(one) for one in await self._begin(asked, folded)] if folded else []
+
+    async def _profiles(self, asked: Criterion, url: str) -> list[Value]:
+        """The url itself, and what is a path segment further down."""
+        below = await self._begin(asked, url.rstrip("/") + "/")
+        return [UriValue(one) for one in (url, *below)]
+
+    async def _begin(self, asked: Criterion, text: str) -> list[str]:
         ids = [part.id for part in parts_of(asked.parameter)]
-        if not folded:
-            return []
-        rows = await self.connection.fetch(_TEXTS, ids, folded, after(folded), limits.search_codes_max + 1)
-        return [TextValue(row["value"]) for row in rows]
+        rows = await self.connection.fetch(_TEXTS, ids, text, after(text), limits.search_codes_max + 1)
+        return [row["value"] for row in rows]
 
     async def _hierarchy(self, asked: Criterion, value: TokenValue) -> list[Value]:
         assert value.system is not None, "the parser wants it"

@@ -28,12 +28,14 @@ MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
 _CODED: Final = frozenset({"CodeableConcept", "Coding", "code"})
 _NAMED: Final = frozenset({"CodeableConcept", "Coding", "Identifier"})
 
-NO_BELOW: Final = frozenset({"_profile", "_source"})
-"""Indexed by hash only, on every resource."""
+NO_BELOW: Final = frozenset({"_source"})
+"""Indexed by hash only: on every resource, and another text on nearly every one."""
 
 NO_ORDER: Final = frozenset({"Narrative", "Phonetic", "Position"})
 READ: Final = "_content"
 """Answered by reading resources (ehr.search.read), so in no chain, filter or condition."""
+OF_EVERY_TYPE: Final = ("_filter", "_has", "_list", "_type")
+"""Asked of any type, beside the parameters in the table."""
 SORTED_KINDS: Final = frozenset({"string", "date", "number", "quantity", "token", "reference", "uri"})
 
 

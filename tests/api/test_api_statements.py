@@ -11,6 +11,7 @@ import pytest
 from tests.api.conftest import City, statements
 from tests.api.mothers import MRN, bundle, entry, observation, patient
 
+GRAMS = "gt1|http://unitsofmeasure.org|g"
 Ask = Callable[[httpx.AsyncClient, int], Awaitable[httpx.Response]]
 
 TAGGED = {"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": {"tag": [{"code": "x"}]}}]}
@@ -22,6 +23,9 @@ COUNTS: dict[str, tuple[int, Ask]] = {
     "not found": (2, lambda c, n: c.get(f"/Patient/absent{n}")),
     "search": (1, lambda c, n: c.get(f"/Observation?patient=p{n}")),
     "search in the order of dates": (2, lambda c, n: c.get(f"/Observation?patient=p{n}&_sort=-date")),
+    "search in another unit": (2, lambda c, n: c.get(f"/Observation?patient=p{n}&value-quantity={GRAMS}")),
+    "search by a text": (2, lambda c, n: c.get(f"/Observation?patient=p{n}&code:text=x")),
+    "search in the order of codes": (4, lambda c, n: c.get(f"/Observation?patient=p{n}&_sort=code")),
     "search with an include": (3, lambda c, n: c.get(f"/Observation?patient=p{n}&_include=Observation:patient")),
     "search of a compartment": (1, lambda c, n: c.get(f"/Patient/p{n}/Observation")),
     "history of one": (2, lambda c, n: c.get(f"/Patient/p{n}/_history")),

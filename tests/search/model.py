@@ -87,14 +87,20 @@ def date(tree: Tree, wanted: str) -> bool:
     }[prefix]
 
 
+GRAMS = {"kg": Decimal(1000), "g": Decimal(1), "mg": Decimal("0.001")}
+
+
 def number(values: list[Mapping[str, Any]], wanted: str) -> bool:
+    """digits, digits||unit, or digits|UCUM|unit: a mass in whatever unit."""
     prefix, text = (wanted[:2], wanted[2:]) if wanted[:2].isalpha() else ("eq", wanted)
-    digits, _, unit = text.partition("||")
+    digits, system, unit = text.split("|") if "|" in text else (text, "", "")
     asked = Decimal(digits)
-    half = Decimal(1).scaleb(int(asked.as_tuple().exponent)) / 2
+    half = abs(asked) / 10 if prefix == "ap" else Decimal(1).scaleb(int(asked.as_tuple().exponent)) / 2
     for one in values:
         value = Decimal(str(one["value"]))
-        if unit and unit not in {one.get("code"), one.get("unit")}:
+        if system:
+            value = value * GRAMS[one["code"]] / GRAMS[unit]
+        elif unit and unit not in {one.get("code"), one.get("unit")}:
             continue
         if {
             "eq": asked - half <= value < asked + half,
@@ -103,9 +109,18 @@ def number(values: list[Mapping[str, Any]], wanted: str) -> bool:
             "lt": value < asked,
             "ge": value >= asked,
             "le": value <= asked,
+            "sa": value > asked,
+            "eb": value < asked,
+            "ap": asked - half <= value <= asked + half,
         }[prefix]:
             return True
     return False
+
+
+def texts(concept: Mapping[str, Any]) -> list[str]:
+    """Everything a concept goes by."""
+    found = [one["display"] for one in concept["coding"] if "display" in one]
+    return [*found, concept["text"]] if "text" in concept else found
 
 
 def names(tree: Tree) -> list[str]:
@@ -142,6 +157,7 @@ CHECKS: dict[tuple[str, str], Check] = {
         for one in w.values()
     ),
     ("Observation", "code"): lambda t, v, _: token(t["code"]["coding"], v),
+    ("Observation", "code:text"): lambda t, v, _: any(bare(text).startswith(bare(v)) for text in texts(t["code"])),
     ("Observation", "code:not"): lambda t, v, _: not token(t["code"]["coding"], v),
     ("Observation", "combo-code"): lambda t, v, _: token(
         [coding for one in (t, *_components(t)) for coding in one["code"]["coding"]], v

@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ehr import limits
 from ehr.database.engine import Database
 from ehr.errors import Invalid, NotSupported, TooMuch
+from ehr.index.words import narrative as narrative_words
+from ehr.index.words import sound, sounds, words
 from ehr.search import probe
 from tests.search.store import Records
 
@@ -103,6 +106,14 @@ WORLD = (
         "status": "current",
         "mode": "working",
         "entry": [{"item": {"reference": "Patient/p2"}}, {"item": {"reference": "Condition/c3"}}],
+    },
+    {"resourceType": "Group", "id": "gr", "type": "person", "actual": True, "code": concept("J00", "Cold")},
+    {
+        "resourceType": "Procedure",
+        "id": "pr1",
+        "status": "completed",
+        "subject": {"reference": "Group/gr"},
+        "usedCode": [{"text": "x"}],
     },
     {
         "resourceType": "MolecularSequence",
@@ -239,6 +250,9 @@ QUERIES: tuple[tuple[str, str, str, str], ...] = (
     ("Condition", "_filter", "subject re Patient/p2", "c2"),
     ("Condition", "_filter", "subject:Patient.family eq smith", "c2"),
     ("Condition", "_filter", "patient[gender eq male].name co duc and not(code eq J00)", "c1"),
+    ("Procedure", "_filter", "subject.type eq person and status eq completed", "pr1"),
+    ("Procedure", "_filter", "subject[type eq person].code eq J00 and (status eq completed)", "pr1"),
+    ("Procedure", "_filter", "subject.type eq animal or status eq stopped", ""),
     ("Observation", "_filter", f"value-quantity gt 0.9999|{UCUM}|g/L", "g1 g2"),
     ("Location", "_filter", "near eq 21.0285|105.8542|3|km", "hanoi"),
 )
@@ -287,6 +301,8 @@ REFUSED: tuple[tuple[str, str, str, type[Exception]], ...] = (
     ("Patient", "_filter", "gender gt male", NotSupported),
     ("Patient", "_filter", "nonsense eq a", NotSupported),
     ("Patient", "_filter", "name co", Invalid),
+    ("Procedure", "_filter", "subject[type eq person] eq x", NotSupported),
+    ("Patient", "_filter", "name[family eq x].given eq y", NotSupported),
     ("Patient", "_filter", "(gender eq male", Invalid),
     ("Patient", "_filter", "gender eq male)", Invalid),
     ("Patient", "_filter", 'name co "a', Invalid),
@@ -302,3 +318,25 @@ async def test_what_cannot_be_answered_is_refused_by_name(
     with pytest.raises(error) as refused:
         await records.ids(type_name, (name, value))
     assert getattr(refused.value, "issues")[0].at  # noqa: B009 - every refusal of ours names the parameter
+
+
+async def test_what_stands_for_too_much_is_refused(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "search_codes_max", 1)
+    for name, value in (("code:text", "type"), ("code:in", "ValueSet/diabetes"), ("code:below", f"{ICD}|E10-E14")):
+        with pytest.raises(TooMuch) as refused:
+            await records.ids("Condition", (name, value))
+        assert refused.value.issues[0].at == name
+    assert await records.ids("Condition", ("code:text", "type 2")) == ["c1"]
+
+
+def test_of_a_long_narrative_the_first_words_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "narrative_words_max", 2)
+    assert narrative_words("<div>một hai <b>ba</b></div>") == ["mot", "hai"]
+
+
+@pytest.mark.parametrize(
+    "name", ["Nguyễn", "Trần", "Phạm", "Quỳnh", "Giang", "Smith", "O'Brien", "Müller", "Đặng", "Ng"]
+)
+def test_a_name_sounds_like_itself(name: str) -> None:
+    for word in words(name):
+        assert sound(word) in sounds(word)

@@ -68,7 +68,7 @@ REFUSED: tuple[tuple[str, str, str, type[EhrError]], ...] = (
     ("Observation", "focus", "1", Invalid),
     ("Observation", "subject:Encounter", "1", Invalid),
     ("MolecularSequence", "chromosome-variant-coordinate", "1$2$3", NotSupported),
-    ("ValueSet", "_profile:below", "http://x", NotSupported),
+    ("ValueSet", "_source:below", "http://x", NotSupported),
 )
 
 
