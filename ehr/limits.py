@@ -64,6 +64,10 @@ page_count_default: Final = 20
 page_count_max: Final = 1_000
 """_count above this is lowered to it, and the self link says so."""
 
+page_moved_max: Final = 1_000
+"""Changes looked at for one page of a walk whose order they change: some hundredths of a second; the next page has the
+others."""
+
 include_count_max: Final = 5_000
 """Included resources of one page; more are reached through the page's own next links."""
 

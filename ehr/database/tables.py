@@ -56,6 +56,15 @@ class Xid8(UserDefinedType[int]):
         return "xid8"
 
 
+class PgSnapshot(UserDefinedType[str]):
+    """Which transactions were done at a moment."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "pg_snapshot"
+
+
 C_TEXT: Final = Text(collation="C")
 MOMENT: Final = DateTime(timezone=True)
 THIS_TRANSACTION: Final = text("pg_current_xact_id()")

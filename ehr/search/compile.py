@@ -16,8 +16,10 @@ from sqlalchemy import (
     Integer,
     Select,
     SmallInteger,
+    Text,
     and_,
     any_,
+    cast,
     false,
     func,
     literal,
@@ -28,7 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from ehr.database.tables import C_TEXT, person_link, resource
+from ehr.database.tables import C_TEXT, PgSnapshot, person_link, resource
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import TARGET_MASK
 from ehr.search import shape
@@ -65,8 +67,8 @@ def condition(row: FromClause, clause: shape.Clause) -> Condition:
             made = row.c.date_lo_us.is_not(None) if there else row.c.date_lo_us.is_(None)
         case shape.NotAfter() | shape.Numbered():
             made = _numbered(row, clause)
-        case shape.From(source):
-            made = row.c.source == value(source, Integer())
+        case shape.Unchanged() | shape.From():
+            made = _stored(row, clause)
         case shape.Either() | shape.Unlike():
             made = _joined(row, clause)
         case _:
@@ -87,6 +89,20 @@ def _joined(row: FromClause, clause: shape.Either | shape.Unlike) -> Condition:
     if isinstance(clause, shape.Either):
         return or_(*(and_(*conditions(row, one)) for one in clause.alternatives))
     return not_(func.coalesce(and_(*conditions(row, clause.clauses)), false()))
+
+
+def _stored(row: FromClause, clause: shape.Unchanged | shape.From) -> Condition:
+    """When a row was stored, or from whom."""
+    if isinstance(clause, shape.Unchanged):
+        return visible(row.c.xid, clause.since)
+    of_facility: Condition = row.c.source == value(clause.source, Integer())
+    return of_facility
+
+
+def visible(xid: ColumnElement[Any], snapshot: shape.Slot) -> Condition:
+    """What a transaction wrote was there for this snapshot."""
+    seen: Condition = func.pg_visible_in_snapshot(xid, cast(value(snapshot, Text()), PgSnapshot()))
+    return seen
 
 
 Related = shape.Sharded | shape.OfPerson | shape.Seen | shape.Chained | shape.Pointed

@@ -25,6 +25,21 @@ SHAPE: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Walk:
+    """How far a walk is in an order that updates change (ehr.search.moved); snapshots as PostgreSQL writes them.
+
+    began  when the first page was read
+    seen   changes up to here have been looked at
+    upto   changes up to here are being looked at, those of rows above `after`; None: none are left over
+    """
+
+    began: str
+    seen: str
+    upto: str | None = None
+    after: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Cursor:
     """A place between two rows.
 
@@ -35,6 +50,7 @@ class Cursor:
     rid      the row at this place
     rid_max  rows with a higher rid were made after the first page
     total    counted on the first page, or None
+    walk     of a walk forward in an order that updates change
     """
 
     search: str
@@ -44,6 +60,7 @@ class Cursor:
     rid: int
     rid_max: int
     total: int | None
+    walk: Walk | None = None
 
 
 def search_hash(request: SearchRequest, person_id: str | None) -> str:
@@ -67,7 +84,9 @@ def opened(text: str, key: bytes, search: str) -> Cursor:
     signature, content = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
     if not hmac.compare_digest(signature, _signature(content, key)):
         raise Invalid("this cursor is not one of ours", at="_cursor")
-    cursor = Cursor(**orjson.loads(content))
+    said = orjson.loads(content)
+    walk = said.pop("walk", None)
+    cursor = Cursor(**said, walk=None if walk is None else Walk(**walk))
     if cursor.search != search:
         raise Invalid("this cursor belongs to another search; start from its first page", at="_cursor")
     return cursor

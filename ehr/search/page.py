@@ -2,15 +2,16 @@
 
 Out:     Page: matches in order, included, total where asked for, cursors of the pages beside it
 Keeps:   pages neither overlap nor shift while others write: a page begins after a row, not after a number of rows,
-         and rows made after the first page was read stay out
-Audit:   with a Note, the statement that finds the rows writes their audit rows; a page with includes shows more than
-         that statement finds, so it is left to the caller (Page.noted says which)
+         rows made after the first page was read stay out, and those that change stand where they stood
+         (ehr.search.moved)
+Audit:   with a Note, the statement that finds the rows writes their audit rows; a page with includes, or with rows
+         that moved, shows more than that statement finds, so it is left to the caller (Page.noted says which)
 Limits:  an include that is over limits.include_count_max shortens the page; the next link goes on from there
 Errors:  Invalid (cursor), Unavailable (statement timeout, by the caller's edge)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -22,9 +23,10 @@ from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
 from ehr.search import include, order, probe, read
-from ehr.search.cursor import Cursor, opened, sealed, search_hash
+from ehr.search.cursor import Cursor, Walk, opened, sealed, search_hash
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.lower import Lowering, typed
+from ehr.search.moved import Left, Moved, may_move
 from ehr.search.plan import SearchPlan
 from ehr.search.read import Reading
 from ehr.search.resolve import resolved
@@ -42,6 +44,7 @@ from ehr.search.shape import (
     RidsOf,
     Shape,
     Sharded,
+    Unchanged,
     Values,
     Wanted,
 )
@@ -81,6 +84,37 @@ _Placed = tuple["Row", int | list[Any] | None]
 
 
 @dataclass(slots=True)
+class _Chosen:
+    """The rows of a page.
+
+    moved   rows that left their places ahead, before the rows in order
+    more    there are rows beyond
+    walk    how the next page goes on; None where the order never changes
+    """
+
+    placed: list[_Placed]
+    moved: list["Row"]
+    more: bool
+    walk: Walk | None
+
+    @property
+    def rows(self) -> list["Row"]:
+        return [*self.moved, *(row for row, _ in self.placed)]
+
+    def cut(self, kept: int, forward: bool, seen: str | None) -> None:
+        """Show fewer: the first ones, or the last ones when going back; seen: what the page before had seen."""
+        self.more = True
+        if kept >= len(self.moved):
+            kept -= len(self.moved)
+            self.placed = self.placed[:kept] if forward else self.placed[-kept:]
+            return
+        assert self.walk is not None and seen is not None, "rows move in walks"  # noqa: PT018
+        upto = self.walk.upto or self.walk.seen
+        self.moved, self.placed = self.moved[:kept], []
+        self.walk = Walk(self.walk.began, seen, upto, self.moved[-1]["rid"])
+
+
+@dataclass(slots=True)
 class _Search:
     """One search while it runs."""
 
@@ -89,8 +123,50 @@ class _Search:
     lowering: Lowering
     cursor: Cursor | None
     note: Note | None
+    bodies: Bodies
     noted: bool = False
     rid_max: int = 0
+    began: str | None = None
+    """Rows that changed after this snapshot have lost their place."""
+
+    @property
+    def forward(self) -> bool:
+        return self.cursor is None or self.cursor.forward
+
+    @property
+    def _is_walk(self) -> bool:
+        return self.forward and may_move(self.plan)
+
+    async def choose(self, count: int) -> _Chosen:
+        """The rows of the page: those in order, and in their stead those that left their places ahead."""
+        walk = self.cursor.walk if self.cursor is not None else None
+        if walk is not None and walk.upto is not None:
+            left = await self._moved(walk, count, walk.upto)
+            return _Chosen([], left.rows, True, left.walk)
+        self.began = walk.began if walk is not None else None
+        placed = await self.rows(count)
+        more = len(placed) > count
+        first = placed[0][0].get("snapshot") if placed else None
+        if walk is None:
+            walk = None if first is None else Walk(first, first)
+            if walk is None or not more or placed[-1][0]["snapshot"] == first:
+                return _Chosen(placed[:count], [], more, walk)
+        left = await self._moved(walk, count, placed[-1][0]["snapshot"] if more else None)
+        if left.walk.upto is not None:
+            # a first page looks only at what changed between its two statements, and has no place to go on from
+            return _Chosen([], left.rows, True, left.walk) if self.cursor else _Chosen(placed[:count], [], more, walk)
+        gone = {row["rid"] for row in left.rows}
+        stayed = [one for one in placed if one[0]["rid"] not in gone]
+        kept = stayed[: count - len(left.rows)]
+        return _Chosen(kept, left.rows, len(kept) < len(stayed), left.walk)
+
+    async def _moved(self, walk: Walk, count: int, upto: str | None) -> Moved:
+        to = Values()
+        clauses, _ = self.clauses(to)
+        left = Left(self.connection, self.plan, self.lowering.hasher, self.bodies, self.cursor)
+        found = await left.rows((clauses, to), walk, count, upto)
+        self.noted = self.noted and not found.rows
+        return found
 
     def clauses(self, to: Values) -> tuple[list[Clause], bool]:
         """What a row must satisfy; and whether such rows are looked up before any order is tried."""
@@ -111,6 +187,8 @@ class _Search:
             started = cursor if cursor is not None and (not divided or phase == cursor.phase) else None
             rows = await self._of_phase(phase, started, count - len(found), found, last=phase == phases[-1])
             found += [(row, phase) for row in rows]
+            if self._is_walk and found and self.began is None:
+                self.began = found[0][0]["snapshot"]
             if len(found) > count:
                 break
         self.noted = self.note is not None
@@ -124,15 +202,18 @@ class _Search:
         keys = order.keys_of(to, self.plan, phase)
         if phase is not None:
             clauses.append(HasDate(phase == order.WITH_DATE))
+        if self.began is not None:
+            clauses.append(Unchanged(to.add(self.began)))
         asked = PageOf(
             tuple(clauses),
             typed(to, self.plan.types),
             narrow,
             keys,
-            self.cursor.forward if self.cursor else True,
+            self.forward,
             order.place(to, keys, started.keys, started.rid) if started else None,
             to.add(count + 1),
             self._noted(to, count, before, last=last) if self.note else None,
+            self._is_walk,
         )
         return await self._fetch(asked, to)
 
@@ -198,7 +279,7 @@ async def search(
     if read.asked_of(plan):
         running = Reading(connection, plan, lowering, cursor, bodies)
     else:
-        running = _Search(connection, plan, lowering, cursor, None if plan.includes else note)
+        running = _Search(connection, plan, lowering, cursor, None if plan.includes else note, bodies)
     page = Page(total=await running.total())
     if request.count:
         await _fill(page, running, installation, bodies)
@@ -209,28 +290,19 @@ async def search(
 async def _fill(page: Page, running: _Search | Reading, installation: "Installation", bodies: Bodies) -> None:
     """The page's resources, and the places beside it."""
     connection, plan, lowering, cursor = running.connection, running.plan, running.lowering, running.cursor
-    request = plan.request
-    placed: list[_Placed] = [*await running.rows(request.count)]
+    chosen = await _choose(running, plan.request.count)
     page.noted = running.noted
-    more = len(placed) > request.count
-    placed = placed[: request.count]
-    forward = cursor.forward if cursor else True
+    forward = cursor is None or cursor.forward
     if not forward:
-        placed.reverse()
-    matches = found_of([row for row, _ in placed], bodies)
+        chosen.placed.reverse()
+    matches = found_of(chosen.rows, bodies)
     included = await include.included(connection, plan, lowering, matches, bodies)
     while included.over and len(matches) > 1:
-        kept = len(matches) // 2
-        matches, placed = (matches[:kept], placed[:kept]) if forward else (matches[-kept:], placed[-kept:])
-        more = True
+        chosen.cut(len(matches) // 2, forward, cursor.walk.seen if cursor and cursor.walk else None)
+        matches = found_of(chosen.rows, bodies)
         included = await include.included(connection, plan, lowering, matches, bodies)
     page.matches, page.included, page.issues = matches, included.found, included.issues
-    following, preceding = (more, cursor is not None) if forward else (True, more)
-    if placed and (following or preceding):
-        rid_max = cursor.rid_max if cursor else running.rid_max or int(placed[0][0]["rid_max"])
-        places = _Places(plan, rid_max, page.total, installation)
-        page.next_cursor = places.cursor(placed[-1], forward=True) if following else None
-        page.previous_cursor = places.cursor(placed[0], forward=False) if preceding else None
+    _link(page, running, chosen, installation)
 
 
 async def _refuse_retired(connection: "Connection", request: SearchRequest) -> None:
@@ -238,6 +310,31 @@ async def _refuse_retired(connection: "Connection", request: SearchRequest) -> N
     added = added_of(request) if request.known.adds else ()
     if added and not await declarations.still_served(connection, added):
         raise NotSupported("a search parameter of this search is no longer served", at="code")
+
+
+async def _choose(running: _Search | Reading, count: int) -> _Chosen:
+    """The rows of the page. What is read is ordered anew each time, by what stands now."""
+    if isinstance(running, _Search):
+        return await running.choose(count)
+    placed: list[_Placed] = [*await running.rows(count)]
+    return _Chosen(placed[:count], [], len(placed) > count, None)
+
+
+def _link(page: Page, running: _Search | Reading, chosen: _Chosen, installation: "Installation") -> None:
+    """The cursors of the pages beside this one."""
+    cursor, placed = running.cursor, chosen.placed
+    forward = cursor is None or cursor.forward
+    following, preceding = (chosen.more, cursor is not None) if forward else (True, chosen.more)
+    if not placed and cursor is None:
+        return
+    rid_max = cursor.rid_max if cursor else running.rid_max or int(placed[0][0]["rid_max"])
+    places = _Places(running.plan, rid_max, page.total, installation)
+    if following and placed:
+        page.next_cursor = places.cursor(placed[-1], forward=True, walk=chosen.walk)
+    elif following and cursor is not None:
+        page.next_cursor = sealed(replace(cursor, walk=chosen.walk), installation.cursor_key)
+    if preceding and placed:
+        page.previous_cursor = places.cursor(placed[0], forward=False)
 
 
 def _cursor(plan: SearchPlan, installation: "Installation") -> Cursor:
@@ -255,12 +352,12 @@ class _Places:
     total: int | None
     installation: "Installation"
 
-    def cursor(self, placed: _Placed, *, forward: bool) -> str:
+    def cursor(self, placed: _Placed, *, forward: bool, walk: Walk | None = None) -> str:
         row, phase = placed
         own = search_hash(self.plan.request, self.plan.access.person_id)
         keys = phase if isinstance(phase, list) else order.kept(order.keys_of(Values(), self.plan, phase), row)
         of_phase: Literal[0, 1] = 1 if phase == order.WITHOUT_DATE else 0
-        made = Cursor(own, forward, of_phase, keys, row["rid"], self.rid_max, self.total)
+        made = Cursor(own, forward, of_phase, keys, row["rid"], self.rid_max, self.total, walk)
         return sealed(made, self.installation.cursor_key)
 
 

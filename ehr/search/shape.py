@@ -219,6 +219,13 @@ class NotAfter:
 
 
 @dataclass(frozen=True, slots=True)
+class Unchanged:
+    """Rows that stand as a snapshot saw them."""
+
+    since: Slot
+
+
+@dataclass(frozen=True, slots=True)
 class From:
     """Rows that a facility sent."""
 
@@ -243,6 +250,7 @@ Clause: TypeAlias = (
     | HasDate
     | Numbered
     | NotAfter
+    | Unchanged
     | From
 )
 
@@ -302,6 +310,7 @@ class PageOf:
     """Rows in order, beyond a place where there is one.
 
     narrow  look the rows up before any order is tried
+    dated   each row says which snapshot it was found in
     """
 
     clauses: tuple[Clause, ...]
@@ -312,6 +321,7 @@ class PageOf:
     place: tuple[Slot, ...] | None
     count: Slot
     noted: Noted | None = None
+    dated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +345,18 @@ class IdsOf:
 
     clauses: tuple[Clause, ...]
     narrow: bool
+    count: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class MovedOf:
+    """Rows whose first change since `began` lies between two snapshots, with the version that stood then."""
+
+    clauses: tuple[Clause, ...]
+    began: Slot
+    seen: Slot
+    upto: Slot | None
+    after: Slot
     count: Slot
 
 
@@ -364,4 +386,4 @@ class IncludedOf:
     count: Slot
 
 
-Shape: TypeAlias = PageOf | CountOf | EstimateOf | IdsOf | RidsOf | PlacesOf | RidsOf | IncludedOf
+Shape: TypeAlias = PageOf | CountOf | EstimateOf | IdsOf | MovedOf | RidsOf | PlacesOf | IncludedOf

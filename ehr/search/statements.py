@@ -37,9 +37,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from ehr.database.engine import compiled
-from ehr.database.tables import C_TEXT, audit, person_link, resource
+from ehr.database.tables import C_TEXT, PgSnapshot, audit, change, person_link, resource, resource_history
 from ehr.search import shape
-from ehr.search.compile import conditions
+from ehr.search.compile import conditions, visible
 from ehr.search.compile_values import SIDE, Condition, listed, value, wanted
 from ehr.search.found import COLUMNS
 
@@ -48,6 +48,9 @@ STATEMENTS_MAX: Final = 2_048
 
 ROW: Final = resource.alias("r")
 BODY: Final = resource.alias("body")
+CHANGE: Final = change.alias("c")
+HISTORY: Final = resource_history.alias("h")
+NOW: Final = literal_column("pg_current_snapshot()::text", Text)
 RID_MAX: Final = literal_column("(select last_value from resource_rid)", BigInteger)
 
 
@@ -78,8 +81,8 @@ def sql_of(asked: shape.Shape) -> Sql:
 
 def _statement(asked: shape.Shape) -> Select[Any]:
     match asked:
-        case shape.PageOf():
-            return _page(asked)
+        case shape.PageOf() | shape.MovedOf():
+            return _page(asked) if isinstance(asked, shape.PageOf) else _moved(asked)
         case shape.CountOf():
             return _count(asked)
         case shape.EstimateOf(clauses):
@@ -133,7 +136,7 @@ def _straight(asked: shape.PageOf, clauses: list[Condition]) -> Select[Any]:
     places = [_expression(key, ROW) for key in asked.keys]
     labelled = [place.label(f"k{number}") for number, place in enumerate(places[:-1])]
     return (
-        select(*(ROW.c[name] for name in COLUMNS), *labelled, RID_MAX.label("rid_max"))
+        select(*(ROW.c[name] for name in COLUMNS), *labelled, *_said(asked))
         .where(*clauses, *_beyond(asked, places))
         .order_by(*_ordering(asked, places))
         .limit(value(asked.count, Integer()))
@@ -149,10 +152,34 @@ def _looked_up(asked: shape.PageOf, clauses: list[Condition]) -> Select[Any]:
     chosen = placed.limit(value(asked.count, Integer())).subquery("chosen")
     again = [*(chosen.c[f"k{number}"] for number in range(len(columns))), chosen.c.rid]
     return (
-        select(*(BODY.c[name] for name in COLUMNS), *again[:-1], RID_MAX.label("rid_max"))
+        select(*(BODY.c[name] for name in COLUMNS), *again[:-1], *_said(asked))
         .join_from(chosen, BODY, (BODY.c.type_id == chosen.c.type_id) & (BODY.c.rid == chosen.c.rid))
         .where(*conditions(BODY, [asked.types]))
         .order_by(*_ordering(asked, again))
+    )
+
+
+def _said(asked: shape.PageOf) -> list[ColumnElement[Any]]:
+    """What every row of a page says of the page."""
+    return [RID_MAX.label("rid_max"), *([NOW.label("snapshot")] if asked.dated else ())]
+
+
+def _moved(asked: shape.MovedOf) -> Select[Any]:
+    """The change feed between two snapshots, with the versions it replaced and what stands now."""
+    replaced = (HISTORY.c.type_id == CHANGE.c.type_id) & (HISTORY.c.rid == CHANGE.c.rid)
+    bound = func.pg_snapshot_xmin(cast(value(asked.seen, Text()), PgSnapshot()))
+    changed = [CHANGE.c.xid >= bound, ~visible(CHANGE.c.xid, asked.seen), visible(HISTORY.c.xid, asked.began)]
+    if asked.upto is not None:
+        changed.append(visible(CHANGE.c.xid, asked.upto))
+    stood = [HISTORY.c.updated.label("was_updated"), HISTORY.c.body.label("was_body")]
+    return (
+        select(*(ROW.c[name] for name in COLUMNS), *stood, NOW.label("snapshot"))
+        .select_from(CHANGE)
+        .join(HISTORY, replaced & (HISTORY.c.version == CHANGE.c.version - 1) & (HISTORY.c.op != "D"))
+        .join(ROW, (ROW.c.type_id == CHANGE.c.type_id) & (ROW.c.rid == CHANGE.c.rid))
+        .where(*changed, ROW.c.rid > value(asked.after, BigInteger()), *conditions(ROW, asked.clauses))
+        .order_by(ROW.c.rid)
+        .limit(value(asked.count, Integer()))
     )
 
 

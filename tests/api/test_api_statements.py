@@ -84,3 +84,18 @@ async def test_an_interaction_issues_its_statements_and_no_more(shared_city: Cit
         answer = await ask(client, number)
     assert answer.status_code in (200, 201, 204, 304, 404), answer.text
     assert len(seen()) == expected, "\n---\n".join(" ".join(one.split())[:160] for one in seen())
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("sort", "expected"), [("_id", 1), ("-date", 2), ("-_lastUpdated", 2)])
+async def test_a_later_page_looks_for_what_moved_where_rows_may_move(
+    shared_city: City, sort: str, expected: int
+) -> None:
+    client = shared_city.system()
+    for number in range(3):
+        await client.put(f"/Observation/page{number}", json=observation("Patient/pages", id=f"page{number}"))
+    first = (await client.get(f"/Observation?patient=pages&_count=1&_sort={sort}")).json()
+    following = next(link["url"] for link in first["link"] if link["relation"] == "next")
+    with statements(shared_city) as seen:
+        assert len((await client.get(following)).json()["entry"]) == 1
+    assert len(seen()) == expected
