@@ -13,7 +13,7 @@ Errors:  Invalid (cursor), Unavailable (statement timeout, by the caller's edge)
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
@@ -23,6 +23,7 @@ from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
 from ehr.search import include, order, probe, read
+from ehr.search.chosen import Chosen, Placed
 from ehr.search.cursor import Cursor, Walk, opened, sealed, search_hash
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.lower import Lowering, typed
@@ -79,41 +80,6 @@ class Page:
     noted: bool = False
 
 
-_Placed = tuple["Row", int | list[Any] | None]
-"""A row, and the phase of the order it was found in; or what was read of its place in the order."""
-
-
-@dataclass(slots=True)
-class _Chosen:
-    """The rows of a page.
-
-    moved   rows that left their places ahead, before the rows in order
-    more    there are rows beyond
-    walk    how the next page goes on; None where the order never changes
-    """
-
-    placed: list[_Placed]
-    moved: list["Row"]
-    more: bool
-    walk: Walk | None
-
-    @property
-    def rows(self) -> list["Row"]:
-        return [*self.moved, *(row for row, _ in self.placed)]
-
-    def cut(self, kept: int, forward: bool, seen: str | None) -> None:
-        """Show fewer: the first ones, or the last ones when going back; seen: what the page before had seen."""
-        self.more = True
-        if kept >= len(self.moved):
-            kept -= len(self.moved)
-            self.placed = self.placed[:kept] if forward else self.placed[-kept:]
-            return
-        assert self.walk is not None and seen is not None, "rows move in walks"  # noqa: PT018
-        upto = self.walk.upto or self.walk.seen
-        self.moved, self.placed = self.moved[:kept], []
-        self.walk = Walk(self.walk.began, seen, upto, self.moved[-1]["rid"])
-
-
 @dataclass(slots=True)
 class _Search:
     """One search while it runs."""
@@ -137,12 +103,12 @@ class _Search:
     def _is_walk(self) -> bool:
         return self.forward and may_move(self.plan)
 
-    async def choose(self, count: int) -> _Chosen:
+    async def choose(self, count: int) -> Chosen:
         """The rows of the page: those in order, and in their stead those that left their places ahead."""
         walk = self.cursor.walk if self.cursor is not None else None
         if walk is not None and walk.upto is not None:
             left = await self._moved(walk, count, walk.upto)
-            return _Chosen([], left.rows, True, left.walk)
+            return Chosen([], left.rows, True, left.walk)
         self.began = walk.began if walk is not None else None
         placed = await self.rows(count)
         more = len(placed) > count
@@ -150,15 +116,15 @@ class _Search:
         if walk is None:
             walk = None if first is None else Walk(first, first)
             if walk is None or not more or placed[-1][0]["snapshot"] == first:
-                return _Chosen(placed[:count], [], more, walk)
+                return Chosen(placed[:count], [], more, walk)
         left = await self._moved(walk, count, placed[-1][0]["snapshot"] if more else None)
         if left.walk.upto is not None:
             # a first page looks only at what changed between its two statements, and has no place to go on from
-            return _Chosen([], left.rows, True, left.walk) if self.cursor else _Chosen(placed[:count], [], more, walk)
+            return Chosen([], left.rows, True, left.walk) if self.cursor else Chosen(placed[:count], [], more, walk)
         gone = {row["rid"] for row in left.rows}
         stayed = [one for one in placed if one[0]["rid"] not in gone]
         kept = stayed[: count - len(left.rows)]
-        return _Chosen(kept, left.rows, len(kept) < len(stayed), left.walk)
+        return Chosen(kept, left.rows, len(kept) < len(stayed), left.walk)
 
     async def _moved(self, walk: Walk, count: int, upto: str | None) -> Moved:
         to = Values()
@@ -175,14 +141,14 @@ class _Search:
             clauses.append(NotAfter(to.add(self.cursor.rid_max)))
         return clauses, narrow
 
-    async def rows(self, count: int) -> list[_Placed]:
+    async def rows(self, count: int) -> list[Placed]:
         """Beyond the cursor, in the order asked or, going back, against it; one above count where there are more."""
         cursor, phases = self.cursor, order.phases_of(self.plan)
         divided = len(phases) > 1
         if cursor is not None:
             phases = phases if cursor.forward else phases[::-1]
             phases = phases[phases.index(cursor.phase) :] if divided else phases
-        found: list[_Placed] = []
+        found: list[Placed] = []
         for phase in phases:
             started = cursor if cursor is not None and (not divided or phase == cursor.phase) else None
             rows = await self._of_phase(phase, started, count - len(found), found, last=phase == phases[-1])
@@ -195,7 +161,7 @@ class _Search:
         return found
 
     async def _of_phase(
-        self, phase: int | None, started: Cursor | None, count: int, before: list[_Placed], *, last: bool
+        self, phase: int | None, started: Cursor | None, count: int, before: list[Placed], *, last: bool
     ) -> Sequence["Row"]:
         to = Values()
         clauses, narrow = self.clauses(to)
@@ -217,7 +183,7 @@ class _Search:
         )
         return await self._fetch(asked, to)
 
-    def _noted(self, to: Values, count: int, before: list[_Placed], *, last: bool) -> Noted:
+    def _noted(self, to: Values, count: int, before: list[Placed], *, last: bool) -> Noted:
         assert self.note is not None, "asked for with a note only"
         caller = self.note.caller
         belonging = [TYPE_IDS[name] for name in self.plan.types if name in PATIENT_TYPES]
@@ -312,15 +278,15 @@ async def _refuse_retired(connection: "Connection", request: SearchRequest) -> N
         raise NotSupported("a search parameter of this search is no longer served", at="code")
 
 
-async def _choose(running: _Search | Reading, count: int) -> _Chosen:
+async def _choose(running: _Search | Reading, count: int) -> Chosen:
     """The rows of the page. What is read is ordered anew each time, by what stands now."""
     if isinstance(running, _Search):
         return await running.choose(count)
-    placed: list[_Placed] = [*await running.rows(count)]
-    return _Chosen(placed[:count], [], len(placed) > count, None)
+    placed: list[Placed] = [*await running.rows(count)]
+    return Chosen(placed[:count], [], len(placed) > count, None)
 
 
-def _link(page: Page, running: _Search | Reading, chosen: _Chosen, installation: "Installation") -> None:
+def _link(page: Page, running: _Search | Reading, chosen: Chosen, installation: "Installation") -> None:
     """The cursors of the pages beside this one."""
     cursor, placed = running.cursor, chosen.placed
     forward = cursor is None or cursor.forward
@@ -352,7 +318,7 @@ class _Places:
     total: int | None
     installation: "Installation"
 
-    def cursor(self, placed: _Placed, *, forward: bool, walk: Walk | None = None) -> str:
+    def cursor(self, placed: Placed, *, forward: bool, walk: Walk | None = None) -> str:
         row, phase = placed
         own = search_hash(self.plan.request, self.plan.access.person_id)
         keys = phase if isinstance(phase, list) else order.kept(order.keys_of(Values(), self.plan, phase), row)
