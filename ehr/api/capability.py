@@ -37,6 +37,12 @@ _INTERACTIONS: Final = (
     "create",
     "search-type",
 )
+_DOCUMENTED: Final = {
+    "Binary": "Read without a FHIR type in Accept, a Binary is its content, as an attachment; application/fhir+json, "
+    "application/fhir+xml or _format ask for the resource. A create or update takes content of any type, with "
+    "X-Security-Context as securityContext. A Binary whose securityContext is a Patient belongs to that Patient; a "
+    "citizen sees no other.",
+}
 _BOUND: Final = [binding.operation for binding in BINDINGS]
 _HEADERS: Final = (
     "Idempotency-Key: a create, update, patch, delete or transaction sent again with the same key and content by the "
@@ -126,6 +132,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
 def _resource(name: str, *, normative: bool) -> dict[str, Any]:
     return {
         "type": name,
+        **({"documentation": _DOCUMENTED[name]} if name in _DOCUMENTED else {}),
         "interaction": [{"code": code} for code in _INTERACTIONS if (code, name) != ("patch", "Binary")],
         "versioning": "versioned-update",
         "readHistory": True,

@@ -36,6 +36,7 @@ from ehr.store.record import Record
 
 Handler = Callable[["Exchange"], Awaitable[Answer]]
 
+_READING: Final = frozenset({"GET", "HEAD"})
 _LOOKS: Final = frozenset({"_format", "_pretty"})
 
 NO_ENDPOINT: Final = frozenset({"Parameters"})
@@ -154,7 +155,7 @@ class Endpoint:
     def __init__(
         self, door: Door, pattern: str, handlers: Mapping[str, Handler], *, public: bool = False, files: bool = False
     ) -> None:
-        """public: no token is asked for. files: answers have formats of their own, whatever Accept says."""
+        """public: no token is asked for. files: what is read has a format of its own, whatever Accept says."""
         self._door = door
         self._pattern = pattern
         self._public = public
@@ -189,7 +190,7 @@ class Endpoint:
         exchange = await self._door.open(scope, receive, public=self._public)
         if exchange.query:
             exchange.query = exchange.negotiated(exchange.query)
-        if exchange.format_asked is None and not self._files:
+        if exchange.format_asked is None and not (self._files and exchange.method in _READING):
             exchange.shown_form = produced(exchange.headers.get("accept"), None)
         answer = await handler(exchange)
         if exchange.shown_form == "json" and not exchange.pretty:

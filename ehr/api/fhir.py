@@ -1,6 +1,7 @@
 """The routes of /fhir: address and method → handler.
 
-Order:   the busiest first; addresses with literal parts are told apart by what an id and a type may look like
+Order:   the busiest first, those of Binary's own for a Binary only; addresses with
+         literal parts are told apart by what an id and a type may look like
 Source:  FHIR R4 http.html#summary
 """
 
@@ -12,6 +13,7 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from ehr.api import bulk, view_run
+from ehr.api import fhir_binary as binary
 from ehr.api import fhir_instance as instance
 from ehr.api import fhir_patch as patching
 from ehr.api import fhir_search as searching
@@ -38,6 +40,10 @@ class _Type(Convertor[str]):
         return value
 
 
+class _Binary(_Type):
+    regex = "Binary"
+
+
 class _Id(_Type):
     regex = r"[A-Za-z0-9\-.]{1,64}"
 
@@ -47,12 +53,28 @@ class _Operation(_Type):
 
 
 register_url_convertor("fhirtype", _Type())
+register_url_convertor("binary", _Binary())
 register_url_convertor("fhirid", _Id())
 register_url_convertor("operation", _Operation())
 
 _T: Final = "/fhir/{type:fhirtype}"
 _I: Final = "/fhir/{type:fhirtype}/{id:fhirid}"
+_BINARY: Final = "/fhir/Binary"
 _C: Final = "/fhir/{compartment:fhirtype}/{id:fhirid}/{type:fhirtype}"
+
+_ON_ONE: Final[Mapping[str, Handler]] = {
+    "GET": instance.read,
+    "PUT": instance.update,
+    "PATCH": patching.patch,
+    "DELETE": instance.delete,
+}
+_ON_TYPE: Final[Mapping[str, Handler]] = {
+    "GET": searching.search_type,
+    "POST": of_type.create,
+    "PUT": of_type.update,
+    "PATCH": patching.patch_matching,
+    "DELETE": of_type.delete,
+}
 
 
 def _any(handler: Handler) -> Mapping[str, Handler]:
@@ -63,17 +85,8 @@ def table(facility_bundle: FacilityBundleDoor | None, find: Find) -> Table:
     """Every protected FHIR address."""
     bundles = bundle_door(facility_bundle, find)
     return [
-        (_I, {"GET": instance.read, "PUT": instance.update, "PATCH": patching.patch, "DELETE": instance.delete}),
-        (
-            _T,
-            {
-                "GET": searching.search_type,
-                "POST": of_type.create,
-                "PUT": of_type.update,
-                "PATCH": patching.patch_matching,
-                "DELETE": of_type.delete,
-            },
-        ),
+        (_I, _ON_ONE),
+        (_T, _ON_TYPE),
         ("/fhir", {"GET": searching.search_system, "POST": bundles}),
         ("/fhir/", {"GET": searching.search_system, "POST": bundles}),
         (f"{_T}/_search", {"POST": searching.search_type_form}),
@@ -92,6 +105,14 @@ def table(facility_bundle: FacilityBundleDoor | None, find: Find) -> Table:
     ]
 
 
+OF_BINARY: Final[Table] = [("/fhir/{type:binary}", {**_ON_TYPE, "POST": binary.create, "PUT": binary.update_matching})]
+CONTENT_OF_BINARY: Final[Table] = [
+    ("/fhir/{type:binary}/{id:fhirid}", {**_ON_ONE, "GET": binary.read, "PUT": binary.update}),
+    ("/fhir/{type:binary}/{id:fhirid}/_history/{version}", {"GET": binary.vread}),
+]
+"""What HTTP alone has of Binary: the content itself. In a Bundle a Binary is a resource like any other."""
+
+
 class Routes:
     """The ASGI application of /fhir: the first address that fits answers; the last one takes whatever is left."""
 
@@ -107,10 +128,15 @@ class Routes:
             *((path, Endpoint(door, path, handlers, public=True)) for path, handlers in public),
         ]
         self._endpoints = [(compile_path(path)[0], endpoint) for path, endpoint in endpoints]
+        of_binary = [
+            *((path, Endpoint(door, path, handlers, files=True)) for path, handlers in CONTENT_OF_BINARY),
+            *((path, Endpoint(door, path, handlers)) for path, handlers in OF_BINARY),
+        ]
+        self._of_binary = [(compile_path(path)[0], endpoint) for path, endpoint in of_binary] + self._endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        for pattern, endpoint in self._endpoints:
+        for pattern, endpoint in self._of_binary if path.startswith(_BINARY) else self._endpoints:
             found = pattern.match(path)
             if found is not None:
                 scope["path_params"] = found.groupdict()

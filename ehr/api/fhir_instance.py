@@ -32,7 +32,7 @@ async def read(exchange: Exchange) -> Answer:
     headers = exchange.headers
     if not_modified(headers.get("if-none-match"), headers.get("if-modified-since"), version.version, version.updated):
         return Answer(304, b"", validators(version))
-    return _version_answer(version, part)
+    return version_answer(version, part)
 
 
 async def vread(exchange: Exchange) -> Answer:
@@ -41,7 +41,7 @@ async def vread(exchange: Exchange) -> Answer:
     version = await vread_one(
         exchange.record, exchange.caller, exchange.type_name, exchange.path["id"], version_number(exchange)
     )
-    return _version_answer(version, part)
+    return version_answer(version, part)
 
 
 def version_number(exchange: Exchange) -> int:
@@ -57,7 +57,8 @@ def _part(exchange: Exchange) -> Subset | None:
     return part_of(exchange, exchange.type_name)
 
 
-def _version_answer(version: Version, part: Subset | None) -> Answer:
+def version_answer(version: Version, part: Subset | None) -> Answer:
+    """The version, or the part of it that is wanted."""
     body = shown_part(version, part).body
     assert body is not None, "reads refuse what is deleted"
     return json_answer(200, body, *validators(version))

@@ -3,7 +3,7 @@
 In:      Accept, Content-Type, Prefer, If-Match, If-None-Match, If-Modified-Since, _format
 Out:     the format of the answer, the format of the body; Preferences; a version number; a moment
 Errors:  NotAcceptable (406), UnsupportedMedia (415), Malformed (400), each naming the header or parameter
-Source:  FHIR R4 http.html#mime-type, #ops, #concurrency, #cread; RFC 9110 12.5.1, 13.1; RFC 7240
+Source:  FHIR R4 http.html#mime-type, #ops, #concurrency, #cread, binary.html; RFC 9110 12.5.1, 13.1; RFC 7240
 """
 
 import re
@@ -87,6 +87,35 @@ def produced(accept: str | None, format_: str | None) -> Form:
     return min(wished, key=lambda pair: pair[0])[1]
 
 
+@dataclass(frozen=True, slots=True)
+class ContentWish:
+    """What Accept says of a Binary's content: the FHIR format it names by name, and how much it wants other types."""
+
+    form: Form | None
+    weight: float
+    ranges: tuple["_Range", ...]
+
+    def takes(self, content_type: str) -> bool:
+        """Whether content of this type is wanted, and more than the resource that holds it (binary.html)."""
+        essence = _essence(content_type)
+        for name in (essence, f"{essence.partition('/')[0]}/*", "*/*"):
+            weights = [one.weight for one in self.ranges if one.name == name]
+            if weights:
+                return max(weights) > (self.weight if self.form else 0)
+        return False
+
+
+def content_wish(accept: str | None) -> ContentWish:
+    """Accept of a read of a Binary: only the FHIR types themselves ask for the resource."""
+    ranges = [found for place, one in enumerate((accept or "*/*").split(",")) if (found := _range(one, place))]
+    forms: tuple[tuple[Form, str], ...] = (("json", JSON), ("xml", XML))
+    named = [(one, form) for one in ranges for form, name in forms if one.name == name and one.weight]
+    if not named:
+        return ContentWish(None, 0, tuple(ranges))
+    best, form = min(named, key=lambda pair: (-pair[0].weight, pair[0].place))
+    return ContentWish(form, best.weight, tuple(ranges))
+
+
 def produced_or_json(accept: str | None, format_: str | None) -> Form:
     """The format of a refusal, which may be that of this very wish."""
     try:
@@ -136,13 +165,18 @@ def read_form(content_type: str | None) -> Form:
     """The format of a body; what we do not read is refused before it is read."""
     if content_type is None:
         raise UnsupportedMedia(f"a body needs a Content-Type; this server reads {JSON} and {XML}", at="Content-Type")
-    form = next((form for form in _MEDIA if _essence(content_type) in _MEDIA[form]), None)
+    form = content_form(content_type)
     if form is None:
         raise UnsupportedMedia(f"this server reads {JSON} and {XML}", at="Content-Type")
     charset = re.search(r"charset\s*=\s*\"?([^\";\s]+)", content_type, re.IGNORECASE)
     if charset and charset[1].lower().replace("-", "") != "utf8":
         raise UnsupportedMedia("FHIR is UTF-8", at="Content-Type")
     return form
+
+
+def content_form(content_type: str) -> Form | None:
+    """The format in which content of this type may be a resource; None: it is content, and no more."""
+    return next((form for form in _MEDIA if _essence(content_type) in _MEDIA[form]), None)
 
 
 def _essence(media: str) -> str:

@@ -5,6 +5,7 @@ Out:     patient_of(tree)         the source Patient a resource belongs to: its 
          shard_params(type_name)  reference parameters whose value, when a Patient, is always that source Patient
 Order:   "patient", "subject" and "beneficiary" first, then as the definition lists them; first Patient found wins
 Why no Group: a list of patients is nobody's own; placed with its first member it would show him the others
+Why Binary:   R4 has it in no compartment, but says that access to it follows securityContext (docs/adr/0087)
 Source:  FHIR R4 2.1.34 compartments; ehr/fhir/r4/compartments.json (made by compile_search.py)
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ehr.fhir import parameters
-from ehr.fhir.parameters import ElementPath, walk
+from ehr.fhir.parameters import ElementPath, Step, walk
 
 _ITSELF: Final = "{def}"
 """Stands for the resource that a compartment is of, where the definitions list parameters."""
@@ -31,8 +32,10 @@ _DEFINED: Final[Mapping[str, Mapping[str, list[str]]]] = {
 COMPARTMENTS: Final = frozenset(_DEFINED)
 """Patient, Encounter, Practitioner, Device, RelatedPerson."""
 
-PATIENT_TYPES: Final = frozenset(_DEFINED["Patient"]) - {"Group"} | {"Patient"}
+PATIENT_TYPES: Final = frozenset(_DEFINED["Patient"]) - {"Group"} | {"Patient", "Binary"}
 """Types whose rows belong to a source Patient, when they name one."""
+
+_OF_BINARY: Final = (ElementPath((Step("securityContext"),), "Reference"),)
 
 _PATIENT: Final = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?")
 
@@ -74,6 +77,8 @@ def _member(type_name: str) -> str | None:
 
 @cache
 def _paths(type_name: str) -> tuple[ElementPath, ...]:
+    if type_name == "Binary":
+        return _OF_BINARY
     codes = sorted(_DEFINED["Patient"].get(type_name, ()), key=_first) if type_name in PATIENT_TYPES else []
     known = parameters.of(type_name) if codes else {}
     found = [path for code in codes for path in known[code].paths if path.type == "Reference"]

@@ -31,6 +31,7 @@ _NUMBERS: Final = {
 }
 _ISSUES_MAX: Final = 100
 _NAME_CHARACTERS_MAX: Final = 64
+_ROOT_BYTES_MAX: Final = 64 * 1024
 
 Tree = dict[str, Any]
 
@@ -43,6 +44,23 @@ def to_json(body: bytes, *, bytes_max: int = limits.resource_bytes_max) -> bytes
     if reader.issues:
         raise Malformed("the body is not FHIR XML", issues=reader.issues[:_ISSUES_MAX])
     return msgspec.json.encode(tree)
+
+
+def root_of(body: bytes) -> tuple[str | None, str] | None:
+    """Namespace and name of the first element, None where there is none to be seen; nothing after it is read."""
+    start = body[:_ROOT_BYTES_MAX]
+    if b"<!DOCTYPE" in start:
+        return None
+    parser = etree.XMLPullParser(
+        ("start",), resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_pis=True
+    )
+    try:
+        parser.feed(start)
+    except etree.XMLSyntaxError:
+        return None
+    for _, element in parser.read_events():
+        return _name(element)
+    return None
 
 
 def _parsed(body: bytes, bytes_max: int) -> etree._Element:
