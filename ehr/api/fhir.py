@@ -52,10 +52,15 @@ class _Operation(_Type):
     regex = r"\$[^/]*"
 
 
+class _Rest(_Type):
+    regex = "(?s:.*)"  # line breaks too, which Starlette's own path leaves out
+
+
 register_url_convertor("fhirtype", _Type())
 register_url_convertor("binary", _Binary())
 register_url_convertor("fhirid", _Id())
 register_url_convertor("operation", _Operation())
+register_url_convertor("rest", _Rest())
 
 _T: Final = "/fhir/{type:fhirtype}"
 _I: Final = "/fhir/{type:fhirtype}/{id:fhirid}"
@@ -120,7 +125,7 @@ class Routes:
         public: Table = [
             ("/fhir/metadata", {"GET": capabilities}),
             ("/fhir/.well-known/smart-configuration", {"GET": configuration}),
-            ("/fhir/{rest:path}", _any(_nothing)),
+            ("/fhir/{rest:rest}", _any(_nothing)),
         ]
         endpoints = [
             *((path, Endpoint(door, path, handlers)) for path, handlers in table(facility_bundle, self.find)),
@@ -137,7 +142,7 @@ class Routes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         for pattern, endpoint in self._of_binary if path.startswith(_BINARY) else self._endpoints:
-            found = pattern.match(path)
+            found = pattern.fullmatch(path)
             if found is not None:
                 scope["path_params"] = found.groupdict()
                 await endpoint(scope, receive, send)
@@ -147,7 +152,7 @@ class Routes:
     def find(self, method: str, path: str) -> tuple[Handler, Mapping[str, str]]:
         """The handler of an address, for an entry of a Bundle."""
         for pattern, endpoint in self._endpoints:
-            found = pattern.match(path)
+            found = pattern.fullmatch(path)
             if found is not None:
                 return endpoint.handler(method), found.groupdict()
         raise NotFound("there is nothing at this address")
