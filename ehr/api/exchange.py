@@ -241,8 +241,8 @@ def parsed_query(raw: bytes) -> list[tuple[str, str]]:
         raise Malformed("a parameter is not UTF-8") from error
     except ValueError as error:
         raise TooMuch("too many parameters") from error
-    if any("\x00" in name or "\x00" in value for name, value in pairs):
-        raise Malformed("a parameter holds a NUL character")
+    if held := [name for name, value in pairs if "\x00" in name or "\x00" in value]:
+        raise Malformed("a parameter holds a NUL character", at=held[0].replace("\x00", "") or None)
     return pairs
 
 

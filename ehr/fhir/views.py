@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 
-from ehr.errors import Invalid
+from ehr.errors import Invalid, TooMuch
 from ehr.fhir import fhirpath
 from ehr.fhir.fhirpath import Environment, Expression, Item
 from ehr.fhir.fhirpath.items import computed, root_item
@@ -173,6 +173,8 @@ def _compiled(text: Any, at: str) -> Path:
         return Path(fhirpath.compile(_TYPED_KEY.sub(r"getReferenceKey('\1')", text), _FUNCTIONS), at)
     except fhirpath.ExpressionError as error:
         raise Invalid(str(error), at=at) from error
+    except TooMuch as error:
+        raise TooMuch(str(error), at=at) from error
 
 
 def _listed(tree: Mapping[str, Any], name: str, kind: type[T], at: str) -> Iterator[tuple[T, str]]:

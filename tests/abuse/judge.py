@@ -27,6 +27,12 @@ INSIDE: Final = re.compile(
 )
 """What belongs to the machine and not to an answer."""
 
+OF_THE_WHOLE: Final = re.compile(
+    "not JSON|not well-formed XML|is not UTF-8|a resource type in the namespace|is a JSON object|a control character"
+    "|occurs twice in one object|nested deeper|the limit is|too many parameters|the query of"
+)
+"""Refusals of a body or query as a whole, before there are elements to name."""
+
 
 def faults(asked: Asked, answer: httpx.Response, took_s: float) -> Iterator[str]:
     if answer.status_code >= 500:
@@ -52,7 +58,10 @@ def _refusal(answer: httpx.Response) -> Iterator[str]:
     if tree.get("resourceType") != "OperationOutcome" or not tree.get("issue"):
         yield "no OperationOutcome"
         return
+    unplaced = answer.status_code in (400, 413, 422) and not OF_THE_WHOLE.search(answer.text)
     for issue in tree["issue"]:
+        if unplaced and not issue.get("expression"):
+            yield f"an issue that has no place: {issue}"
         if not (issue.get("severity") and issue.get("code") and (issue.get("diagnostics") or issue.get("details"))):
             yield f"an issue that says nothing: {issue}"
 

@@ -86,6 +86,13 @@ async def test_resources_a_view_looks_at(client: httpx.AsyncClient, monkeypatch:
     assert refusal(answer)[:2] == (413, "too-costly")
 
 
+async def test_depth_of_a_path_in_a_view(client: httpx.AsyncClient) -> None:
+    column = [{"name": "id", "path": "(" * (limits.fhirpath_depth_max + 1) + "id"}]
+    view = {"resourceType": "ViewDefinition", "resource": "Patient", "select": [{"column": column}]}
+    answer = await client.post("/$viewdefinition-run", json=parameters({"name": "viewResource", "resource": view}))
+    assert refusal(answer) == (413, "too-costly", "ViewDefinition.select[0].column[0].path")
+
+
 async def test_bytes_of_a_token_request(city: City) -> None:
     form = {"grant_type": "client_credentials", "client_assertion": "a" * limits.token_request_bytes_max}
     async with httpx.AsyncClient(base_url=city.base.removesuffix("/fhir"), trust_env=False) as client:
