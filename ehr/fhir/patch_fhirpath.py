@@ -184,7 +184,10 @@ class _Changing:
         self.tree: dict[str, Any] = codec.copied(tree)
 
     def do(self, one: Operation) -> None:
-        items = fhirpath.compile(one.path).evaluate(self.tree, environment=_STRICT)
+        try:
+            items = fhirpath.compile(one.path).evaluate(self.tree, environment=_STRICT)
+        except fhirpath.ExpressionError as error:
+            raise Invalid(str(error), at=f"{one.at}.part") from error
         for item in items:
             if not self._is_here(item):
                 raise one.refused("the path leads out of the resource")

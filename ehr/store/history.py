@@ -157,7 +157,7 @@ def _place(cursor: str | None) -> tuple[int, int]:
         return 2**63 - 1, 2**63 - 1
     found = _CURSOR.fullmatch(cursor)
     if found is None or max(int(found[1]), int(found[2])) >= 2**63:
-        raise NotSupported("this is not a page of this history; begin at the first one")
+        raise NotSupported("this is not a page of this history; begin at the first one", at="_page")
     return int(found[1]), int(found[2])
 
 

@@ -28,6 +28,7 @@ INSIDE: Final = re.compile(
 """What belongs to the machine and not to an answer."""
 
 OF_THE_WHOLE: Final = re.compile(
+    "a document type declaration|a JSON array is wanted|"
     "not JSON|not well-formed XML|is not UTF-8|a resource type in the namespace|is a JSON object|a control character"
     "|occurs twice in one object|nested deeper|the limit is|too many parameters|the query of"
 )

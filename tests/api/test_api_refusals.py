@@ -71,7 +71,7 @@ TABLE = {
     "_since that is none": Bad("GET", "/Patient/_history?_since=yesterday", 400, "_since"),
     "_at that is none": Bad("GET", "/_history?_at=2026-02-30", 400, "_at"),
     "history's unknown parameter": Bad("GET", "/_history?_sort=x", 400, "_sort"),
-    "a history page that is none": Bad("GET", "/_history?_page=1", 400, None),
+    "a history page that is none": Bad("GET", "/_history?_page=1", 400, "_page"),
     "a compartment that is none": Bad("GET", "/Organization/1/Observation", 404, None),
     "a type outside the compartment": Bad("GET", "/Patient/1/Organization", 400, "Organization"),
     "Turtle wanted": Bad("GET", "/Patient/1", 406, "Accept", headers={"Accept": "application/fhir+turtle"}),
