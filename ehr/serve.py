@@ -202,7 +202,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
         value = getattr(settings, name)
         if value is not None:
             plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-            made[f"EHR_{name.upper()}"] = str(plain)
+            listed = isinstance(plain, tuple)
+            made[f"EHR_{name.upper()}"] = orjson.dumps(plain).decode() if listed else str(plain)
     return made
 
 

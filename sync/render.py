@@ -74,7 +74,7 @@ def _fields(record: etree._Element, table: Table, row: Columns) -> None:
 
 
 def _legal(text: str) -> str:
-    """XML 1.0 cannot carry control characters; FHIR strings may (a pasted page break)."""
+    """XML 1.0 cannot carry some characters that a FHIR string may hold."""
     return "".join(sign if sign >= " " or sign in "\t\n\r" else " " for sign in text).translate(_NOT_XML)
 
 

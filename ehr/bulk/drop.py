@@ -88,7 +88,7 @@ async def _see_to(record: "Record", path: Path, order: Order) -> None:
         except Refused as error:
             await asyncio.to_thread(_put_away, path, REFUSED, str(error))
             return
-        log.info("file taken", file=path.name, job_id=job_id)
+        log.info("file taken", job_id=job_id)
         return
     standing = await job.summary(queue, found[0])
     if standing.over:

@@ -88,7 +88,7 @@ def test_the_same_episode_is_the_same_bytes(episodes: "Episodes") -> None:
 
 
 def test_text_that_xml_cannot_carry(episodes: "Episodes") -> None:
-    item = replace(episodes.EXAMINATION, name="Khám\x0b<Nội> & \x01ngoại")
+    item = replace(episodes.EXAMINATION, name="Khám\ufffe<Nội> & \uffffngoại")
     rows = composed(episodes, episodes.outpatient(items=(item,))).services[0].columns
     document = etree.fromstring(table_document(table("XML3"), [rows]))
     assert document.findtext(".//TEN_DICH_VU") == "Khám <Nội> &  ngoại"
