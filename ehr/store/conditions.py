@@ -4,6 +4,7 @@ In:      exact identifiers (ehr.store.criteria), each with whose resources it ma
          claims that were taken already
 Out:     Found: the matches of each condition, a Holding of what will be written, the owners of the claims
 Order:   the claims of the conditions are held before; then a condition matches what is committed, and stays so
+Race:    a match that another writer changed while we waited for its row may match no longer: Raced, all begins anew
 Whose:   own    the caller's own resources (all, for the city): what it may change
          refer  likewise, and of types that tell nothing of a patient also the city's, then anybody's
 Access:  a confined caller's conditions match only what it sees
@@ -20,6 +21,7 @@ from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.store.access_sql import arguments, seen
 from ehr.store.claims import Claimed
 from ehr.store.criteria import CITY, MATCHES_MAX, Criteria
+from ehr.store.faults import Raced
 from ehr.store.locks import HELD_COLUMNS, Holding, Key
 from ehr.store.version import Version
 
@@ -163,4 +165,13 @@ def _settle(found: Found, asked: Sequence[_Asked], matched: Mapping[int, list[Ma
         if not found.matches.get(one.condition):
             found.matches[one.condition] = matches
         if one.condition.writes:
+            for match in matches:
+                _same(found.holding, match)
             found.holding.asked |= {(match.type_name, match.id) for match in matches}
+
+
+def _same(holding: Holding, match: Match) -> None:
+    """The row we locked is the one that matched."""
+    current = holding.current.get((match.type_name, match.id))
+    if current is None or current.version != match.version:
+        raise Raced("what a condition matches changed before it was locked")

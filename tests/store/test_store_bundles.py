@@ -199,6 +199,23 @@ async def test_parallel_conditional_creates_make_one(record: Record, city: Calle
     assert len({id_of(a[0]) for a in answers}) == 1
 
 
+async def test_a_match_that_is_another_when_its_row_is_free_is_no_match(record: Record, city: Caller) -> None:
+    """A conditional update waits for a plain one, which gives the resource another identifier."""
+    (made,) = await send(record, city, transaction(entry("POST", "Patient", patient("1"))))
+    renamed = patient("2", active=True)
+    async with record.unit_of_work(city) as uow:
+        await uow.resources.update("Patient", id_of(made), None, renamed)
+        asked = transaction(entry("PUT", f"Patient?identifier={MRN}|1", patient("1", active=False)))
+        waiting = asyncio.create_task(send(record, city, asked))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+    (answer,) = await waiting
+    assert answer["response"]["status"] == "201 Created"
+    async with record.unit_of_work(city) as uow:
+        kept = codec.loads((await uow.resources.read("Patient", id_of(made))).body or b"")
+    assert (kept["identifier"], kept["active"]) == (renamed["identifier"], True)
+
+
 async def test_parallel_transactions_with_keys_in_different_orders_all_end(record: Record, city: Caller) -> None:
     def bundle(numbers: list[int]) -> Tree:
         return transaction(
