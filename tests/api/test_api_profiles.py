@@ -277,6 +277,7 @@ async def test_a_check_that_was_made_before_costs_one_statement(city: City) -> N
     with statements(city) as seen:
         await issues(client, right)
     assert len(seen()) == 1, seen()
+    await store(client, right)  # the connection and the terms of sorted searches know its words from now on
     with statements(city) as seen:
         await store(client, right)
     assert len(seen()) == 4, "BEGIN, whether definitions changed, the write, COMMIT: " + str(seen())

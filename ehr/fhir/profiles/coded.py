@@ -45,15 +45,15 @@ def members(library: Library, value_set: str, item: Item) -> bool | None:
 
 
 def _codes(item: Item) -> Iterator[tuple[str | None, str]]:
+    """Systems and codes; what is no text R4 itself refuses."""
     value: Any = item.value
     if isinstance(value, str):
         yield None, value
-    elif item.kind == "CodeableConcept":
-        for coding in value.get("coding", []):
-            if isinstance(coding, Mapping) and isinstance(coding.get("code"), str):
-                yield coding.get("system") or "", coding["code"]
-    elif isinstance(value, Mapping) and isinstance(value.get("code"), str):
-        yield value.get("system") or "", value["code"]
+        return
+    for coding in value.get("coding", []) if item.kind == "CodeableConcept" else [value]:
+        system, code = (coding.get("system") or "", coding.get("code")) if isinstance(coding, Mapping) else ("", None)
+        if isinstance(system, str) and isinstance(code, str):
+            yield system, code
 
 
 def _is_text_only(item: Item) -> bool:

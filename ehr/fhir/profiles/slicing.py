@@ -67,7 +67,8 @@ def _tells(check: "Check", discriminator: Discriminator, rule: Rule, item: Item)
         case "profile":
             return any(_conforms(check, each, one) for one in found for each in rules)
         case _ if discriminator.path == "url" and item.kind == "Extension":
-            return item.value.get("url") in urls_of(check, rule)
+            url = item.value.get("url")
+            return isinstance(url, str) and url in urls_of(check, rule)
         case _:
             return any(_fits(check, rules, one) for one in found)
 
