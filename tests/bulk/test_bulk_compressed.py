@@ -4,6 +4,7 @@ import functools
 import json
 from pathlib import Path
 
+import pytest
 import zstandard
 from typer.testing import CliRunner
 
@@ -45,7 +46,10 @@ async def test_an_import_trains_where_it_has_enough_and_nothing_is_known(
         assert await connection.fetchval("select count(*) from zstd_dictionary") == 1
 
 
-def test_the_command_says_what_each_type_would_gain(data_dir: Path, tmp_path: Path) -> None:
+def test_the_command_says_what_each_type_would_gain(
+    database_url: str, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EHR_DATABASE_URL", database_url)
     order = ["--data-dir", str(data_dir), "--json"]
     for part in range(2):
         path = written(tmp_path, "Basic", 200)
