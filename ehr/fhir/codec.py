@@ -83,20 +83,32 @@ def dumps(tree: Any) -> bytes:
         return orjson.dumps(_wrap_large_integers(tree), default=_verbatim, option=_JSON_ONLY)
 
 
-def with_meta(body: bytes, tree: Mapping[str, Any], *, id: str, version: int, updated: datetime) -> bytes:
-    """The sender's text with id, meta.versionId and meta.lastUpdated set; the rest as sent, in its order."""
+def with_meta(body: bytes | None, tree: Mapping[str, Any], *, id: str, version: int, updated: datetime) -> bytes:
+    """The sender's text with id, meta.versionId and meta.lastUpdated set; the rest as sent, in its order.
+
+    body: the text, where the resource had one of its own; an entry of a Bundle is written from its tree.
+    """
     meta = dict(tree.get("meta") or {})
     meta["versionId"] = str(version)
     meta["lastUpdated"] = instant(updated)
+    if body is None:
+        return dumps(_placed(tree, {"id": id, "meta": meta}))
     ours = {"id": msgspec.Raw(orjson.dumps(id)), "meta": msgspec.Raw(dumps(meta))}
-    members: dict[str, msgspec.Raw] = {}
-    for name, raw in _MEMBERS.decode(body).items():
-        members[name] = ours.pop(name, raw)
+    return msgspec.json.encode(_placed(_MEMBERS.decode(body), ours))
+
+
+def _placed(members: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """Members with ours in place of the sender's; they follow resourceType, or stand before it where they did."""
+    placed: dict[str, Any] = {}
+    for name, value in members.items():
+        if name not in placed:
+            placed[name] = ours.get(name, value)
         if name == "resourceType":
-            members |= {ours_name: ours[ours_name] for ours_name in ("id", "meta") if ours_name in ours}
-            ours = {ours_name: ours_raw for ours_name, ours_raw in ours.items() if ours_name in tree}
-    members |= ours
-    return msgspec.json.encode(members)
+            for ours_name, own in ours.items():
+                placed.setdefault(ours_name, own)
+    for ours_name, own in ours.items():
+        placed.setdefault(ours_name, own)
+    return placed
 
 
 def with_changes(body: bytes, before: Mapping[str, Any], after: Mapping[str, Any]) -> bytes:

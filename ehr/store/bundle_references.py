@@ -179,7 +179,7 @@ def _version_of(entry: Entry, resolution: "Resolution", bodies: BodyCodec) -> in
         return tombstone.version + 1 if tombstone else 1
     if entry.resource is not None:
         tree = resolution.rewritten(entry, entry.resource)
-        new = codec.with_meta(codec.dumps(tree), tree, id=key[1], version=before.version, updated=before.updated)
+        new = codec.with_meta(None, tree, id=key[1], version=before.version, updated=before.updated)
         if new == resolution.holding.text(key, bodies):
             return before.version
     return before.version + 1

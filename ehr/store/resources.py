@@ -195,14 +195,13 @@ class Resources:
         holding = await hold(self._uow.connection, _keys(further), holding)
         staged += [o for o in (self._plan(w, holding, shards) for w in further) if isinstance(o, Staged)]
         unchanged = [Noted("U", v.type_name, v.id, v.shard, unchanged=True) for v in kept]
-        await writes.flush(self._uow, self.caller, staged, [*noted, *unchanged])
-        for s in staged:
-            version = s.done()
-            self._uow.changed.append(version)
+        made = await writes.flush(self._uow, self.caller, staged, [*noted, *unchanged])
+        for s, version in zip(staged, made, strict=True):
             for follower in self._uow.record.followers:
                 if s.type_name in follower.types:
                     await follower.written(self._uow, version, s.tree, s.before)
-        return [Written(o.done(), created=o.op == "C") if isinstance(o, Staged) else o for o in outcomes]
+        following = iter(made)
+        return [Written(next(following), created=o.op == "C") if isinstance(o, Staged) else o for o in outcomes]
 
     # ---- reading
 
@@ -326,9 +325,8 @@ class Resources:
         if write.action == "U" and before is None:
             require(self.access, write.type_name, "c")
         id = write.id or new_id()
-        sent = write.body or codec.dumps(write.tree)
         if before is not None:
-            same = codec.with_meta(sent, write.tree, id=id, version=before.version, updated=before.updated)
+            same = codec.with_meta(write.body, write.tree, id=id, version=before.version, updated=before.updated)
             if same == holding.text(key, record.bodies):
                 return Written(before.as_version(write.type_name, id, same), changed=False)
         last = before or tombstone
@@ -342,14 +340,13 @@ class Resources:
             updated,
             rows.shard,
             before.source if before else self.caller.facility_id,
-            codec.with_meta(sent, write.tree, id=id, version=version, updated=updated),
+            codec.with_meta(write.body, write.tree, id=id, version=version, updated=updated),
             {**write.tree, "id": id},
             rows,
         )
         staged.rid = last.rid if last else 0
         staged.chosen_id = write.id is not None and not write.made_id and before is None
-        patient = patient_of(staged.tree or {})
-        staged.patients = (patient,) if patient else ()
+        staged.patients = (rows.patient,) if rows.patient else ()
         if before is not None:
             self._compare(staged, before, holding)
         if shards is not None and staged.shard not in shards:

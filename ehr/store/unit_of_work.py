@@ -25,7 +25,6 @@ from ehr.store.claims import Claims
 from ehr.store.connection import Connection
 from ehr.store.outbox import Outbox
 from ehr.store.resources import Resources
-from ehr.store.version import Version
 
 if TYPE_CHECKING:
     from ehr.store.record import Record
@@ -50,8 +49,6 @@ class UnitOfWork:
     claims: Claims
     outbox: Outbox
     audit: Audit
-    changed: list[Version]
-    """Versions this transaction has made, in their order."""
     declares: bool
     """It has changed the table of search parameters itself: the backfill begins after its commit."""
 
@@ -77,7 +74,6 @@ class UnitOfWork:
             raise faults.refused(error) or error from error
         moment = self.record.clock.now()
         self.now = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-        self.changed = []
         self._terms: set[Term] = set()
         self.outbox = Outbox(self.connection)
         self.audit = Audit(self.connection, self.caller)

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -131,6 +132,15 @@ def test_meta_is_set_in_the_senders_text() -> None:
         b'{"resourceType":"Observation","id":"new",'
         b'"meta":{"source":"#x","versionId":"2","lastUpdated":"2026-11-23T02:00:00.120Z"},"value":13.50}'
     )
+
+
+@pytest.mark.parametrize("names", list(permutations(("id", "resourceType", "meta", "status"))))
+def test_meta_is_set_in_a_tree_as_in_its_text(names: tuple[str, ...]) -> None:
+    sent = {"resourceType": "Observation", "id": "old", "meta": {"versionId": "7"}, "status": "final"}
+    for count in range(1, len(names) + 1):
+        tree = {name: sent[name] for name in names[:count]}
+        written = codec.with_meta(None, tree, id="new", version=2, updated=MOMENT)
+        assert written == codec.with_meta(codec.dumps(tree), tree, id="new", version=2, updated=MOMENT)
 
 
 def test_meta_is_added_after_the_type_and_text_stays_as_sent() -> None:
