@@ -130,7 +130,10 @@ def import_command(  # noqa: PLR0917 - options of a command
         bool, typer.Option("--keep-meta", help="New resources keep meta.versionId and meta.lastUpdated.")
     ] = False,
     references: Annotated[
-        str, typer.Option(help="report: tell which references lead nowhere when all is stored; or ignore.")
+        str,
+        typer.Option(
+            help="Where one leads nowhere: report tells when all is stored, refuse stores no such line; or ignore."
+        ),
     ] = "report",
     data_dir: DataDir = None,
     as_json: AsJson = False,

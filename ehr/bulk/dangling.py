@@ -6,7 +6,8 @@ Out:     leave()  a file a part: the literal references of its lines to what is 
          settle() dangling.ndjson: file, line, reference of those that are not stored when the job is over
 Why so:  a reference may lead to a part that is stored later, so nothing can be said before the end; and few do lead
          out of what a part holds or repeats, so what is left over is small
-Not in:  absolute addresses, contained resources, conditional references, versions; what was deleted counts as absent
+Not in:  absolute addresses, contained resources, conditional references, versions; Bundles, whose references mean their
+         entries first. What was deleted counts as absent
 """
 
 import os
@@ -32,10 +33,21 @@ DANGLING: Final = "dangling.ndjson"
 BATCH: Final = 10_000
 
 _LITERAL: Final = re.compile(rb'"reference"\s*:\s*"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})["/]')
+_ESCAPED: Final = b"\\/"
+"""Some writers escape the slash, and the pattern does not see such a reference."""
+
 _ABSENT: Final = """
 select n.id from unnest($2::text::text[]) as n (id)
 where not exists (select 1 from resource r where r.type_id = $1 and r.id = n.id)
 """
+
+
+def targets(one: Ready) -> list[Target]:
+    """What the literal references of a line lead to, each as often as it is there."""
+    if one.type_name == "Bundle":
+        return []
+    content = one.content
+    return _LITERAL.findall(content.replace(_ESCAPED, b"/") if _ESCAPED in content else content)
 
 
 def left_over(ready: Iterable[Ready]) -> dict[Target, int]:
@@ -44,7 +56,7 @@ def left_over(ready: Iterable[Ready]) -> dict[Target, int]:
     held: set[Target] = set()
     for one in ready:
         held.add((one.type_name.encode(), one.id.encode()))
-        for target in _LITERAL.findall(one.content):
+        for target in targets(one):
             if met.setdefault(target, one.line) > one.line:
                 met[target] = one.line
     return {target: line for target, line in met.items() if target not in held}

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ehr.bulk import files
+from ehr.bulk import check, files
 from ehr.bulk.ingest import Tally
 from ehr.bulk.order import Order
 from ehr.bulk.sources import Source, fetched
@@ -45,7 +45,8 @@ async def fetch(record: "Record", chunk: Chunk) -> Mapping[str, Any]:
         parts += [asdict(part) for part in await asyncio.to_thread(_parts, source.name, plain)]
     result = Tally().as_json()
     bytes_total = sum(part["length"] for part in parts)
-    if not await Queue(record.database).finish_with(chunk, result, parts, bytes_total=bytes_total):
+    begun = check.chunks(parts, Order.of(chunk.job_params))
+    if not await Queue(record.database).finish_with(chunk, result, begun, bytes_total=bytes_total):
         raise Unavailable("another worker fetches these files")
     return result
 

@@ -10,10 +10,10 @@ Order:   what others refer to first: organizations, places, practitioners, patie
 import gzip
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Any, Final, NamedTuple, Self
 
 import zstandard
 
@@ -41,6 +41,11 @@ class Part:
     offset: int
     length: int
     first_line: int
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> Self:
+        """As the parameters of a chunk hold it, beside others."""
+        return cls(**{name: params[name] for name in cls.__dataclass_fields__})
 
 
 class Line(NamedTuple):

@@ -103,6 +103,13 @@ class Prepared:
     lines: int
     blank: int
 
+    def refuse(self, refusals: Iterable[Refusal]) -> None:
+        """Take lines from those that are ready."""
+        told = {one.line: one for one in refusals}
+        if told:
+            self.ready = [one for one in self.ready if one.line not in told]
+            self.refused = sorted([*self.refused, *told.values()], key=lambda one: one.line)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -117,6 +124,9 @@ class Outcome:
 Finish = Callable[["Connection", Outcome], Awaitable[None]]
 """Is called at the end of the transaction, so that a part is stored and counted as done, or neither."""
 
+Settled = Callable[[Iterable[Ready]], Iterable[Refusal]]
+"""Which lines of a part that was checked before are refused."""
+
 
 class _WasDeleted(Raced):
     """Ids we took for new have a history; they go through the store's update."""
@@ -127,11 +137,18 @@ class _WasDeleted(Raced):
 
 
 async def ingest(
-    record: "Record", part: Part, *, job_id: str, order: Order = CITY, number: int = 0, finish: Finish | None = None
+    record: "Record",
+    part: Part,
+    *,
+    job_id: str,
+    order: Order = CITY,
+    number: int = 0,
+    finish: Finish | None = None,
+    settled: Settled | None = None,
 ) -> Outcome:
     """Store one part, the job's number-th; returns after the commit."""
     with _no_collection():
-        return await _ingest(record, part, _Task(job_id, order, number, finish))
+        return await _ingest(record, part, _Task(job_id, order, number, finish, settled))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +157,7 @@ class _Task:
     order: Order
     number: int
     finish: Finish | None
+    settled: Settled | None
 
 
 @contextmanager
@@ -154,8 +172,13 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
+def caller_of(order: Order) -> Caller:
+    """In whose name an import acts."""
+    return Caller.system("bulk import", facility_id=order.facility_id)
+
+
 async def _ingest(record: "Record", part: Part, task: _Task) -> Outcome:
-    caller = Caller.system("bulk import", facility_id=task.order.facility_id)
+    caller = caller_of(task.order)
     prepared = await _made_ready(record, caller, part, task)
     await dictionaries.provide(record, _without_dictionary(record, prepared.ready))
     known: frozenset[Key] = frozenset()
@@ -176,7 +199,10 @@ async def _ingest(record: "Record", part: Part, task: _Task) -> Outcome:
 async def _made_ready(record: "Record", caller: Caller, part: Part, task: _Task) -> Prepared:
     """Prepared, held to the profiles that lines claim, one line for each id, in the order of writing."""
     prepared = await prepare_part(record, part, job_id=task.job_id, keep_meta=task.order.keep_meta)
-    await _check_claims(record, caller, prepared)
+    if task.settled is None:
+        await check_claims(record, caller, prepared)
+    else:
+        prepared.refuse(task.settled(prepared.ready))
     prepared.ready, prepared.superseded = winners(prepared.ready, task.number)
     prepared.ready.sort(key=lambda one: (one.type_id, one.rows.shard, -(one.rows.date_lo_us or 0)))
     return prepared
@@ -201,19 +227,19 @@ async def prepare_part(record: "Record", part: Part, *, job_id: str, keep_meta: 
     return prepared
 
 
-async def _check_claims(record: "Record", caller: Caller, prepared: Prepared) -> None:
-    """Refuse lines that do not conform to the profile they claim, as every other door does."""
+async def check_claims(record: "Record", caller: Caller, prepared: Prepared) -> list[Refusal]:
+    """Refuse lines that do not conform to the profile they claim, as every other door does; they are returned."""
     claiming = [one for one in prepared.ready if one.claims]
     if not claiming or record.settings.profile_claims == "trusted":
-        return
-    broken: dict[int, Refusal] = {}
+        return []
+    broken: list[Refusal] = []
     async with record.reading(caller) as uow:
         for one in claiming:
             found = await record.profiles.problems(uow, one.tree or read(one.content))
             if any(issue.severity == "error" for issue in found):
-                broken[one.line] = Refusal(one.line, one.content, tuple(found))
-    prepared.ready = [one for one in prepared.ready if one.line not in broken]
-    prepared.refused = sorted([*prepared.refused, *broken.values()], key=lambda one: one.line)
+                broken.append(Refusal(one.line, one.content, tuple(found)))
+    prepared.refuse(broken)
+    return broken
 
 
 def _without_dictionary(record: "Record", ready: Iterable[Ready]) -> dict[str, list[bytes]]:
@@ -244,7 +270,7 @@ async def _store(uow: "UnitOfWork", prepared: Prepared, task: _Task, known: froz
     tally = Tally(prepared.lines, prepared.blank, stored=len(fresh), length=prepared.part.length)
     tally.updated, tally.unchanged = await _update(uow, sorted(met, key=lambda one: one.line))
     await _refuse(uow, prepared)
-    references = left_over([*fresh, *met]) if task.order.references == "report" else {}
+    references = left_over([*fresh, *met]) if task.order.references != "ignore" else {}
     outcome = Outcome(tally, prepared.refused, [*prepared.superseded, *lost], references)
     tally.refused, tally.superseded = len(outcome.refused), len(outcome.superseded)
     assert tally.balances(), "every line is accounted for"

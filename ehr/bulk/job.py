@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from ehr import limits
-from ehr.bulk import dangling, fetch, files
+from ehr.bulk import check, dangling, fetch, files, settle
 from ehr.bulk.files import Part
 from ehr.bulk.ingest import CITY, Outcome, ingest
 from ehr.bulk.order import Order
@@ -92,7 +92,8 @@ async def plan(
     await _clean(queue)
     asked = [path.absolute() for path in paths]
     params, chunks = await asyncio.to_thread(_cut, asked, home, part_bytes)
-    return await queue.enqueue(KIND, {**params, **order.as_json(), "key": key_of(asked, order)}, chunks, owner=owner)
+    params |= {**order.as_json(), "key": key_of(asked, order)}
+    return await queue.enqueue(KIND, params, check.chunks(chunks, order), owner=owner)
 
 
 def key_of(paths: Iterable[Path], order: Order) -> str:
@@ -131,7 +132,11 @@ def handler(record: "Record") -> Handler:
     async def run(chunk: Chunk) -> Mapping[str, Any]:
         if fetch.SOURCES in chunk.params:
             return await fetch.fetch(record, chunk)
-        part, order = Part(**chunk.params), Order.of(chunk.job_params)
+        if check.CHECK in chunk.params:
+            return await check.check(record, chunk)
+        if check.SETTLE in chunk.params:
+            return await settle.settle(record, chunk)
+        part, order = Part.of(chunk.params), Order.of(chunk.job_params)
         folder = Path(chunk.job_params["home"]) / chunk.job_id
 
         async def finish(connection: "Connection", outcome: Outcome) -> None:
@@ -142,7 +147,10 @@ def handler(record: "Record") -> Handler:
             if not await finish_chunk(connection, chunk, result):
                 raise Unavailable("another worker has taken this part of the import over")
 
-        outcome = await ingest(record, part, job_id=chunk.job_id, order=order, number=chunk.number, finish=finish)
+        settled = settle.settled(folder, chunk.params) if order.references == "refuse" else None
+        outcome = await ingest(
+            record, part, job_id=chunk.job_id, order=order, number=chunk.number, finish=finish, settled=settled
+        )
         return outcome.tally.as_json()
 
     return run

@@ -12,6 +12,7 @@ class Order:
     """facility_id  who sends it; 0 = the city itself
     keep_meta    new resources keep the sender's meta.versionId and meta.lastUpdated
     references   report  tell at the end which references lead nowhere
+                 refuse  store no line with a reference that leads nowhere (ehr.bulk.settle)
                  ignore  do not look
     """
 
@@ -20,8 +21,8 @@ class Order:
     references: str = "report"
 
     def __post_init__(self) -> None:
-        if self.references not in ("report", "ignore"):
-            raise Malformed("references is report or ignore", at="references")
+        if self.references not in ("report", "refuse", "ignore"):
+            raise Malformed("references is report, refuse or ignore", at="references")
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Self:

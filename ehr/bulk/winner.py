@@ -58,7 +58,7 @@ async def ranks(
     known: dict[Key, Rank] = {}
     for row in found:
         keys = {key for key, xid in stored.items() if xid == row["xid"]}
-        part = Part(**json.loads(row["params"]))
+        part = Part.of(json.loads(row["params"]))
         known |= _ranked(part, row["number"], keys, preparer)
     return known
 

@@ -43,6 +43,12 @@ from unnest($2::jsonb[]) with ordinality as given (p, n)
 _HOLDS: Final = """
 select 1 from job_chunk where job_id = $1 and number = $2 and attempts = $3 and state = 'running' for update
 """
+_IS_LAST: Final = """
+select not exists (select 1 from job_chunk where job_id = $1 and number <> $2 and state <> 'done')
+"""
+_CHUNKS_WITH: Final = """
+select number, params from job_chunk where job_id = $1 and params ? $2 order by number
+"""
 _ADD_BYTES: Final = "update job set params = params || jsonb_build_object('bytes', $2::bigint) where id = $1"
 # A chunk of a cancelled job is never claimed; of two claimable ones the older job's comes first.
 _CLAIM: Final = """
@@ -230,16 +236,34 @@ class Queue:
             return await finish(connection, chunk, result)
 
     async def finish_with(
-        self, chunk: Chunk, result: Mapping[str, Any], more: Sequence[Mapping[str, Any]], *, bytes_total: int
+        self,
+        chunk: Chunk,
+        result: Mapping[str, Any],
+        more: Sequence[Mapping[str, Any]],
+        *,
+        bytes_total: int | None = None,
+        only_last: bool = False,
     ) -> bool:
-        """finish, for a chunk that found out what the other chunks of its job are, and how many bytes."""
+        """finish, for a chunk that knows what comes after it.
+
+        bytes_total  of the job, where this chunk found it out
+        only_last    what comes after waits for every chunk there is: the one that is done last adds it
+        """
         async with self._database.acquire() as connection, connection.transaction():
             await connection.execute(_LOCK_JOB, chunk.job_id)
             if not await connection.fetchval(_HOLDS, chunk.job_id, chunk.number, chunk.attempt):
                 return False
-            await connection.execute(_ADD_LATER, chunk.job_id, [json.dumps(one) for one in more])
-            await connection.execute(_ADD_BYTES, chunk.job_id, bytes_total)
+            if not only_last or await connection.fetchval(_IS_LAST, chunk.job_id, chunk.number):
+                await connection.execute(_ADD_LATER, chunk.job_id, [json.dumps(one) for one in more])
+            if bytes_total is not None:
+                await connection.execute(_ADD_BYTES, chunk.job_id, bytes_total)
             return await finish(connection, chunk, result)
+
+    async def chunks_with(self, job_id: str, name: str) -> list[tuple[int, Mapping[str, Any]]]:
+        """(number, parameters) of the chunks of a job that have such a parameter."""
+        async with self._database.acquire() as connection:
+            rows = await connection.fetch(_CHUNKS_WITH, job_id, name)
+        return [(row["number"], json.loads(row["params"])) for row in rows]
 
     async def fail(self, chunk: Chunk, error: str, *, again: bool = True) -> str | None:
         """Put it back to wait, or fail it for good; the chunk's new state, None when the claim was lost."""

@@ -127,6 +127,25 @@ async def test_private_networks_are_refused_unless_allowed(
     assert "EHR_IMPORT_PRIVATE" in failed.text
 
 
+async def test_references_that_lead_nowhere_are_refused_if_asked(city: City, files: Path) -> None:
+    (files / "Patient.ndjson").write_text(
+        '{"resourceType":"Patient","id":"i1","managingOrganization":{"reference":"Organization/none"}}\n' + GOOD % 3
+    )
+    client = city.system()
+    begun = await client.post("$import", json=asked("Patient.ndjson", references={"valueCode": "refuse"}))
+    assert begun.status_code == 202, begun.text
+    await worked(city)
+    manifest = (await client.get(begun.headers["content-location"])).json()
+    assert manifest["output"] == [{"inputUrl": "Patient.ndjson", "count": 1}]
+    (error,) = manifest["error"]
+    told = json.loads((await client.get(error["url"])).content)
+    assert (told["file"], told["line"]) == ("Patient.ndjson", 1)
+    assert told["outcome"]["issue"][0]["expression"] == ["Patient.managingOrganization.reference"]
+    assert (await client.get("Patient/i1")).status_code == 404
+    wrong = await client.post("$import", json=asked("Patient.ndjson", references={"valueCode": "forbid"}))
+    assert (wrong.status_code, wrong.json()["issue"][0]["expression"]) == (400, ["references"])
+
+
 async def test_an_import_needs_every_right_and_is_its_owner_s(city: City) -> None:
     body = asked("Patient.ndjson")
     assert (await city.system("system/Patient.cruds").post("$import", json=body)).status_code == 403
