@@ -32,9 +32,12 @@ Target = tuple[bytes, bytes]
 DANGLING: Final = "dangling.ndjson"
 BATCH: Final = 10_000
 
-_LITERAL: Final = re.compile(rb'"reference"\s*:\s*"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})["/]')
+_REFERENCE: Final = b'"reference":"'
+"""As it is in text without space; splitting by it takes half the time of a pattern, and a line has four."""
+_SPACED: Final = re.compile(rb'"reference"\s*:\s*"([^"]*)')
+_LITERAL: Final = re.compile(rb"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/.*)?", re.DOTALL)
 _ESCAPED: Final = b"\\/"
-"""Some writers escape the slash, and the pattern does not see such a reference."""
+"""Some writers escape the slash."""
 
 _ABSENT: Final = """
 select n.id from unnest($2::text::text[]) as n (id)
@@ -44,22 +47,39 @@ where not exists (select 1 from resource r where r.type_id = $1 and r.id = n.id)
 
 def targets(one: Ready) -> list[Target]:
     """What the literal references of a line lead to, each as often as it is there."""
-    if one.type_name == "Bundle":
-        return []
-    content = one.content
-    return _LITERAL.findall(content.replace(_ESCAPED, b"/") if _ESCAPED in content else content)
+    return [target for text in _texts(one) if (target := _target(text))]
 
 
 def left_over(ready: Iterable[Ready]) -> dict[Target, int]:
     """(type, id) of what lines refer to and the part does not hold → the first line that does."""
-    met: dict[Target, int] = {}
+    met: dict[bytes, int] = {}
     held: set[Target] = set()
     for one in ready:
         held.add((one.type_name.encode(), one.id.encode()))
-        for target in targets(one):
-            if met.setdefault(target, one.line) > one.line:
-                met[target] = one.line
-    return {target: line for target, line in met.items() if target not in held}
+        for text in _texts(one):
+            if met.setdefault(text, one.line) > one.line:
+                met[text] = one.line
+    found: dict[Target, int] = {}
+    for text, line in met.items():
+        target = _target(text)
+        if target and target not in held and found.setdefault(target, line) > line:
+            found[target] = line
+    return found
+
+
+def _texts(one: Ready) -> Sequence[bytes]:
+    """The texts of the references in a line."""
+    if one.type_name == "Bundle":
+        return ()
+    if one.plain:
+        return [after[: after.find(b'"')] for after in one.content.split(_REFERENCE)[1:]]
+    content = one.content
+    return _SPACED.findall(content.replace(_ESCAPED, b"/") if _ESCAPED in content else content)
+
+
+def _target(text: bytes) -> Target | None:
+    literal = _LITERAL.fullmatch(text)
+    return (literal[1], literal[2]) if literal else None
 
 
 def leave(folder: Path, number: int, name: str, found: Mapping[Target, int]) -> None:

@@ -15,14 +15,16 @@ from uuid import UUID, uuid5
 
 from ehr import limits
 from ehr.bulk.files import Line
-from ehr.bulk.read import careful, is_deep, may_be_deep, quick
+from ehr.bulk.read import careful, is_deep, quick
 from ehr.database import copy
 from ehr.errors import EhrError, Invalid, Issue, Malformed, NotSupported, TooMuch
 from ehr.fhir import declared
 from ehr.fhir.accept import accepts, is_dense
+from ehr.fhir.accepted_checks import ENDLESS_MET
 from ehr.fhir.primitives import INTEGER_MAX
 from ehr.fhir.profiles.check import claimed
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.fhir.structure import nesting
 from ehr.ids import FHIR_ID
 from ehr.index.extract import Extractor, IndexRows
 from ehr.index.ranges import BEGINNING_US, date_range
@@ -155,10 +157,12 @@ def _begins_plainly(content: bytes, type_name: str, id: str) -> bool:
 def _checked(content: bytes) -> tuple[dict[str, Any], bool]:
     """The tree of a valid resource, and whether its text is canonical."""
     found = quick(content)
+    before = next(ENDLESS_MET)
     if found is not None and found[0].__class__ is dict and accepts(found[0], dense=is_dense(content)):
         tree, canonical = found
         type_name = tree["resourceType"]  # of a search parameter the gate asks more than to be valid
-        if type_name != declared.TYPE and (not may_be_deep(type_name, content) or not is_deep(tree, content)):
+        has_bound = next(ENDLESS_MET) == before + 1 and nesting(type_name) is not None
+        if type_name != declared.TYPE and (has_bound or not is_deep(tree, content)):
             return tree, canonical
     return _valid(careful(content)), False
 

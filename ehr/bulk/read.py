@@ -13,7 +13,6 @@ import orjson
 
 from ehr import limits
 from ehr.fhir import codec
-from ehr.fhir.structure import nesting
 
 _SPACE_BEFORE_COLON: Final = re.compile(rb'"[ \t\r]+:')
 _NEAR_DEPTH: Final = b"\n" + b"  " * limits.json_depth_max
@@ -56,17 +55,10 @@ def is_deep(tree: Any, content: bytes) -> bool:
     return _NEAR_DEPTH in orjson.dumps(tree, option=orjson.OPT_INDENT_2)
 
 
-def may_be_deep(type_name: str, content: bytes) -> bool:
-    """Whether valid text of this type could nest too deep: something in it could nest for ever (structure.ENDLESS)."""
-    return b'xtension"' in content or b'"assigner"' in content or nesting(type_name) is None
-
-
 def _has_control(content: bytes) -> bool:
     return b"\\" in content and codec.ESCAPED_CONTROL.search(content) is not None
 
 
 def _may_repeat(content: bytes, written: bytes) -> bool:
     """Whether a key may have come twice: it is in the text and not in the tree, which has one `":` less then."""
-    if written.count(b'":') != content.count(b'":'):
-        return True
-    return len(written) != len(content) and _SPACE_BEFORE_COLON.search(content) is not None
+    return written.count(b'":') != content.count(b'":') or _SPACE_BEFORE_COLON.search(content) is not None

@@ -67,6 +67,7 @@ def test_both_readers_accept_the_same(tree: dict[str, Any], spaced: bool) -> Non
         b'{"a":1,"a":1}',
         b'{"a":{"b":1,"b":2}}',
         b'{"a" :1,"a":1}',
+        b'{"a" :1,"a":2,"b":1e7}',
         b'{"a\\u0000":1}',
         b'{"a":"\\u0000"}',
         b'{"a":NaN}',

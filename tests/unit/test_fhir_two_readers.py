@@ -15,6 +15,7 @@ import pytest
 
 from ehr.fhir import codec
 from ehr.fhir.accept import accepts, is_dense
+from ehr.fhir.accepted_texts import COUNT_MAX, REMEMBERED, TARGETS
 from ehr.fhir.explain import explain
 from tests.unit.test_fhir_validate import ALL
 
@@ -112,6 +113,45 @@ def agree(trees: list[dict[str, Any]], rounds: int, seed: int) -> None:
 
 def test_no_changed_resource_is_accepted_that_would_be_explained() -> None:
     agree(list(ALL.values()), ROUNDS, seed=1)
+
+
+def observation(system: str, code: str, moment: str = "2026-11-23", subject: str = "Patient/1") -> dict[str, Any]:
+    return {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": {"coding": [{"system": system, "code": code}]},
+        "subject": {"reference": subject},
+        "effectiveDateTime": moment,
+    }
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (observation("urn:x", "a b"), observation("a b", "a")),
+        (observation("urn:x", "2026-02-30"), observation("urn:x", "a", "2026-02-30")),
+        (observation("Practitioner/2", "a"), observation("urn:x", "a", subject="Practitioner/2")),
+        (observation("urn:x", "a") | {"performer": [{"reference": "Practitioner/3"}]},
+         observation("urn:x", "a", subject="Practitioner/3")),
+        (observation("urn:x", "#p1"), observation("urn:x", "a", subject="#p1")),
+    ],
+)  # fmt: skip
+def test_a_text_that_was_right_in_one_place_is_asked_for_in_another(
+    right: dict[str, Any], wrong: dict[str, Any]
+) -> None:
+    assert accepts(right)
+    assert not accepts(wrong)
+    assert explain(wrong)
+
+
+def test_a_full_memory_of_texts_is_emptied_and_forgets_no_rule() -> None:
+    for number in range(COUNT_MAX + 10):
+        assert accepts(observation("urn:x", f"c{number}", subject=f"Patient/{number}"))
+    codes, _ = REMEMBERED["code"]
+    assert max(len(codes), len(TARGETS)) <= COUNT_MAX
+    assert accepts({"resourceType": "Observation", "status": "final", "code": {"coding": [{"display": "x"}]}})
+    assert not accepts(observation("urn:x", "c1 "))
+    assert not accepts(observation("urn:x", "c1", subject="Practitioner/1"))
 
 
 def test_our_own_examples_are_accepted_at_once() -> None:
