@@ -48,7 +48,8 @@ _HEADERS: Final = (
     "Idempotency-Key: a create, update, patch, delete or transaction sent again with the same key and content by the "
     "same client gets the first answer. Person/[id]/$everything, Person/[id]/$summary and Person/[id]/[type] span all "
     "source Patients that the Person links. Prefer: return=minimal, representation or OperationOutcome on every write; "
-    "handling=lenient lets unknown parameters be. An update with a part of a resource (SUBSETTED) is refused."
+    "handling=lenient lets unknown parameters be. _contained and _containedType "
+    "are served. An update with a part of a resource (SUBSETTED) is refused."
 )
 
 

@@ -13,7 +13,9 @@ from ehr.bulk.read import read
 from ehr.clock import instant
 from ehr.database import copy
 from ehr.fhir import codec
-from ehr.index.extract import IndexRows
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.index.contained import rid_of
+from ehr.index.extract import Contained, IndexRows
 from ehr.index.write import COLUMNS
 from ehr.store.body import BodyCodec
 
@@ -21,6 +23,9 @@ RESOURCE: Final = (
     "type_id", "rid", "shard", "version", "updated", "source", "id", "date_lo_us", "date_hi_us", "tokens", "body",
 )  # fmt: skip
 CHANGE: Final = ("type_id", "rid", "shard", "version", "updated", "source", "op", "id")
+CONTAINED: Final = (
+    "rid", "type_id", "shard", "container_type", "updated", "date_lo_us", "date_hi_us", "id", "tokens",
+)  # fmt: skip
 
 _FIXED: Final = ("int2", "int8", "int8", "int4", "int8", "int4")
 _HEAD_BYTES: Final = len(b'{"resourceType":"","id":"",')
@@ -39,6 +44,13 @@ def _packers(id_bytes: int, *, dated: bool) -> tuple[Callable[..., bytes], Calla
         copy.fixed(*_FIXED, id_bytes, *dates, columns=len(RESOURCE)),
         copy.fixed(*_FIXED, 1, id_bytes, columns=len(CHANGE)),
     )
+
+
+@cache
+def _contained_packer(id_bytes: int, *, dated: bool) -> Callable[..., bytes]:
+    """The row of contained up to its tokens."""
+    dates = ("int8", "int8") if dated else (None, None)
+    return copy.fixed("int8", "int2", "int8", "int2", "int8", *dates, id_bytes, columns=len(CONTAINED))
 
 
 class FirstVersions:
@@ -66,6 +78,7 @@ class Encoder:
         self._moment = copy.moment(round(updated.timestamp() * 1_000_000))
         self._resources: list[bytes] = []
         self._changes: list[bytes] = []
+        self._contained: list[bytes] = []
         self._strings: list[bytes] = []
         self._dates: list[bytes] = []
         self._quantities: list[bytes] = []
@@ -87,6 +100,17 @@ class Encoder:
         self._changes.append(change(type_id, rid, shard, one.version, moment, self._source, b"C", id))
         if index.strings or index.dates or index.quantities:
             self._add_beside(rid, shard, index)
+        for inside in index.contained:
+            self._add_contained(rid_of(rid, inside.place), type_id, moment, inside)
+
+    def _add_contained(self, rid: int, container_type: int, moment: int, inside: Contained) -> None:
+        index, id = inside.rows, inside.id.encode()
+        low, high, tokens = index.date_lo_us, index.date_hi_us, copy.int8_array(index.tokens)
+        dates = () if low is None or high is None else (low, high)
+        head = _contained_packer(len(id), dated=bool(dates))
+        type_id = TYPE_IDS[inside.type_name]
+        self._contained += (head(rid, type_id, index.shard, container_type, moment, *dates, id), copy.variable(tokens))
+        self._add_beside(rid, index.shard, index)
 
     def _add_beside(self, rid: int, shard: int, index: IndexRows) -> None:
         tail = _string_tail(rid, shard)
@@ -104,6 +128,7 @@ class Encoder:
             "string_index": (COLUMNS["string_index"], self._strings),
             "date_index": (COLUMNS["date_index"], self._dates),
             "quantity_index": (COLUMNS["quantity_index"], self._quantities),
+            "contained": (CONTAINED, self._contained),
             "change": (CHANGE, self._changes),
         }
         for table, (columns, pieces) in contents.items():

@@ -1,8 +1,8 @@
-"""Tables of the search index that no search reads, on the record's metadata."""
+"""Tables of the search index beside those that every search reads, on the record's metadata."""
 
 from typing import Final
 
-from sqlalchemy import Column, Identity, Index, Integer, SmallInteger, Table, func, text
+from sqlalchemy import BigInteger, Column, Identity, Index, Integer, SmallInteger, Table, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from ehr.database.tables import C_TEXT, MOMENT, metadata
@@ -25,4 +25,22 @@ search_parameter = Table(
     Column("pending", ARRAY(Integer), nullable=False),
     Column("declared", MOMENT, nullable=False, server_default=func.now()),
     Index("search_parameter_code_ix", "base", "code", unique=True, postgresql_where=text(LIVE)),
+)
+
+contained = Table(
+    "contained",
+    metadata,
+    # Contained resources, for searches with _contained: what the index has of each; the body is the container's.
+    # rid: made of the container's and the place among its contained ones (ehr.index.contained); shard: the container's.
+    Column("rid", BigInteger, primary_key=True, autoincrement=False),
+    Column("type_id", SmallInteger, nullable=False),
+    Column("shard", BigInteger, nullable=False),
+    Column("container_type", SmallInteger, nullable=False),
+    Column("id", C_TEXT, nullable=False),  # its own, without the #
+    Column("updated", MOMENT, nullable=False),
+    Column("date_lo_us", BigInteger),
+    Column("date_hi_us", BigInteger),
+    Column("tokens", ARRAY(BigInteger), nullable=False),
+    Index("contained_type_ix", "type_id", "rid"),
+    Index("contained_tokens_ix", "tokens", postgresql_using="gin"),
 )

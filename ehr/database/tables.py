@@ -76,12 +76,13 @@ installation = Table(
     "installation",
     metadata,
     # One row. hash_key seeds every 64-bit hash; cursor_key signs page cursors. Written by the first migration.
-    # index_version: of the parameters that rows are indexed by (search_parameter); who writes rows compares it.
+    # index_version: of the parameters that rows are indexed by (search_parameter); index_format: ehr.index.formats.
     Column("id", SmallInteger, primary_key=True, autoincrement=False, server_default=text("1")),
     Column("hash_key", BigInteger, nullable=False),
     Column("cursor_key", LargeBinary, nullable=False),
     Column("created", MOMENT, nullable=False, server_default=func.now()),
     Column("index_version", Integer, nullable=False, server_default=text("0")),
+    Column("index_format", Integer, nullable=False, server_default=text("0")),
 )
 
 resource = Table(

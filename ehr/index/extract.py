@@ -8,13 +8,14 @@ Version: of the table of parameters the rows were made by; who writes them says 
 Cost:    generated at first use of a type (about 5 ms), then 6 to 10 µs a resource (benchmarks/extract.py)
 """
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ehr.fhir import parameters
 from ehr.fhir.compartments import patient_of
 from ehr.fhir.parameters import Parameters
+from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.generate import source
 from ehr.index.hashing import Hasher
 from ehr.index.leaves import Add, Leaves, Rows, Update
@@ -33,6 +34,7 @@ class IndexRows:
     quantities  (param_id, value, unit hash or 0, unit system hash or 0)
     patient     id of the source Patient it belongs to; the shard is that of it
     terms       (param_id, folded text) or (0, unit) that no earlier resource of this process has left in term
+    contained   the same of each contained resource, in the container's shard; its terms are among the container's
     """
 
     shard: int
@@ -45,12 +47,23 @@ class IndexRows:
     version: int = 0
     patient: str | None = None
     terms: Collection[Term] = ()
+    contained: Sequence["Contained"] = ()
 
     def side_of(self, param_ids: Container[int]) -> "IndexRows":
         """The rows of the side tables that belong to these parameters."""
         strings = [row for row in self.strings if row[0] in param_ids]
         dates = [row for row in self.dates if row[0] in param_ids]
         return IndexRows(self.shard, [], strings, dates, [row for row in self.quantities if row[0] in param_ids])
+
+
+@dataclass(frozen=True, slots=True)
+class Contained:
+    """What one contained resource puts into the index. place: among all that are contained, from 0."""
+
+    place: int
+    type_name: str
+    id: str
+    rows: IndexRows
 
 
 class Extractor:
@@ -69,8 +82,10 @@ class Extractor:
                 made._functions[type_name] = function
         return made
 
-    def extract(self, tree: Mapping[str, Any], type_name: str, id: str) -> IndexRows:
+    def extract(self, tree: Mapping[str, Any], type_name: str, id: str, within: str | None = None) -> IndexRows:
+        """within: the container's "Type/id", where the resource is a contained one."""
         function = self._functions.get(type_name) or self._generate(type_name)
+        self._leaves.whole = within or f"{type_name}/{id}"
         tokens: set[int] = set()
         strings: Rows = set()
         dates: Rows = set()
@@ -84,7 +99,22 @@ class Extractor:
         made = IndexRows(shard, [own, *tokens], *lists, low, high, self.version, patient)
         if self._leaves.terms:
             made.terms, self._leaves.terms = self._leaves.terms, set()
+        if within is None and "contained" in tree:
+            self._add_contained(made, tree["contained"], f"{type_name}/{id}")
         return made
+
+    def _add_contained(self, made: IndexRows, inside: Any, whole: str) -> None:
+        found: list[Contained] = []
+        for place, one in enumerate(inside if inside.__class__ is list else ()):
+            if one.__class__ is not dict or (name := one.get("resourceType")) not in TYPE_IDS:
+                continue
+            if not isinstance(id := one.get("id"), str) or not id:
+                continue
+            rows = self.extract(one, name, id, within=whole)
+            rows.shard, rows.tokens[0] = made.shard, self.hasher.contained(whole, id)
+            made.terms = {*made.terms, *rows.terms}
+            found.append(Contained(place, name, id, rows))
+        made.contained = found
 
     def keep(self, terms: Iterable[Term]) -> None:
         """These terms are committed: no later resource need bring them."""

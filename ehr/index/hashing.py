@@ -106,6 +106,10 @@ class Hasher:
         """tokens[1] of a resource; the answer to _id where the id column is not at hand."""
         return self.shard_of(f"{type_name}/{id}") & TARGET_MASK
 
+    def contained(self, container: str, fragment: str) -> int:
+        """tokens[1] of the contained resource that its container "Type/id" calls "#fragment", whatever its type."""
+        return self.digest(f"{container}#{fragment}") & TARGET_MASK
+
     def salt(self, param_id: int) -> int:
         """What a reference parameter mixes into its tokens."""
         found = self._salts.get(param_id)

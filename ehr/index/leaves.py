@@ -39,6 +39,8 @@ class Leaves:
         self._units: dict[tuple[Any, ...], tuple[int, int]] = {}
         self.kept: set[Term] = set()
         self.terms: set[Term] = set()
+        self.whole = ""
+        """Type/id of the resource that is read, or contains the one that is: what "#" means in it."""
 
     def namespace(self) -> dict[str, Any]:
         """Globals of the generated functions: what is known already is looked up there, without a call."""
@@ -141,15 +143,23 @@ class Leaves:
             self._targets[reference] = token
             return token
 
+    def _inside(self, fragment: str) -> int:
+        """Self token of a contained resource; of the container where nothing follows the #."""
+        if not fragment:
+            return self.hasher.shard_of(self.whole) & TARGET_MASK
+        return self.hasher.contained(self.whole, fragment)
+
     def reference(self, update: Update, value: Any, param_id: int, slot: int, salt: int) -> None:
         if value.__class__ is not dict:
             return
         text = value.get("reference")
         if text.__class__ is str and text:
             target = self.target(text)
+            if target is None and text[0] == "#":
+                target = self._inside(text[1:])
             if target is not None:
                 update(((target ^ salt) & TARGET_MASK | slot,))
-            elif text[0] != "#":
+            else:
                 update((self.hasher.uri(param_id, text),))
         if "identifier" in value and (identifier := value["identifier"]).__class__ is dict:
             self._reference_identifier(update, identifier, param_id)

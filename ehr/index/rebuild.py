@@ -17,6 +17,7 @@ import orjson
 
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import term, write
+from ehr.index.contained import Container, clear, container_of, insert, rid_of
 from ehr.index.extract import Extractor, IndexRows
 from ehr.index.term import Term
 
@@ -47,6 +48,10 @@ with n as (select * from unnest($1::bigint[], $2::int[]) as n (rid, param_id)),
      s as (delete from string_index i using n where i.rid = n.rid and i.param_id = n.param_id),
      d as (delete from date_index i using n where i.rid = n.rid and i.param_id = n.param_id)
 delete from quantity_index i using n where i.rid = n.rid and i.param_id = n.param_id
+"""
+_CONTAINED: Final = """
+select c.rid, c.type_id, c.shard, c.tokens, c.date_lo_us, c.date_hi_us
+from unnest($1::bigint[], $2::bigint[]) as n (low, high) join contained c on c.rid >= n.low and c.rid < n.high
 """
 _UPDATE: Final = """
 update resource set shard = $3, tokens = $4, date_lo_us = $5, date_hi_us = $6 where type_id = $1 and rid = $2
@@ -112,15 +117,34 @@ async def rebuild_page(
         there = await _side_of(connection, list(wanted))
         side = _differing(there, _side(wanted.items()))
         rows = {row["rid"]: row for row in found if _differs(row, wanted[row["rid"]])}
-        if touched := rows.keys() | {rid for rid, _ in side}:
+        contained = await _contained_differing(connection, wanted)
+        if touched := rows.keys() | contained | {rid for rid, _ in side}:
             held = await _hold(connection, type_id, [row for row in found if row["rid"] in touched])
             await _replace_side(connection, [key for key in side if key[0] in held], wanted)
             stale = [(rid, wanted[rid]) for rid in sorted(rows.keys() & held)]
             changes = [(type_id, rid, made.shard, made.tokens, made.date_lo_us, made.date_hi_us) for rid, made in stale]
             await connection.executemany(_UPDATE, changes)
-            changed = len(changes)
+            again = [Container(type_name, rid, wanted[rid].contained) for rid in sorted(contained & held)]
+            await clear(connection, [one.rid for one in again])
+            await insert(connection, again)
+            changed = len((rows.keys() | contained) & held)
     version = await connection.fetchval(_VERSION)
     return Rebuilt(found[-1]["rid"] if found else after_rid, len(found), changed, version, terms)
+
+
+async def _contained_differing(connection: "Connection", wanted: Mapping[int, IndexRows]) -> set[int]:
+    """Resources whose contained ones are not in the index as they should be."""
+    spans = [rid_of(rid, 0) for rid in wanted], [rid_of(rid + 1, 0) for rid in wanted]
+    there = {row["rid"]: row for row in await connection.fetch(_CONTAINED, *spans)}
+    made = {rid_of(rid, one.place): one for rid, rows in wanted.items() for one in rows.contained}
+    if not there and not made:
+        return set()
+    side = _differing(await _side_of(connection, list(there)), _side((rid, one.rows) for rid, one in made.items()))
+    wrong = {rid for rid, _ in side} | (there.keys() ^ made.keys())
+    for rid in there.keys() & made.keys():
+        if there[rid]["type_id"] != TYPE_IDS[made[rid].type_name] or _differs(there[rid], made[rid].rows):
+            wrong.add(rid)
+    return {container_of(rid) for rid in wrong}
 
 
 async def _side_of(connection: "Connection", rids: Sequence[int]) -> Side:

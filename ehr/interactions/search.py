@@ -78,7 +78,7 @@ async def search_within(uow: UnitOfWork, request: SearchRequest) -> Searched:
     part = part_of(request)
     page = await run(uow, request)
     if part is not None:
-        page.matches = [replace(found, body=part.of(found.type_name, found.body)) for found in page.matches]
+        page.matches = [replace(found, body=part.of(found.body_type, found.body)) for found in page.matches]
         page.included = [
             replace(found, body=part.of(found.type_name, found.body, included=True)) for found in page.included
         ]

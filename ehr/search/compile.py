@@ -1,7 +1,8 @@
 """Conditions of a shape → SQLAlchemy. Every value is a bound parameter; no identifier comes from a client.
 
 In:      clauses of ehr.search.shape, and the row of resource they are asked of
-Chains    tokens && array(select (target.tokens[1] # salt) & -256 | slot …): references are computed from their targets
+Chains    tokens && array(select (target.tokens[1] # salt) & -256 | slot …): references are computed from their targets,
+          those with an address and those inside the resource itself
 _has      the same the other way: each token of the source is turned back into the target it would name
 Broad     where many resources stand behind a chain, their self tokens are hashed, and rows are walked in order
 """
@@ -12,6 +13,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     FromClause,
     Integer,
     Select,
@@ -33,8 +35,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from ehr.database.tables import C_TEXT, PgSnapshot, person_link, resource
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import TARGET_MASK
-from ehr.search import shape
+from ehr.search import compile_contained, shape
 from ehr.search.compile_values import Condition, dated, listed, updated, value, wanted
+from ehr.search.found import CONTAINER
 
 PERSON: Final = TYPE_IDS["Person"]
 SLOT_MASK: Final = 255
@@ -65,24 +68,15 @@ def condition(row: FromClause, clause: shape.Clause) -> Condition:
             made = or_(*(updated(row.c.updated, one) for one in values))
         case shape.HasDate(there):
             made = row.c.date_lo_us.is_not(None) if there else row.c.date_lo_us.is_(None)
-        case shape.NotAfter() | shape.Numbered():
-            made = _numbered(row, clause)
-        case shape.Unchanged() | shape.From():
+        case shape.Unchanged() | shape.From() | shape.Numbered():
             made = _stored(row, clause)
+        case shape.NotAfter() | shape.Held() | shape.Foremost():
+            made = compile_contained.condition(row, clause, conditions)
         case shape.Either() | shape.Unlike():
             made = _joined(row, clause)
         case _:
             made = _related(row, clause)
     return made
-
-
-def _numbered(row: FromClause, clause: shape.NotAfter | shape.Numbered) -> Condition:
-    found: Condition
-    if isinstance(clause, shape.NotAfter):
-        found = row.c.rid <= value(clause.rid_max, BigInteger())
-    else:
-        found = row.c.rid == any_(value(clause.rids, ARRAY(BigInteger)))
-    return found
 
 
 def _joined(row: FromClause, clause: shape.Either | shape.Unlike) -> Condition:
@@ -91,12 +85,17 @@ def _joined(row: FromClause, clause: shape.Either | shape.Unlike) -> Condition:
     return not_(func.coalesce(and_(*conditions(row, clause.clauses)), false()))
 
 
-def _stored(row: FromClause, clause: shape.Unchanged | shape.From) -> Condition:
-    """When a row was stored, or from whom."""
-    if isinstance(clause, shape.Unchanged):
-        return visible(row.c.xid, clause.since)
-    of_facility: Condition = row.c.source == value(clause.source, Integer())
-    return of_facility
+def _stored(row: FromClause, clause: shape.Unchanged | shape.From | shape.Numbered) -> Condition:
+    """When a row was stored, from whom, or under which number."""
+    made: Condition
+    match clause:
+        case shape.Unchanged(since):
+            made = visible(row.c.xid, since)
+        case shape.From(source):
+            made = row.c.source == value(source, Integer())
+        case shape.Numbered(rids):
+            made = row.c.rid == any_(value(rids, ARRAY(BigInteger)))
+    return made
 
 
 def visible(xid: ColumnElement[Any], snapshot: shape.Slot) -> Condition:
@@ -134,11 +133,15 @@ def _tokens(row: FromClause, clause: shape.Tokens) -> Condition:
 
 
 def _seen(row: FromClause, clause: shape.Seen) -> Condition:
+    """A contained resource is seen by who sees its container."""
     allowed: list[Condition] = [row.c.shard == _shard_of(clause.person)]
+    container = row.c.get(CONTAINER)
     if clause.open_types is not None:
-        allowed.append(row.c.type_id == any_(value(clause.open_types, ARRAY(SmallInteger))))
+        stored = row.c.type_id if container is None else func.coalesce(container, row.c.type_id)
+        allowed.append(stored == any_(value(clause.open_types, ARRAY(SmallInteger))))
     if clause.own:
-        allowed.append(and_(row.c.type_id == PERSON, row.c.id == value(clause.person, C_TEXT)))
+        itself = [row.c.type_id == PERSON, row.c.id == value(clause.person, C_TEXT)]
+        allowed.append(and_(*itself, *([] if container is None else [container.is_(None)])))
     return or_(*allowed)
 
 
@@ -161,12 +164,12 @@ def _chained(row: FromClause, chain: shape.Chained) -> Condition:
     others: list[Condition] = []
     for link in chain.links:
         for part in chain.parts:
-            target = resource.alias()
-            clauses = conditions(target, link)
+            targets = resource.alias(), compile_contained.inside("contained").subquery()
+            ends = [(target.c.tokens[1], conditions(target, link)) for target in targets]
             if chain.how == "walk":
-                others.append(_names_one_of(row, part, select(target.c.tokens[1]).where(*clauses)))
+                others.append(_names_one_of(row, part, union_all(*(select(own).where(*each) for own, each in ends))))
             else:
-                tokens.append(select(_token_of(target.c.tokens[1], part)).where(*clauses))
+                tokens += [select(_token_of(own, part)).where(*each) for own, each in ends]
     return or_(*others) if others else row.c.tokens.overlap(_array(tokens))
 
 
@@ -197,7 +200,7 @@ def _names(row: FromClause, self_token: ColumnElement[int], part: shape.Part) ->
     return found.is_not(None)
 
 
-def _names_one_of(row: FromClause, part: shape.Part, targets: Select[Any]) -> Condition:
+def _names_one_of(row: FromClause, part: shape.Part, targets: CompoundSelect[Any]) -> Condition:
     """The same of many: they are hashed once, and the row's tokens looked up among them.
 
     coalesce keeps the planner from turning IN into a join, whose order a LIMIT would tempt it to get wrong.

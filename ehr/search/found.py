@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = ("type_id", "id", "rid", "shard", "body")
 """What a statement that finds resources begins with, in this order."""
+CONTAINER: Final = "container_type"
+"""A further column where contained resources are among them: the type of what contains one."""
 
 
 class Bodies(Protocol):
@@ -32,6 +34,22 @@ class Found:
     @property
     def reference(self) -> str:
         return f"{self.type_name}/{self.id}"
+
+    @property
+    def body_type(self) -> str:
+        """The type of the body, which is another one's where a contained resource stands at its container's address."""
+        return self.type_name
+
+
+@dataclass(slots=True)
+class FoundInside(Found):
+    """A contained resource: type and id are those of its address, "MedicationRequest" and "23#m1"."""
+
+    inside_type: str
+
+    @property
+    def body_type(self) -> str:
+        return self.inside_type
 
 
 def found_of(rows: Iterable["Row"], bodies: Bodies) -> list[Found]:

@@ -77,7 +77,7 @@ def _forward(steps: Iterable[IncludeStep], lowering: Lowering, fresh: Sequence[F
         if step.reverse:
             continue
         for one in fresh:
-            if one.type_name == step.source:
+            if one.body_type == step.source:
                 tree = trees.setdefault(one.reference, None) or orjson.loads(one.body)
                 trees[one.reference] = tree
                 for type_name, id_ in _targets(tree, step.parameters):

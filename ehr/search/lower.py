@@ -23,6 +23,8 @@ from ehr.search.shape import (
     Chained,
     Clause,
     Either,
+    Foremost,
+    Held,
     Identified,
     Never,
     OfPerson,
@@ -49,6 +51,7 @@ from ehr.search.terms import (
     Missing,
     Not,
     ReferenceValue,
+    Rows,
 )
 
 
@@ -73,6 +76,7 @@ class Lowering:
     """For one caller.
 
     broad  chains, _has and side-table criteria that many rows satisfy (ehr.search.probe)
+    of     which resources: what holds only of those with an address, as their shards, is not used for others
     few    tokens of few resources, chains to few patients, _has by few resources: looked up before any order is tried
     """
 
@@ -80,9 +84,16 @@ class Lowering:
     access: AccessPredicate
     broad: frozenset[Condition] = frozenset()
     few: tuple[Condition, ...] = ()
+    of: Rows = "own"
 
     def plan(self, to: Values, plan: SearchPlan) -> tuple[list[Clause], bool]:
         """Conditions of a plan on a row; and whether such rows should be looked up before any order is tried."""
+        clauses, narrow = self._asked(to, plan)
+        if self.of != "own":
+            clauses += self._of_contained(to, plan)
+        return clauses, narrow
+
+    def _asked(self, to: Values, plan: SearchPlan) -> tuple[list[Clause], bool]:
         gathered = Gathered()
         if plan.request.compartment is not None:
             self._compartment(to, gathered, plan.request.compartment, plan.types)
@@ -90,6 +101,15 @@ class Lowering:
             self._add(to, gathered, plan.type_name, condition)
         clauses = [typed(to, plan.types), *self._closed(to, gathered), *self.seen(to, plan.types)]
         return clauses, gathered.narrow and not gathered.sharded
+
+    def _of_contained(self, to: Values, plan: SearchPlan) -> list[Clause]:
+        """Only of what may be searched; and each container once, where containers are shown."""
+        granted = [number for name, number in TYPE_IDS.items() if self.access.grants.allow(name, "s")]
+        made: list[Clause] = [Held(to.add(granted))] if len(granted) < len(TYPE_IDS) else []
+        if plan.request.contained_type == "container":
+            own = tuple(self._asked(to, plan)[0]) if self.of == "both" else None
+            made.append(Foremost(tuple(self._asked(to, plan)[0]), own))
+        return made
 
     def sharded(self, plan: SearchPlan) -> bool:
         """One patient's, or one person's, resources are searched."""
@@ -106,9 +126,10 @@ class Lowering:
         if person_id is None:
             return []
         names = set(types)
-        if names <= self.access.open_types:
+        if self.of == "own" and names <= self.access.open_types:
             return []
-        open_numbers = sorted(TYPE_IDS[name] for name in names & self.access.open_types)
+        open_names = names & self.access.open_types if self.of == "own" else self.access.open_types
+        open_numbers = sorted(TYPE_IDS[name] for name in open_names)
         return [Seen(to.add(person_id), to.add(open_numbers) if open_numbers else None, "Person" in names)]
 
     def inner(self, to: Values, type_name: str, condition: Condition) -> tuple[Clause, ...]:
@@ -122,6 +143,11 @@ class Lowering:
         gathered = Gathered()
         self._add(to, gathered, type_name, condition)
         return tuple(self._closed(to, gathered))
+
+    def joins(self, type_name: str, condition: Chain | Has) -> bool:
+        """A chain to patients, or _has of them, that the index by shard joins."""
+        by = by_shard(type_name, condition) if isinstance(condition, Chain) else has_by_shard(condition)
+        return by and self.of == "own"
 
     def _is_broad(self, condition: Condition) -> bool:
         return bool(self.broad) and condition in self.broad  # a condition's hash walks its parameter
@@ -218,7 +244,7 @@ class Lowering:
 
     def _shards_of(self, type_name: str, criterion: Criterion) -> list[int]:
         """Shards a patient reference demands; none where it may also name something else."""
-        if criterion.modifier or criterion.parameter.code not in shard_params_of(type_name):
+        if self.of != "own" or criterion.modifier or criterion.parameter.code not in shard_params_of(type_name):
             return []
         found = []
         for value in criterion.values:
@@ -229,7 +255,7 @@ class Lowering:
 
     def _chain(self, to: Values, gathered: Gathered, type_name: str, chain: Chain) -> None:
         how: Literal["shard", "tokens", "walk"] = "tokens"
-        if by_shard(type_name, chain):
+        if self.joins(type_name, chain):
             how = "shard"
         elif self._is_broad(chain):
             how = "walk"
@@ -239,7 +265,7 @@ class Lowering:
 
     def _has(self, to: Values, gathered: Gathered, has: Has) -> None:
         how: Literal["shard", "tokens", "walk"] = "tokens"
-        if has_by_shard(has):
+        if self.joins(has.type_name, has):
             how = "shard"
         elif self._is_broad(has):
             how = "walk"
@@ -264,7 +290,7 @@ class Lowering:
                     hashes.add(self.hasher.reference(part.id, part.slot, name, id_))
             if type_name == name:
                 hashes.add(self.hasher.self_token(name, id_))
-        if name == "Patient" and all(_one_patient(type_name) for type_name in types):
+        if name == "Patient" and self.of == "own" and all(_one_patient(type_name) for type_name in types):
             gathered.sharded = True
             gathered.others.append(Sharded(wanted(to, [self.hasher.shard(name, id_)])))
         gathered.narrow = True

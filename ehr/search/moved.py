@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 
 def may_move(plan: SearchPlan) -> bool:
-    """Whether an update can change a row's place in the order that is asked for."""
-    return any(sort.parameter.code != "_id" for sort in plan.request.sort)
+    """Whether an update can change a row's place in the order that is asked for. Contained ones have no versions."""
+    return plan.request.contained == "own" and any(sort.parameter.code != "_id" for sort in plan.request.sort)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from ehr.errors import Issue, NotSupported
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
-from ehr.search import include, order, probe, read
+from ehr.search import contained, include, order, probe, read
 from ehr.search.chosen import Chosen, Placed
 from ehr.search.cursor import Cursor, Walk, opened, sealed, search_hash
 from ehr.search.found import Bodies, Found, found_of
@@ -39,7 +39,6 @@ from ehr.search.shape import (
     From,
     HasDate,
     IdsOf,
-    NotAfter,
     Noted,
     PageOf,
     RidsOf,
@@ -138,7 +137,7 @@ class _Search:
         """What a row must satisfy; and whether such rows are looked up before any order is tried."""
         clauses, narrow = self.lowering.plan(to, self.plan)
         if self.cursor is not None:
-            clauses.append(NotAfter(to.add(self.cursor.rid_max)))
+            clauses.append(contained.not_after(to, self.plan, self.cursor.rid_max))
         return clauses, narrow
 
     async def rows(self, count: int) -> list[Placed]:
@@ -180,6 +179,7 @@ class _Search:
             to.add(count + 1),
             self._noted(to, count, before, last=last) if self.note else None,
             self._is_walk,
+            self.lowering.of,
         )
         return await self._fetch(asked, to)
 
@@ -218,13 +218,13 @@ class _Search:
             return counted
         to = Values()
         clauses, _ = self.clauses(to)
-        explained = (await self._fetch(EstimateOf(tuple(clauses)), to))[0][0]
+        explained = (await self._fetch(EstimateOf(tuple(clauses), self.lowering.of), to))[0][0]
         return max(counted, int(orjson.loads(explained)[0]["Plan"]["Plan Rows"]))
 
     async def _counted(self, count_max: int | None) -> int:
         to = Values()
         clauses, _ = self.clauses(to)
-        asked = CountOf(tuple(clauses), None if count_max is None else to.add(count_max))
+        asked = CountOf(tuple(clauses), None if count_max is None else to.add(count_max), self.lowering.of)
         return int((await self._fetch(asked, to))[0][0])
 
 
@@ -238,6 +238,8 @@ async def search(
 ) -> Page:
     request = plan.request
     cursor = _cursor(plan, installation) if request.cursor else None
+    if request.contained != "own":
+        await contained.require(connection)
     hasher = hasher_of(installation.hash_key)
     plan = await resolved(connection, plan, hasher, bodies)
     lowering = await probe.lowering_of(connection, plan, hasher)
@@ -245,7 +247,8 @@ async def search(
     if read.asked_of(plan):
         running = Reading(connection, plan, lowering, cursor, bodies)
     else:
-        running = _Search(connection, plan, lowering, cursor, None if plan.includes else note, bodies)
+        one_statement = not plan.includes and request.contained == "own"
+        running = _Search(connection, plan, lowering, cursor, note if one_statement else None, bodies)
     page = Page(total=await running.total())
     if request.count:
         await _fill(page, running, installation, bodies)
@@ -261,14 +264,20 @@ async def _fill(page: Page, running: _Search | Reading, installation: "Installat
     forward = cursor is None or cursor.forward
     if not forward:
         chosen.placed.reverse()
-    matches = found_of(chosen.rows, bodies)
+    matches = await _found(running, chosen)
     included = await include.included(connection, plan, lowering, matches, bodies)
     while included.over and len(matches) > 1:
         chosen.cut(len(matches) // 2, forward, cursor.walk.seen if cursor and cursor.walk else None)
-        matches = found_of(chosen.rows, bodies)
+        matches = await _found(running, chosen)
         included = await include.included(connection, plan, lowering, matches, bodies)
     page.matches, page.included, page.issues = matches, included.found, included.issues
     _link(page, running, chosen, installation)
+
+
+async def _found(running: _Search | Reading, chosen: Chosen) -> list[Found]:
+    if running.lowering.of == "own":
+        return found_of(chosen.rows, running.bodies)
+    return await contained.found(running.connection, running.plan, running.lowering, chosen.rows, running.bodies)
 
 
 async def _refuse_retired(connection: "Connection", request: SearchRequest) -> None:
@@ -344,6 +353,8 @@ async def match_ids(
     """Ids of the first matches, for conditional interactions; source: only resources of this facility."""
     if plan.request.content:
         raise NotSupported("a condition is answered by the index, which has no _content", at="_content")
+    if plan.request.contained != "own":
+        raise NotSupported("a condition names resources that have an address", at="_contained")
     hasher = hasher_of(installation.hash_key)
     plan = await resolved(connection, plan, hasher, None)
     lowering = await probe.lowering_of(connection, plan, hasher)

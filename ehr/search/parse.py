@@ -30,6 +30,7 @@ from ehr.search.terms import (
     Has,
     Ids,
     Include,
+    Rows,
     SearchRequest,
     SortKey,
     WordValue,
@@ -42,6 +43,7 @@ CURSOR: Final = "_cursor"
 
 PERSON: Final = "Person"
 OF_HTTP: Final = frozenset({"_format", "_pretty"})
+_CONTAINED: Final[Mapping[str, Rows]] = MappingProxyType({"false": "own", "true": "contained", "both": "both"})
 SUMMARIES: Final = frozenset({"true", "text", "data", "count", "false"})
 
 
@@ -64,12 +66,22 @@ def parse(
     ordered = sorted(query, key=lambda pair: pair[0] != "_type")  # the types decide what the others may say
     for name, value in ordered:
         _take(request, name, value, strict=strict)
+    _refuse_read(request)
     request.served = [pair for pair in query if pair in request.served]
     if request.summary == "count":
         request.count = 0
     if request.count == 0 and request.total == "none":
         request.total = "accurate"
     return request
+
+
+def _refuse_read(request: SearchRequest) -> None:
+    """What is read from the bodies (ehr.search.read) is not read of contained resources."""
+    if request.contained != "own":
+        if request.content:
+            raise NotSupported("_content is not served together with _contained", at="_content")
+        if any(served.read_to_sort(key.parameter) for key in request.sort):
+            raise NotSupported("_sort by a token, reference or uri is not served together with _contained", at="_sort")
 
 
 def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> None:
@@ -156,9 +168,16 @@ def _elements(request: SearchRequest, name: str, value: str) -> None:
     request.elements += tuple(values.alternatives(value, name))
 
 
-def _contained(_: SearchRequest, name: str, value: str) -> None:
-    if value != "false":
-        raise NotSupported("contained resources are not searched", at=name)
+def _contained(request: SearchRequest, name: str, value: str) -> None:
+    if name != "_contained" or value not in _CONTAINED:
+        raise Invalid("_contained is false, true or both", at=name)
+    request.contained = _CONTAINED[value]
+
+
+def _contained_type(request: SearchRequest, name: str, value: str) -> None:
+    if name != "_containedType" or value not in {"container", "contained"}:
+        raise Invalid("_containedType is container or contained", at=name)
+    request.contained_type = value  # type: ignore[assignment]  # one of the two
 
 
 def _refused(_: SearchRequest, name: str, value: str) -> None:  # noqa: ARG001 - every reader has the same shape
@@ -245,7 +264,7 @@ _SHAPE: Final[Mapping[str, Callable[[SearchRequest, str, str], None]]] = Mapping
         "_content": _content,
         "_filter": _filter,
         "_list": _list,
-        "_containedType": _refused,
+        "_containedType": _contained_type,
         "_query": _refused,
         CURSOR: _cursor,
     }

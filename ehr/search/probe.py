@@ -16,7 +16,7 @@ import orjson
 from ehr.errors import TooMuch
 from ehr.index.hashing import Hasher
 from ehr.search import lower_values
-from ehr.search.lower import Lowering, by_shard, has_by_shard, is_named, parts_of, typed
+from ehr.search.lower import Lowering, is_named, parts_of, typed
 from ehr.search.plan import SearchPlan
 from ehr.search.shape import Clause, CountOf, EstimateOf, Never, Values
 from ehr.search.statements import sql_of
@@ -40,13 +40,18 @@ BROAD_MAX: Final = 100_000
 
 
 async def lowering_of(connection: "Connection", plan: SearchPlan, hasher: Hasher) -> Lowering:
-    lowering = Lowering(hasher, plan.access)
+    lowering = Lowering(hasher, plan.access, of=plan.request.contained)
     sharded = lowering.sharded(plan)
     for condition in plan.conditions:
         if sharded and isinstance(condition, Criterion):
             continue
         if isinstance(condition, Criterion) and lower_values.by_hash(condition):
-            if plan.request.count and not condition.modifier and not lower_values.is_narrow(condition):
+            if (
+                plan.request.count
+                and lowering.of == "own"
+                and not condition.modifier
+                and not lower_values.is_narrow(condition)
+            ):
                 lowering = await _probed_tokens(connection, lowering, plan, condition)
             continue
         lowering = await _probed(connection, lowering, plan.type_name, condition)
@@ -86,14 +91,14 @@ async def _probed(connection: "Connection", lowering: Lowering, type_name: str, 
         return await _probed_list(connection, lowering, condition)
     ends: Sequence[tuple[str, Condition]]
     if isinstance(condition, Chain):
-        ends, joined = condition.links, by_shard(type_name, condition)
+        ends, joined = condition.links, lowering.joins(type_name, condition)
     elif isinstance(condition, AllOf | AnyOf | Not):
         inner_ones = (condition.condition,) if isinstance(condition, Not) else condition.conditions
         for inner in inner_ones:
             lowering = await _probed(connection, lowering, type_name, inner)
         return lowering
     elif isinstance(condition, Has):
-        ends, joined = [(condition.source, condition.inner)], has_by_shard(condition)
+        ends, joined = [(condition.source, condition.inner)], lowering.joins(type_name, condition)
     else:
         return lowering
     for name, inner in ends:
@@ -151,7 +156,7 @@ async def _count_far(
     for name, inner in ends:
         to = Values()
         clauses = lowering.inner(to, name, inner)
-        total += await _count(connection, CountOf(clauses, to.add(count_max + 1 - total)), to)
+        total += await _count(connection, CountOf(clauses, to.add(count_max + 1 - total), "both"), to)
         if total > count_max:
             break
     return total

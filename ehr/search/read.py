@@ -27,6 +27,7 @@ from ehr.search.cursor import Cursor
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.lower import Lowering, parts_of, typed
 from ehr.search.plan import SearchPlan
+from ehr.search.served import read_to_sort
 from ehr.search.shape import IncludedOf, NotAfter, Numbered, PlacesOf, Shape, Values
 from ehr.search.statements import sql_of
 from ehr.search.terms import AllOf, AnyOf, Condition, Criterion, Not, SortKey, WordValue
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from ehr.store.connection import Connection, Row
 
 BATCH_COUNT: Final = 200
-_BY_HASH: Final = frozenset({"token", "reference", "uri"})
 
 
 def asked_of(plan: SearchPlan) -> bool:
@@ -44,7 +44,7 @@ def asked_of(plan: SearchPlan) -> bool:
 
 
 def _by_hash(key: SortKey) -> bool:
-    return key.parameter.kind in _BY_HASH and key.parameter.code != "_id"
+    return read_to_sort(key.parameter)
 
 
 @dataclass(slots=True)
@@ -199,7 +199,7 @@ def _values(parameter: Parameter, found: Found, tree: Any, indexed: IndexRows | 
     elif parameter.code == "_lastUpdated":
         moment = date_range(str(tree.get("meta", {}).get("lastUpdated")))
         yield from () if moment is None else (moment[0],)
-    elif parameter.kind in _BY_HASH:
+    elif read_to_sort(parameter):
         for part in parts_of(parameter):
             for path in part.paths:
                 for value in walk(tree, path.steps):

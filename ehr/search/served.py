@@ -72,6 +72,11 @@ def sortable(parameter: Parameter) -> bool:
     return bool(parameter.paths) and parameter.kind in SORTED_KINDS and parameter.paths[0].type not in NO_ORDER
 
 
+def read_to_sort(parameter: Parameter) -> bool:
+    """What the index holds as hashes alone, so that an order by it is read from the resources (ehr.search.read)."""
+    return parameter.kind in {"token", "reference", "uri"} and parameter.code != "_id"
+
+
 def _all() -> Iterator[tuple[str, tuple[Parameter, ...]]]:
     for type_name in TYPE_IDS:
         known = parameters.of(type_name).values()

@@ -10,7 +10,7 @@ Keeps:   type and parameter numbers are values too, so that a search by code is 
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from ehr.search.terms import Prefix
+from ehr.search.terms import Prefix, Rows
 
 Slot: TypeAlias = int
 
@@ -213,9 +213,10 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True)
 class NotAfter:
-    """Rows made before a page was first read."""
+    """Rows made before a page was first read. contained: the same of contained ones, whose numbers are beyond."""
 
     rid_max: Slot
+    contained: tuple[Slot, Slot] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,24 @@ class Unchanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Resources with an address of their own, and those that resources of these types contain."""
+
+    types: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Foremost:
+    """Of what one resource contains only the first for which the clauses hold, and none if they hold for it, too.
+
+    own: what must hold for the container; None: it is not asked
+    """
+
+    clauses: tuple["Clause", ...]
+    own: tuple["Clause", ...] | None
+
+
+@dataclass(frozen=True, slots=True)
 class From:
     """Rows that a facility sent."""
 
@@ -233,26 +252,9 @@ class From:
 
 
 Clause: TypeAlias = (
-    Never
-    | Typed
-    | Seen
-    | OfPerson
-    | Sharded
-    | Tokens
-    | Identified
-    | Updated
-    | MainDate
-    | Listed
-    | Either
-    | Unlike
-    | Chained
-    | Pointed
-    | HasDate
-    | Numbered
-    | NotAfter
-    | Unchanged
-    | From
-)
+    Never | Typed | Seen | OfPerson | Sharded | Tokens | Identified | Updated | MainDate | Listed | Either | Unlike
+    | Chained | Pointed | HasDate | Numbered | NotAfter | Unchanged | From | Held | Foremost
+)  # fmt: skip
 
 
 # -- order -------------------------------------------------------------------------------------------------------
@@ -322,6 +324,7 @@ class PageOf:
     count: Slot
     noted: Noted | None = None
     dated: bool = False
+    of: Rows = "own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +333,7 @@ class CountOf:
 
     clauses: tuple[Clause, ...] | Listed
     count_max: Slot | None
+    of: Rows = "own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +341,7 @@ class EstimateOf:
     """How many rows the planner expects."""
 
     clauses: tuple[Clause, ...]
+    of: Rows = "own"
 
 
 @dataclass(frozen=True, slots=True)

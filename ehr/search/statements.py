@@ -40,14 +40,16 @@ from ehr.database.engine import compiled
 from ehr.database.tables import C_TEXT, PgSnapshot, audit, change, person_link, resource, resource_history
 from ehr.search import shape
 from ehr.search.compile import conditions, visible
+from ehr.search.compile_contained import inside
 from ehr.search.compile_values import SIDE, Condition, listed, value, wanted
-from ehr.search.found import COLUMNS
+from ehr.search.found import COLUMNS, CONTAINER
 
 STATEMENTS_MAX: Final = 2_048
 """About 4 KiB each. Simple searches need some dozens; chains and long lists of dates make more."""
 
 ROW: Final = resource.alias("r")
 BODY: Final = resource.alias("body")
+ROWS: Final = {"own": ROW, "contained": inside("contained").subquery("r"), "both": inside("both").subquery("r")}
 CHANGE: Final = change.alias("c")
 HISTORY: Final = resource_history.alias("h")
 NOW: Final = literal_column("pg_current_snapshot()::text", Text)
@@ -85,8 +87,8 @@ def _statement(asked: shape.Shape) -> Select[Any]:
             return _page(asked) if isinstance(asked, shape.PageOf) else _moved(asked)
         case shape.CountOf():
             return _count(asked)
-        case shape.EstimateOf(clauses):
-            return select(ROW.c.rid).where(*conditions(ROW, clauses))
+        case shape.EstimateOf(clauses, of):
+            return select(ROWS[of].c.rid).where(*conditions(ROWS[of], clauses))
         case shape.IdsOf(clauses, narrow, count):
             found = _gathered(select(ROW.c.rid, ROW.c.id).where(*conditions(ROW, clauses)), narrow=narrow)
             return select(found.c.id).order_by(found.c.rid).limit(value(count, Integer()))
@@ -110,7 +112,8 @@ def _count(asked: shape.CountOf) -> Select[Any]:
     if isinstance(asked.clauses, shape.Listed):
         rows = listed(asked.clauses)
     else:
-        rows = select(literal_column("1").label("one")).select_from(ROW).where(*conditions(ROW, asked.clauses))
+        row = ROWS[asked.of]
+        rows = select(literal_column("1").label("one")).select_from(row).where(*conditions(row, asked.clauses))
     if asked.count_max is not None:
         rows = rows.limit(value(asked.count_max, Integer()))
     return select(func.count()).select_from(rows.subquery())
@@ -120,7 +123,7 @@ def _count(asked: shape.CountOf) -> Select[Any]:
 
 
 def _page(asked: shape.PageOf) -> Select[Any]:
-    clauses = conditions(ROW, asked.clauses)
+    clauses = conditions(ROWS[asked.of], asked.clauses)
     straight = not asked.narrow and not any(isinstance(key.by, shape.SideValue) or key.filled for key in asked.keys)
     rows = _straight(asked, clauses) if straight else _looked_up(asked, clauses)
     if asked.noted is None:
@@ -133,10 +136,11 @@ def _page(asked: shape.PageOf) -> Select[Any]:
 
 def _straight(asked: shape.PageOf, clauses: list[Condition]) -> Select[Any]:
     """Ordered by columns: one walk of one index gives the page."""
-    places = [_expression(key, ROW) for key in asked.keys]
+    row = ROWS[asked.of]
+    places = [_expression(key, row) for key in asked.keys]
     labelled = [place.label(f"k{number}") for number, place in enumerate(places[:-1])]
     return (
-        select(*(ROW.c[name] for name in COLUMNS), *labelled, *_said(asked))
+        select(*_shown(row), *labelled, *_said(asked))
         .where(*clauses, *_beyond(asked, places))
         .order_by(*_ordering(asked, places))
         .limit(value(asked.count, Integer()))
@@ -145,18 +149,24 @@ def _straight(asked: shape.PageOf, clauses: list[Condition]) -> Select[Any]:
 
 def _looked_up(asked: shape.PageOf, clauses: list[Condition]) -> Select[Any]:
     """Places first, then the rows at the places of the page."""
-    columns = [_expression(key, ROW).label(f"k{number}") for number, key in enumerate(asked.keys[:-1])]
-    page = _gathered(select(ROW.c.type_id, ROW.c.rid, *columns).where(*clauses), narrow=asked.narrow)
+    row, body = ROWS[asked.of], BODY if asked.of == "own" else inside(asked.of).subquery("body")
+    columns = [_expression(key, row).label(f"k{number}") for number, key in enumerate(asked.keys[:-1])]
+    page = _gathered(select(row.c.type_id, row.c.rid, *columns).where(*clauses), narrow=asked.narrow)
     places = [*(page.c[f"k{number}"] for number in range(len(columns))), page.c.rid]
     placed = select(page).where(*_beyond(asked, places)).order_by(*_ordering(asked, places))
     chosen = placed.limit(value(asked.count, Integer())).subquery("chosen")
     again = [*(chosen.c[f"k{number}"] for number in range(len(columns))), chosen.c.rid]
     return (
-        select(*(BODY.c[name] for name in COLUMNS), *again[:-1], *_said(asked))
-        .join_from(chosen, BODY, (BODY.c.type_id == chosen.c.type_id) & (BODY.c.rid == chosen.c.rid))
-        .where(*conditions(BODY, [asked.types]))
+        select(*_shown(body), *again[:-1], *_said(asked))
+        .join_from(chosen, body, (body.c.type_id == chosen.c.type_id) & (body.c.rid == chosen.c.rid))
+        .where(*conditions(body, [asked.types]))
         .order_by(*_ordering(asked, again))
     )
+
+
+def _shown(row: FromClause) -> list[ColumnElement[Any]]:
+    """The columns of a row that is found; of a contained one also what type contains it."""
+    return [row.c[name] for name in (*COLUMNS, CONTAINER) if name in row.c]
 
 
 def _said(asked: shape.PageOf) -> list[ColumnElement[Any]]:

@@ -14,6 +14,8 @@ from ehr.fhir.parameters import Parameter, Parameters
 Prefix = Literal["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap", "po"]
 """po: the periods overlap; only _filter says it."""
 Direction = Literal["asc", "desc"]
+Rows = Literal["own", "contained", "both"]
+"""Which resources a search looks at: those with an address of their own, those inside others, or both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +217,7 @@ class SearchRequest:
     type_name  None: of several types (types)
     types      the types searched; empty with type_name None: all that the caller may search
     content    what _content asks of the words of a resource
+    contained  whether contained resources are searched: not, alone, or with the others; and what is shown of those
     served     the parameters that count, in their order, as the self link repeats them
     known      the table its parameters were looked up in
     ignored    what lenient handling left out, one issue a parameter with its name in `at`
@@ -232,6 +235,8 @@ class SearchRequest:
     summary: str | None = None
     elements: tuple[str, ...] = ()
     cursor: str | None = None
+    contained: Rows = "own"
+    contained_type: Literal["container", "contained"] = "container"
     served: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[Issue] = field(default_factory=list)
     known: Parameters = parameters.R4

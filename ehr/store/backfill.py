@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr.access.policy import Caller
-from ehr.index import rebuild
+from ehr.index import formats, rebuild
 from ehr.jobs.queue import Chunk, Progress, Queue
 from ehr.jobs.work import Handler, work
 from ehr.store import declarations
@@ -87,5 +87,7 @@ async def rebuild_all(record: "Record") -> Progress:
         progress = await queue.progress(job_id)
         assert progress is not None, "the job was enqueued"
         if progress.over:
+            if progress.state == "done":
+                await record.run(_CALLER, lambda uow: formats.raised(uow.connection))
             return progress
         await asyncio.sleep(LOOK_S)

@@ -23,6 +23,7 @@ from ehr.fhir.patch import Patch, applied
 from ehr.fhir.profiles.check import claimed
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID, new_id
+from ehr.index import contained
 from ehr.store import gate, history, writes
 from ehr.store.access_sql import arguments, require, seen
 from ehr.store.locks import Current, Holding, Key, Tombstone, hold
@@ -314,7 +315,9 @@ class Resources:
         updated = max(self._uow.now, before.updated)
         staged = Staged(write.type_name, write.id, "D", before.version + 1, updated, before.shard, before.source)
         staged.rid = before.rid
-        staged.patients = self._patients_before(before)
+        text = self._uow.record.bodies.decompress(before.body)
+        patient = patient_of(codec.loads(text))
+        staged.patients, staged.contained = (patient,) if patient else (), contained.MEMBER in text
         return staged
 
     def _plan_version(self, write: Write, holding: Holding, shards: frozenset[int] | None) -> Staged | Written:
@@ -348,6 +351,7 @@ class Resources:
         staged.chosen_id = write.id is not None and not write.made_id and before is None
         staged.patients = (rows.patient,) if rows.patient else ()
         if before is not None:
+            staged.contained = contained.MEMBER in holding.text(key, record.bodies)
             self._compare(staged, before, holding)
         if shards is not None and staged.shard not in shards:
             raise Forbidden("this token writes only the record of its own person", at=write.at)
@@ -363,10 +367,6 @@ class Resources:
         left = patient_of(tree) if moved else None
         if left:  # the patient whose record it leaves: that summary changes too
             staged.patients = tuple(dict.fromkeys([*staged.patients, left]))
-
-    def _patients_before(self, before: Current) -> tuple[str, ...]:
-        patient = patient_of(codec.loads(self._uow.record.bodies.decompress(before.body)))
-        return (patient,) if patient else ()
 
 
 def _of_entry(issue: Issue, at: str) -> Issue:

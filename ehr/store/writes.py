@@ -8,7 +8,7 @@ Errors:  IndexChanged   the index rows were made by another table of parameters 
 Order:   history gets the old version before the current row changes; a deleted resource leaves a tombstone and
          loses its claims
 Cost:    one statement for creates, a wider one where something is replaced; two more where something is deleted; one
-         more where a text is met that this process has not met before
+         more where a text is met that this process has not met before; some for contained resources, if there are any
          (measured: 50 µs of the server for each resource of a large set, 0.3 ms for a single one)
 """
 
@@ -24,6 +24,7 @@ import orjson
 from ehr.access.policy import Caller
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.index import contained
 from ehr.index.extract import IndexRows
 from ehr.store.arrays import numbers, texts
 from ehr.store.connection import Connection
@@ -39,7 +40,7 @@ SUMMARY_TOPIC: Final = "summary"
 
 @dataclass(slots=True)
 class Staged:
-    """One write that will happen. rid 0: a number is taken at the flush."""
+    """One write that will happen. rid 0: a number is taken at the flush; contained: what it replaces may have some."""
 
     type_name: str
     id: str
@@ -55,6 +56,7 @@ class Staged:
     chosen_id: bool = False
     patients: tuple[str, ...] = ()
     before: Before | None = None
+    contained: bool = False
 
     def done(self) -> Version:
         return Version(
@@ -194,6 +196,7 @@ async def flush(
     for n, rid, done, _ in rows:
         staged[n - 1].rid = rid
         assert done == replaced, "every row was locked before it was replaced"
+    await _contain(uow.connection, staged)
     index_version = rows[0]["index_version"]
     if not uow.declares and any(s.rows is not None and s.rows.version != index_version for s in staged):
         raise IndexChanged("the search parameters changed meanwhile; send the same request again")
@@ -203,6 +206,15 @@ async def flush(
     ):
         raise Raced("the resource was created and deleted by another writer at the same moment")
     return [s.done() for s in staged]
+
+
+async def _contain(connection: Connection, staged: Sequence[Staged]) -> None:
+    """What the resources contain, in the place of what they contained."""
+    await contained.clear(connection, [s.rid for s in staged if s.contained])
+    containing = [s for s in staged if s.rows is not None and s.rows.contained]
+    await contained.insert(
+        connection, [contained.Container(s.type_name, s.rid, s.rows.contained) for s in containing if s.rows]
+    )
 
 
 async def _delete(connection: Connection, deleted: list[Staged]) -> None:

@@ -9,7 +9,7 @@ import orjson
 from ehr.access.policy import ALL_GRANTS, AccessPredicate
 from ehr.database.engine import Database
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.index import term, write
+from ehr.index import contained, term, write
 from ehr.index.extract import Extractor
 from ehr.index.hashing import Hasher
 from ehr.search.page import Page, search
@@ -53,6 +53,7 @@ class Records:
                     orjson.dumps(tree),
                 )
                 await write.insert(connection, rid, rows)
+                await contained.insert(connection, [contained.Container(tree["resourceType"], rid, rows.contained)])
                 await term.keep(connection, rows.terms)
 
     async def link(self, patient_id: str, person_id: str) -> None:

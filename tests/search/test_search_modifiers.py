@@ -292,7 +292,7 @@ REFUSED: tuple[tuple[str, str, str, type[Exception]], ...] = (
     ("Patient", "_text", "a or", Invalid),
     ("Patient", "_text", "(" * 20 + "a" + ")" * 20, TooMuch),
     ("Patient", "_query", "a", NotSupported),
-    ("Patient", "_containedType", "container", NotSupported),
+    ("Patient", "_containedType", "both", Invalid),
     ("Patient", "_list", "$current-problems", NotSupported),
     ("Patient", "phonetic", "1", Invalid),
     ("MolecularSequence", "chromosome-variant-coordinate", "17$1$2", NotSupported),

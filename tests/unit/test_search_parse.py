@@ -48,7 +48,7 @@ REFUSED: tuple[tuple[str, str, str, type[EhrError]], ...] = (
     ("Observation", "_sort", "code-value-quantity", NotSupported),
     ("Patient", "_sort", "nothing", NotSupported),
     ("Patient", "_sort:asc", "name", Invalid),
-    ("Patient", "_contained", "true", NotSupported),
+    ("Patient", "_contained", "yes", Invalid),
     ("Patient", "_include", "Patient", Invalid),
     ("Patient", "_include", "Patient:name", NotSupported),
     ("Patient", "_include", "Patient:organization:Patient", Invalid),

@@ -1,0 +1,218 @@
+"""_contained and _containedType against a model; who sees what is contained; chains into it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ehr.access.policy import DIRECTORY_TYPES, AccessPredicate, Action, Grants
+from ehr.database.engine import Database
+from ehr.errors import Invalid, NotSupported
+from ehr.search.found import Found
+from tests.search.store import Records
+
+CODES = ("a", "b", "c")
+MINE = AccessPredicate(Grants({"*": frozenset[Action](("r", "s"))}), "person-1", DIRECTORY_TYPES)
+
+
+def medication(id: str, code: str, amount: int = 1) -> dict[str, Any]:
+    return {
+        "resourceType": "Medication",
+        "id": id,
+        "code": {"coding": [{"system": "http://city/drug", "code": code}]},
+        "amount": {"numerator": {"value": amount}},
+    }
+
+
+def ordered(id: str, codes: Iterable[str], patient: str = "p1") -> dict[str, Any]:
+    """A request that contains a Medication for each code, and asks for the first."""
+    inside = [medication(f"m{place}", code) for place, code in enumerate(codes)]
+    made = {
+        "resourceType": "MedicationRequest",
+        "id": id,
+        "status": "active",
+        "intent": "order",
+        "subject": {"reference": f"Patient/{patient}"},
+        "medicationReference": {"reference": "#m0"},
+    }
+    return {**made, "contained": inside} if inside else made
+
+
+def kit(id: str, code: str, inside: str) -> dict[str, Any]:
+    """A Medication of its own that contains one."""
+    return {**medication(id, code), "contained": [medication("part", inside)]}
+
+
+Stored = list[dict[str, Any]]
+stores = st.tuples(
+    st.lists(st.lists(st.sampled_from(CODES), max_size=3), max_size=5),
+    st.lists(st.tuples(st.sampled_from(CODES), st.sampled_from(CODES)), max_size=4),
+).map(
+    lambda drawn: (
+        [ordered(f"r{n}", codes) for n, codes in enumerate(drawn[0])]
+        + [kit(f"k{n}", *codes) for n, codes in enumerate(drawn[1])]
+    )
+)
+
+
+def of_code(tree: dict[str, Any], code: str) -> bool:
+    return bool(tree["resourceType"] == "Medication" and tree["code"]["coding"][0]["code"] == code)
+
+
+def expected(stored: Stored, code: str, contained: str, shown: str) -> set[str]:
+    """Addresses of the matches, without the order."""
+    found = set()
+    for tree in stored:
+        address = f"{tree['resourceType']}/{tree['id']}"
+        if contained != "true" and of_code(tree, code):
+            found.add(address)
+        for inside in tree.get("contained", ()):
+            if contained != "false" and of_code(inside, code):
+                found.add(address if shown == "container" else f"{address}#{inside['id']}")
+    return found
+
+
+async def walked(records: Records, query: list[tuple[str, str]], type_name: str = "Medication") -> list[Found]:
+    page = await records.page(type_name, query)
+    found = [*page.matches]
+    while page.next_cursor:
+        page = await records.page(type_name, [*query, ("_cursor", page.next_cursor)])
+        found += page.matches
+        assert len(found) < 100
+    return found
+
+
+@given(store=stores, code=st.sampled_from(CODES), contained=st.sampled_from(("false", "true", "both")),
+       shown=st.sampled_from(("container", "contained")), count=st.sampled_from((1, 2, 50)),
+       sort=st.sampled_from(("", "_id", "-_lastUpdated")))  # fmt: skip
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_every_match_is_on_one_page(
+    database: Database, store: Stored, code: str, contained: str, shown: str, count: int, sort: str
+) -> None:
+    records = Records(database)
+    async with database.acquire() as connection:
+        for table in ("resource", "contained", "string_index", "date_index", "quantity_index"):
+            await connection.execute(f"delete from {table}")
+    await records.put(*store)
+    query = [("code", code), ("_contained", contained), ("_containedType", shown)]
+    whole = expected(store, code, contained, shown)
+    sorting = [("_sort", sort)] if sort else []
+    found = await walked(records, [*query, *sorting, ("_count", str(count))])
+    assert len(found) == len(whole)
+    assert {one.reference for one in found} == whole
+    counted = await records.page("Medication", [*query, ("_total", "accurate"), ("_count", "0")])
+    assert counted.total == len(whole)
+
+
+@pytest.fixture
+async def records(database: Database) -> Records:
+    made = Records(database)
+    await made.put(
+        {"resourceType": "Patient", "id": "p1"},
+        {"resourceType": "Patient", "id": "p2"},
+        ordered("r1", ["a", "b"]),
+        ordered("r2", ["b", "b"], "p2"),
+        kit("k1", "a", "b"),
+    )
+    await made.link("p1", "person-1")
+    return made
+
+
+async def test_a_contained_resource_is_shown_as_it_was_sent(records: Records) -> None:
+    (found,) = (await records.page("Medication", [*_CONTAINED, ("code", "a")])).matches
+    assert found.reference == "MedicationRequest/r1#m0"
+    assert b'"amount":{"numerator":{"value":1}}' in found.body
+    assert b"MedicationRequest" not in found.body
+
+
+_CONTAINED = [("_contained", "true"), ("_containedType", "contained")]
+
+
+async def test_who_sees_the_container_sees_what_it_contains(records: Records) -> None:
+    """Medication is open to all, but not the one in another one's prescription."""
+    found = (await records.page("Medication", _CONTAINED, access=MINE)).matches
+    assert [one.reference for one in found] == [
+        "MedicationRequest/r1#m0",
+        "MedicationRequest/r1#m1",
+        "Medication/k1#part",
+    ]
+    medications = AccessPredicate(Grants({"Medication": frozenset[Action](("s",))}))
+    found = (await records.page("Medication", _CONTAINED, access=medications)).matches
+    assert [one.reference for one in found] == ["Medication/k1#part"]
+
+
+async def test_an_id_chosen_by_the_sender_opens_nothing(records: Records) -> None:
+    inside = {"resourceType": "Person", "id": "person-1"}
+    await records.put({"resourceType": "Basic", "id": "x", "code": {"text": "x"}, "contained": [inside]})
+    assert [one.id for one in (await records.page("Person", _CONTAINED)).matches] == ["x#person-1"]
+    assert await records.ids("Person", *_CONTAINED, access=MINE) == []
+
+
+async def test_other_conditions_hold_of_the_contained_resource(records: Records) -> None:
+    request = {
+        "resourceType": "MedicationRequest",
+        "id": "r3",
+        "status": "active",
+        "intent": "order",
+        "subject": {"reference": "Patient/p1"},
+        "contained": [
+            {
+                "resourceType": "Observation",
+                "id": "o",
+                "status": "final",
+                "code": {"coding": [{"code": "weight"}]},
+                "subject": {"reference": "Patient/p2"},
+                "effectiveDateTime": "2026-03-04",
+                "valueQuantity": {"value": 70, "code": "kg", "system": "http://unitsofmeasure.org"},
+            }
+        ],
+    }
+    await records.put(request)
+    for name, value in (
+        ("code", "weight"), ("date", "2026-03-04"), ("value-quantity", "gt69"), ("subject", "Patient/p2"),
+        ("patient", "p2"), ("_id", "o"), ("code:missing", "false"), ("code:not", "x"),
+        ("_lastUpdated", "lt2200"),
+    ):  # fmt: skip
+        assert await records.ids("Observation", ("_contained", "both"), (name, value)) == ["r3"], name
+    assert await records.ids("Observation", ("_contained", "true"), ("patient", "p1")) == []
+    assert await records.ids("Observation", ("_contained", "true"), ("_sort", "-date,value-quantity")) == ["r3"]
+    assert await records.ids("Observation", ("patient", "p2")) == []
+
+
+async def test_a_reference_into_the_container_is_followed(records: Records) -> None:
+    """R4: "a chained condition will be evaluated inside contained resources"; and so is a reverse one."""
+    assert await records.ids("MedicationRequest", ("medication.code", "a")) == ["r1"]
+    assert await records.ids("MedicationRequest", ("medication.code", "b")) == ["r2"]
+    assert await records.ids("MedicationRequest", ("medication.code:not", "a")) == ["r2"]
+    pointed = ("_has:MedicationRequest:medication:status", "active")
+    assert await records.ids("Medication", *_CONTAINED, pointed) == ["r1#m0", "r2#m0"]
+
+
+async def test_includes_are_those_of_what_is_shown(records: Records) -> None:
+    page = await records.page(
+        "Medication", [("_contained", "true"), ("code", "a"), ("_include", "MedicationRequest:subject")]
+    )
+    assert [one.reference for one in page.included] == ["Patient/p1"]
+    made_by = {**medication("m", "z"), "manufacturer": {"reference": "Organization/o"}}
+    await records.put({"resourceType": "Organization", "id": "o"}, {**ordered("r9", []), "contained": [made_by]})
+    page = await records.page("Medication", [*_CONTAINED, ("code", "z"), ("_include", "Medication:manufacturer")])
+    assert [one.reference for one in page.included] == ["Organization/o"]
+
+
+async def test_what_is_not_served_is_refused_by_name(records: Records) -> None:
+    for query, error in (
+        ([("_contained", "yes")], Invalid),
+        ([("_containedType", "yes")], Invalid),
+        ([("_contained:x", "true")], Invalid),
+        ([("_contained", "true"), ("_content", "x")], NotSupported),
+        ([("_contained", "both"), ("_sort", "code")], NotSupported),
+    ):
+        with pytest.raises(error) as refused:
+            await records.page("Medication", query)
+        assert (refused.value.issues[0].at or "").startswith("_")
+    async with records.database.acquire() as connection:
+        await connection.execute("update installation set index_format = 1")
+    with pytest.raises(NotSupported, match="reindex"):
+        await records.page("Medication", _CONTAINED)
