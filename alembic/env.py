@@ -3,12 +3,14 @@
 import asyncio
 
 from alembic import context
-from ehr.database import index_tables, migrate, sync_tables
+from ehr.database import index_tables, job_tables, migrate, sync_tables
 from ehr.database.tables import metadata
 from ehr.settings import Settings
 from terminology import tables as terminology_tables
 
-assert index_tables.search_parameter.metadata is sync_tables.sync_batch.metadata is metadata, "one metadata"
+assert (
+    job_tables.job.metadata is index_tables.search_parameter.metadata is sync_tables.sync_batch.metadata is metadata
+), "one metadata"
 target = [metadata, terminology_tables.metadata]
 
 if context.is_offline_mode():

@@ -24,7 +24,6 @@ from rich.table import Table
 from ehr.access.policy import ALL_GRANTS
 from ehr.bulk import export_here, export_request
 from ehr.bulk.export_request import ExportRequest, Format
-from ehr.bulk.manifest import files_of
 from ehr.errors import Invalid
 from ehr.fhir.views import View
 from ehr.jobs.queue import Progress
@@ -107,11 +106,6 @@ def _view(place: Path | None) -> dict[str, Any] | None:
     return tree
 
 
-def _count(now: Progress) -> tuple[int, int]:
-    files = [one for one in files_of(now) if one.kind == "output"]
-    return sum(one.count for one in files), sum(one.bytes for one in files)
-
-
 @contextmanager
 def _bar(*, as_json: bool) -> Iterator[Callable[[Progress], None]]:
     """Parts and time left on a terminal; with --json a line a change."""
@@ -122,7 +116,7 @@ def _bar(*, as_json: bool) -> Iterator[Callable[[Progress], None]]:
             nonlocal last
             if as_json and now.done != last:
                 last = now.done
-                count, size = _count(now)
+                count, size = now.sums["lines"], now.sums["bytes"]
                 _say({"job": now.id, "parts": now.total, "done": now.done, "lines": count, "bytes": size})
 
         yield told
@@ -132,14 +126,14 @@ def _bar(*, as_json: bool) -> Iterator[Callable[[Progress], None]]:
         task = bar.add_task("export", total=None, n="")
 
         def shown(now: Progress) -> None:
-            count, size = _count(now)
+            count, size = now.sums["lines"], now.sums["bytes"]
             bar.update(task, total=now.total, completed=now.done, n=f"{count:,} lines, {size / 1e6:,.0f} MB")
 
         yield shown
 
 
 def _show(done: Progress, folder: Path, *, as_json: bool) -> None:
-    count, size = _count(done)
+    count, size = done.sums["lines"], done.sums["bytes"]
     if as_json:
         made = {"job": done.id, "state": done.state, "lines": count, "bytes": size, "errors": list(done.errors)}
         _say({**made, "time": done.params["time"], "folder": str(folder)})

@@ -113,6 +113,7 @@ class RecordHands:
         count = await clean(self._queue, self._record.settings.data_dir / export_job.EXPORTS)
         if count:
             log.info("exports removed, their time was over", count=count)
+        await bulk_job.clean(self._queue)
 
     async def collect(self) -> None:
         await drop.collect(self._record)

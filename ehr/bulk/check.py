@@ -18,7 +18,7 @@ import orjson
 
 from ehr.bulk import dangling
 from ehr.bulk.files import Part
-from ehr.bulk.ingest import Prepared, Tally, caller_of, check_claims, prepare_part
+from ehr.bulk.ingest import Prepared, caller_of, check_claims, prepare_part
 from ehr.bulk.order import Order
 from ehr.bulk.prepare import Ready, Refusal
 from ehr.errors import Unavailable
@@ -53,8 +53,8 @@ async def check(record: "Record", chunk: Chunk) -> Mapping[str, Any]:
     prepared = await prepare_part(record, part, job_id=chunk.job_id, keep_meta=order.keep_meta)
     unconforming = await check_claims(record, caller_of(order), prepared)
     await asyncio.to_thread(_leave, folder, chunk.number, prepared, unconforming)
-    result = Tally().as_json()
-    if not await Queue(record.database).finish_with(chunk, result, [{SETTLE: True}], only_last=True):
+    result: dict[str, Any] = {}
+    if not await Queue(record.database).finish(chunk, result, then=[{SETTLE: True}], when_all_are=True):
         raise Unavailable("another worker has taken this part of the import over")
     return result
 

@@ -3,33 +3,42 @@
 In:      ready lines of a part; later, what every part left over
 Out:     leave()  a file a part: the literal references of its lines to what is not in the part itself, each once with
                   its first line; written before the part is done, so a part that runs again writes the same
-         settle() dangling.ndjson: file, line, reference of those that are not stored when the job is over
+         report() the last chunk of the job; dangling.ndjson: file, line, reference of those that are not stored now,
+                  and an OperationOutcome that warns of it
 Why so:  a reference may lead to a part that is stored later, so nothing can be said before the end; and few do lead
          out of what a part holds or repeats, so what is left over is small
 Not in:  absolute addresses, contained resources, conditional references, versions; Bundles, whose references mean their
          entries first. What was deleted counts as absent
 """
 
+import asyncio
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from ehr.bulk.output import LinesFile
 from ehr.bulk.prepare import Ready
+from ehr.errors import Issue
+from ehr.fhir.outcome import operation_outcome
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.jobs.queue import Chunk
 from ehr.store.arrays import texts
 
 if TYPE_CHECKING:
     from ehr.store.connection import Connection
+    from ehr.store.record import Record
 
 Target = tuple[bytes, bytes]
 """Type and id."""
 
 DANGLING: Final = "dangling.ndjson"
+REPORT: Final = "report"
+"""The parameter by which the chunk is known that writes it."""
 BATCH: Final = 10_000
 
 _REFERENCE: Final = b'"reference":"'
@@ -39,6 +48,9 @@ _LITERAL: Final = re.compile(rb"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/.*)?"
 _ESCAPED: Final = b"\\/"
 """Some writers escape the slash."""
 
+_NOWHERE: Final = operation_outcome(
+    [Issue("not-found", "the line is stored; the reference leads to nothing that is", severity="warning")]
+)
 _ABSENT: Final = """
 select n.id from unnest($2::text::text[]) as n (id)
 where not exists (select 1 from resource r where r.type_id = $1 and r.id = n.id)
@@ -97,20 +109,28 @@ def leave(folder: Path, number: int, name: str, found: Mapping[Target, int]) -> 
     partial.replace(target)
 
 
-async def settle(connection: "Connection", folder: Path) -> int:
-    """Write what is absent now that the job is over, once; returns how many."""
-    target = folder / DANGLING
-    if not target.exists():
-        pieces = _pieces(folder)
-        if not pieces:
-            return 0
-        partial = target.with_suffix(f".{os.getpid()}")
-        with partial.open("wb") as file:
+async def report(record: "Record", chunk: Chunk) -> Mapping[str, Any]:
+    """Be that chunk: what is absent now that all is stored."""
+    folder = Path(chunk.job_params["home"]) / chunk.job_id
+    pieces = await asyncio.to_thread(_pieces, folder)
+    if not pieces:
+        return {}
+    file = LinesFile(folder, DANGLING)
+    try:
+        async with record.database.acquire() as connection:
             for piece in pieces:
-                file.writelines(await _absent(connection, piece))
-        partial.replace(target)
-    with target.open("rb") as file:
-        return sum(1 for _ in file)
+                file.write(map(_told, await _absent(connection, piece)))
+    except BaseException:
+        file.discard()
+        raise
+    if not file.count:
+        file.discard()
+        return {}
+    return {"dangling": file.count, "files": [file.publish("error", None).as_json()]}
+
+
+def _told(line: bytes) -> bytes:
+    return orjson.dumps({**orjson.loads(line), "outcome": _NOWHERE})
 
 
 def _pieces(folder: Path) -> Sequence[Path]:

@@ -49,7 +49,9 @@ def handler(record: "Record") -> Handler:
 
     async def run(chunk: Chunk) -> Mapping[str, Any]:
         made = await export(record, chunk)
-        return {"files": [one.as_json() for one in made]}
+        content = [one for one in made if one.kind == "output"]
+        sums = {"lines": sum(one.count for one in content), "bytes": sum(one.bytes for one in content)}
+        return {"files": [one.as_json() for one in made], **sums}
 
     return run
 

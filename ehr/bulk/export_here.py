@@ -57,7 +57,9 @@ async def export_into(
             _note(state, {"job": job_id, "asked": asked})
         else:
             await queue.release(job_id)
-        done = await run_job(record, job_id, opener, handlers_of, processes=processes, seen=seen)
+        done = await run_job(
+            record, job_id, opener, handlers_of, processes=processes, seen=seen, sums=("lines", "bytes")
+        )
         if done.state == "done":
             _note(folder / MANIFEST, export_manifest(done, ".", token=False))
     return done

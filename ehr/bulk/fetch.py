@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr.bulk import check, files
-from ehr.bulk.ingest import Tally
 from ehr.bulk.order import Order
 from ehr.bulk.sources import Source, fetched
 from ehr.errors import Unavailable
@@ -43,10 +42,10 @@ async def fetch(record: "Record", chunk: Chunk) -> Mapping[str, Any]:
         packed = await fetched(source, record.settings, spool, number)
         plain = await asyncio.to_thread(files.unpacked, packed, spool)
         parts += [asdict(part) for part in await asyncio.to_thread(_parts, source.name, plain)]
-    result = Tally().as_json()
+    result: dict[str, Any] = {}
     bytes_total = sum(part["length"] for part in parts)
     begun = check.chunks(parts, Order.of(chunk.job_params))
-    if not await Queue(record.database).finish_with(chunk, result, begun, bytes_total=bytes_total):
+    if not await Queue(record.database).finish(chunk, result, then=begun, bytes_total=bytes_total):
         raise Unavailable("another worker fetches these files")
     return result
 

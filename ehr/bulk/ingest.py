@@ -28,12 +28,13 @@ from ehr.bulk.files import Part, lines
 from ehr.bulk.order import Order
 from ehr.bulk.prepare import Preparer, Ready, Refusal
 from ehr.bulk.read import read
-from ehr.bulk.winner import Key, decided, ranks, winners
+from ehr.bulk.winner import Key, decided, keep, ranks, winners
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.store import dictionaries
 from ehr.store.arrays import texts
 from ehr.store.faults import IndexChanged, Raced
+from ehr.store.locks import Holding, hold
 from ehr.store.resources import Write
 from ehr.store.version import Version
 from ehr.store.writes import SUMMARY_TOPIC
@@ -263,18 +264,22 @@ async def _store(uow: "UnitOfWork", prepared: Prepared, task: _Task, known: froz
     fresh = [one for one in prepared.ready if one.key not in existing and one.key not in known]
     met = [one for one in prepared.ready if one.key in existing or one.key in known]
     lost: list[Refusal] = []
-    if existing:
+    holding = await hold(connection, (one.key for one in met))
+    if existing:  # asked again now that the rows are ours: another part of this job may have written them meanwhile
+        existing = await _met(connection, _EXISTING, met)
         ranked = await ranks(connection, task.job_id, existing, prepared.preparer)
         met, lost = decided(met, ranked, task.number)
     await _follow(uow, fresh, await _insert(uow, fresh))
     tally = Tally(prepared.lines, prepared.blank, stored=len(fresh), length=prepared.part.length)
-    tally.updated, tally.unchanged = await _update(uow, sorted(met, key=lambda one: one.line))
+    unchanged = await _update(uow, sorted(met, key=lambda one: one.line), holding)
+    tally.updated, tally.unchanged = len(met) - len(unchanged), len(unchanged)
     await _refuse(uow, prepared)
     references = left_over([*fresh, *met]) if task.order.references != "ignore" else {}
     outcome = Outcome(tally, prepared.refused, [*prepared.superseded, *lost], references)
     tally.refused, tally.superseded = len(outcome.refused), len(outcome.superseded)
     assert tally.balances(), "every line is accounted for"
     if task.finish is not None:
+        await keep(connection, task.job_id, unchanged, task.number)
         tally.xid = await connection.fetchval(_XID)
         await task.finish(connection, outcome)
     return outcome
@@ -336,15 +341,14 @@ def _version(one: Ready, rid: int, uow: "UnitOfWork") -> Version:
     return Version(one.type_name, one.id, one.version, updated, "C", None, rid, one.rows.shard, source)
 
 
-async def _update(uow: "UnitOfWork", met: Sequence[Ready]) -> tuple[int, int]:
-    """Ids that exist: their next versions, where something changed."""
+async def _update(uow: "UnitOfWork", met: Sequence[Ready], holding: Holding) -> list[Ready]:
+    """Ids that exist: their next versions, where something changed; the lines that changed nothing."""
     asked = [
         Write("U", one.type_name, one.id, one.content, one.tree or read(one.content), at=f"line {one.line}")
         for one in met
     ]
-    written = await uow.resources.apply(asked) if asked else []
-    updated = sum(one.changed for one in written)
-    return updated, len(written) - updated
+    written = await uow.resources.apply(asked, holding=holding) if asked else []
+    return [one for one, made in zip(met, written, strict=True) if not made.changed]
 
 
 async def _refuse(uow: "UnitOfWork", prepared: Prepared) -> None:

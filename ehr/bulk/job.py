@@ -7,12 +7,10 @@ Why:     symmetric processes that each read, check and write beat a reader that 
 """
 
 import asyncio
-import gc
 import hashlib
-import multiprocessing
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,32 +18,27 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from ehr import limits
-from ehr.bulk import check, dangling, fetch, files, settle
+from ehr.bulk import check, dangling, fetch, files, settle, winner
 from ehr.bulk.files import Part
 from ehr.bulk.ingest import CITY, Outcome, ingest
 from ehr.bulk.order import Order
 from ehr.bulk.output import LinesFile, OutputFile
 from ehr.bulk.prepare import Refusal
+from ehr.bulk.processes import OpenRecord, run_job
 from ehr.database.partitions import OWN_TYPES, partition_name
 from ehr.errors import Malformed, Unavailable
 from ehr.fhir.outcome import operation_outcome
 from ehr.ids import new_id
 from ehr.jobs.queue import Chunk, Progress, Queue
 from ehr.jobs.queue import finish as finish_chunk
-from ehr.jobs.work import Handler, work
+from ehr.jobs.work import Handler
 
 if TYPE_CHECKING:
     from ehr.store.connection import Connection
     from ehr.store.record import Record
 
 KIND: Final = "import"
-SMALL_BYTES: Final = 16 * 1024 * 1024
-"""Below this one process is done before a second one has started."""
-
-POLL_S: Final = 0.2
 MERGED: Final = "errors.ndjson"
-
-OpenRecord = Callable[[], Awaitable["Record"]]
 
 
 @dataclass(slots=True)
@@ -77,6 +70,7 @@ class Summary:
 
 
 COUNTS: Final = ("lines", "blank", "stored", "updated", "unchanged", "superseded", "refused")
+SUMS: Final = (*COUNTS, "length", "dangling")
 
 
 async def plan(
@@ -89,7 +83,7 @@ async def plan(
     part_bytes: int = limits.import_chunk_bytes,
 ) -> str:
     """Cut the files and enqueue the job; returns its id."""
-    await _clean(queue)
+    await clean(queue)
     asked = [path.absolute() for path in paths]
     params, chunks = await asyncio.to_thread(_cut, asked, home, part_bytes)
     params |= {**order.as_json(), "key": key_of(asked, order)}
@@ -136,6 +130,8 @@ def handler(record: "Record") -> Handler:
             return await check.check(record, chunk)
         if check.SETTLE in chunk.params:
             return await settle.settle(record, chunk)
+        if dangling.REPORT in chunk.params:
+            return await dangling.report(record, chunk)
         part, order = Part.of(chunk.params), Order.of(chunk.job_params)
         folder = Path(chunk.job_params["home"]) / chunk.job_id
 
@@ -144,7 +140,8 @@ def handler(record: "Record") -> Handler:
             written = await asyncio.to_thread(_write_errors, folder, chunk.number, part.name, told)
             await asyncio.to_thread(dangling.leave, folder, chunk.number, part.name, outcome.references)
             result = {**outcome.tally.as_json(), "name": part.name, "files": [one.as_json() for one in written]}
-            if not await finish_chunk(connection, chunk, result):
+            then = [] if order.references == "ignore" else [{dangling.REPORT: True}]
+            if not await finish_chunk(connection, chunk, result, then=then, when_all_are=True):
                 raise Unavailable("another worker has taken this part of the import over")
 
         settled = settle.settled(folder, chunk.params) if order.references == "refuse" else None
@@ -158,88 +155,49 @@ def handler(record: "Record") -> Handler:
 
 async def summary(queue: Queue, job_id: str) -> Summary:
     """How far the job is; merges what was told of its parts when it is over."""
-    progress = await queue.progress(job_id)
+    progress = await queue.progress(job_id, SUMS)
     assert progress is not None, "the job was enqueued"
-    made = await asyncio.to_thread(_summary, progress)
-    if made.state == "done":
-        folder = Path(progress.params["home"]) / job_id
-        async with queue.connection() as connection:
-            made.dangling = await dangling.settle(connection, folder)
-        made.dangling_file = str(folder / dangling.DANGLING) if made.dangling else None
-    return made
+    return await asyncio.to_thread(_summary, progress)
 
 
 def _summary(progress: Progress) -> Summary:
     made = Summary(progress.id, progress.state, bytes=progress.params["bytes"], errors=list(progress.errors))
-    for result in progress.results:
-        for name in COUNTS:
-            setattr(made, name, getattr(made, name) + result[name])
-        made.bytes_done += result["length"]
+    made.bytes_done = progress.sums["length"]
+    for name in (*COUNTS, "dangling"):
+        setattr(made, name, progress.sums[name])
+    folder = Path(progress.params["home"]) / progress.id
     if progress.over and (made.refused or made.superseded):
-        made.error_file = str(_merge_errors(Path(progress.params["home"]) / progress.id))
+        made.error_file = str(_merge_errors(folder))
+    if made.dangling:
+        made.dangling_file = str(folder / dangling.DANGLING)
     return made
+
+
+def handlers_of(record: "Record") -> Mapping[str, Handler]:
+    return {KIND: handler(record)}
 
 
 async def run_here(
     record: "Record", queue: Queue, job_id: str, opener: OpenRecord, *, processes: int, seen: Callable[[Summary], None]
 ) -> Summary:
     """Run the job's chunks in this process, or in `processes` symmetric ones, until it is over."""
-    standing = await summary(queue, job_id)
-    children: list[multiprocessing.process.BaseProcess] = []
-    if processes > 1 and standing.bytes > SMALL_BYTES:
-        context = multiprocessing.get_context("spawn")
-        children = [context.Process(target=_child, args=(opener, job_id), daemon=True) for _ in range(processes)]
-        for child in children:
-            child.start()
-    try:
-        while not standing.over:
-            if not any(child.is_alive() for child in children):
-                await work(queue, {KIND: handler(record)}, record.clock, job_id=job_id, turn_s=POLL_S)
-            await asyncio.sleep(POLL_S)
-            standing = await summary(queue, job_id)
-            seen(standing)
-    finally:
-        for child in children:
-            child.terminate()
-            child.join()
+
+    def told(progress: Progress) -> None:
+        seen(_summary(progress))
+
+    done = await run_job(record, job_id, opener, handlers_of, processes=processes, seen=told, sums=SUMS)
     await _settle(record)
-    await _clean(queue)
-    return standing
+    await clean(queue)
+    return await asyncio.to_thread(_summary, done)
 
 
-def _child(opener: OpenRecord, job_id: str) -> None:
-    """One symmetric process: garbage is collected between chunks, because within one nothing becomes garbage."""
-    gc.freeze()
-    gc.disable()
-    asyncio.run(_claim_until_over(opener, job_id))
-
-
-async def _claim_until_over(opener: OpenRecord, job_id: str) -> None:
-    record = await opener()
-    queue = Queue(record.database)
-    run = handler(record)
-
-    async def collected(chunk: Chunk) -> Mapping[str, Any]:
-        result = await run(chunk)
-        gc.collect()
-        return result
-
-    try:
-        while True:
-            await work(queue, {KIND: collected}, record.clock, job_id=job_id)
-            progress = await queue.progress(job_id)
-            if progress is None or progress.over:
-                return
-            await asyncio.sleep(POLL_S)
-    finally:
-        await record.close()
-
-
-async def _clean(queue: Queue) -> None:
-    """Remove what finished imports had unpacked."""
+async def clean(queue: Queue) -> None:
+    """Remove what imports that are over had unpacked and kept."""
     for params in await queue.params_of_ended(KIND):
         if "spool" in params:
             await asyncio.to_thread(shutil.rmtree, params["spool"], ignore_errors=True)
+    async with queue.connection() as connection:
+        await winner.forget(connection)
 
 
 async def _settle(record: "Record") -> None:

@@ -3,14 +3,16 @@
 In:      a job on the queue; how to open a record, and what its handlers are, for each process anew
 Out:     the job's progress, told while it goes on
 Why:     processes that each claim, work and finish share nothing but the database, and any of them may die
+Garbage: is collected between chunks, because within one nothing becomes garbage
 """
 
 import asyncio
+import gc
 import multiprocessing
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
-from ehr.jobs.queue import Progress, Queue
+from ehr.jobs.queue import Chunk, Progress, Queue
 from ehr.jobs.work import Handler, work
 
 if TYPE_CHECKING:
@@ -30,10 +32,14 @@ async def run_job(
     *,
     processes: int,
     seen: Callable[[Progress], None],
+    sums: Sequence[str] = (),
 ) -> Progress:
-    """Run the job's chunks in this process, or in `processes` others where there are enough of them."""
+    """Run the job's chunks in this process, or in `processes` others where there are enough of them.
+
+    seen is told how far it is, with these sums of the chunks' results.
+    """
     queue = Queue(record.database)
-    standing = await _standing(queue, job_id)
+    standing = await _standing(queue, job_id, sums)
     children: list[multiprocessing.process.BaseProcess] = []
     if processes > 1 and standing.total - standing.done > processes:
         context = multiprocessing.get_context("spawn")
@@ -46,7 +52,7 @@ async def run_job(
             if not any(child.is_alive() for child in children):
                 await work(queue, handlers_of(record), record.clock, job_id=job_id, turn_s=POLL_S)
             await asyncio.sleep(POLL_S)
-            standing = await _standing(queue, job_id)
+            standing = await _standing(queue, job_id, sums)
             seen(standing)
     finally:
         for child in children:
@@ -55,24 +61,36 @@ async def run_job(
     return standing
 
 
-async def _standing(queue: Queue, job_id: str) -> Progress:
-    progress = await queue.progress(job_id)
+async def _standing(queue: Queue, job_id: str, sums: Sequence[str] = ()) -> Progress:
+    progress = await queue.progress(job_id, sums)
     assert progress is not None, "the job was enqueued"
     return progress
 
 
 def _child(opener: OpenRecord, handlers_of: HandlersOf, job_id: str) -> None:
+    gc.freeze()
+    gc.disable()
     asyncio.run(_claim_until_over(opener, handlers_of, job_id))
 
 
 async def _claim_until_over(opener: OpenRecord, handlers_of: HandlersOf, job_id: str) -> None:
     record = await opener()
     queue = Queue(record.database)
+    handlers = {kind: _collected(handler) for kind, handler in handlers_of(record).items()}
     try:
         while True:
-            await work(queue, handlers_of(record), record.clock, job_id=job_id)
+            await work(queue, handlers, record.clock, job_id=job_id)
             if (await _standing(queue, job_id)).over:
                 return
             await asyncio.sleep(POLL_S)
     finally:
         await record.close()
+
+
+def _collected(handler: Handler) -> Handler:
+    async def run(chunk: Chunk) -> Mapping[str, Any]:
+        result = await handler(chunk)
+        gc.collect()
+        return result
+
+    return run

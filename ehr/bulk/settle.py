@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr.bulk.check import CHECK, checked, entries, wanted, write
-from ehr.bulk.ingest import Settled, Tally, caller_of
+from ehr.bulk.ingest import Settled, caller_of
 from ehr.bulk.order import Order
 from ehr.bulk.prepare import Ready, Refusal
 from ehr.bulk.read import read
@@ -91,8 +91,8 @@ async def settle(record: "Record", chunk: Chunk) -> Mapping[str, Any]:
         after = [
             {**params[CHECK], **await _told(uow.connection, folder, number, chunk.attempt)} for number, params in parts
         ]
-    result = Tally().as_json()
-    if not await queue.finish_with(chunk, result, after):
+    result: dict[str, Any] = {}
+    if not await queue.finish(chunk, result, then=after):
         raise Unavailable("another worker settles the references of this import")
     await asyncio.to_thread(_remove, folder, [number for number, _ in parts])
     return result

@@ -3,8 +3,9 @@
 In:      the valid lines of a part; of ids that are stored already, the parts of this job that stored them
 Out:     winners, and the lines they supersede, which are told in the error file and counted
 Why so:  parts are stored in any order, by several workers; so who comes later must know how the earlier line ranked.
-         It is rare, so nothing is kept for it: the transaction number of the stored version says which part it came
-         from, and that part is read again
+         It is rare, so nothing is kept of lines that are stored: the transaction number of the version says which part
+         it came from, and that part is read again. A line that changed nothing left no version; its rank is kept
+         while the job goes on
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ehr.bulk.files import Part, lines
 from ehr.bulk.prepare import Preparer, Ready, Refusal
 from ehr.errors import Issue
+from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 
 if TYPE_CHECKING:
     from ehr.store.connection import Connection
@@ -25,6 +27,22 @@ Rank = tuple[int, int, int]
 _PART_OF: Final = """
 select number, params, result ->> 'xid' as xid from job_chunk
 where job_id = $1 and state = 'done' and result ->> 'xid' = any($2::text[])
+"""
+_UNCHANGED: Final = """
+select u.type_id, u.id, u.updated_us, u.number, u.line
+from unnest($2::int2[], $3::text[]) as n (type_id, id)
+join import_unchanged u on u.job_id = $1 and u.type_id = n.type_id and u.id = n.id
+"""
+_KEEP: Final = """
+insert into import_unchanged as u (job_id, type_id, id, updated_us, number, line)
+select $1, n.type_id, n.id, n.updated_us, $2, n.line
+from unnest($3::int2[], $4::text[], $5::int8[], $6::int4[]) as n (type_id, id, updated_us, line)
+on conflict (job_id, type_id, id) do update
+set updated_us = excluded.updated_us, number = excluded.number, line = excluded.line
+where (excluded.updated_us, excluded.number, excluded.line) > (u.updated_us, u.number, u.line)
+"""
+_FORGET: Final = """
+delete from import_unchanged u using job j where j.id = u.job_id and j.state in ('done', 'cancelled')
 """
 _SUPERSEDED: Final = Issue("duplicate", "another line of this import with the same id is newer", severity="information")
 
@@ -53,14 +71,30 @@ def winners(ready: Iterable[Ready], number: int) -> tuple[list[Ready], list[Refu
 async def ranks(
     connection: "Connection", job_id: str, stored: Mapping[Key, str], preparer: Preparer
 ) -> Mapping[Key, Rank]:
-    """Of resources that are stored (with the number of the transaction), how their line ranked if it was this job's."""
+    """Of resources that are stored (with the number of the transaction), how the best line of this job ranked."""
     found = await connection.fetch(_PART_OF, job_id, sorted(set(stored.values())))
     known: dict[Key, Rank] = {}
     for row in found:
         keys = {key for key, xid in stored.items() if xid == row["xid"]}
         part = Part.of(json.loads(row["params"]))
         known |= _ranked(part, row["number"], keys, preparer)
+    type_ids, ids = [TYPE_IDS[name] for name, _ in stored], [id for _, id in stored]
+    for type_id, id, *unchanged in await connection.fetch(_UNCHANGED, job_id, type_ids, ids):
+        key, rank = (TYPE_NAMES[type_id], id), (unchanged[0], unchanged[1], unchanged[2])
+        known[key] = max(rank, known.get(key, rank))
     return known
+
+
+async def keep(connection: "Connection", job_id: str, unchanged: Sequence[Ready], number: int) -> None:
+    """Note lines that changed nothing, until the job is over."""
+    if unchanged:
+        columns = zip(*((one.type_id, one.id, one.last_updated_us, one.line) for one in unchanged), strict=True)
+        await connection.execute(_KEEP, job_id, number, *map(list, columns))
+
+
+async def forget(connection: "Connection") -> None:
+    """Remove what is kept of jobs that are over."""
+    await connection.execute(_FORGET)
 
 
 def _ranked(part: Part, number: int, keys: Collection[Key], preparer: Preparer) -> Mapping[Key, Rank]:

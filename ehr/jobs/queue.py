@@ -40,12 +40,7 @@ insert into job_chunk (job_id, number, params)
 select $1, (select max(number) from job_chunk where job_id = $1) + n, p
 from unnest($2::jsonb[]) with ordinality as given (p, n)
 """
-_HOLDS: Final = """
-select 1 from job_chunk where job_id = $1 and number = $2 and attempts = $3 and state = 'running' for update
-"""
-_IS_LAST: Final = """
-select not exists (select 1 from job_chunk where job_id = $1 and number <> $2 and state <> 'done')
-"""
+_ARE_DONE: Final = "select not exists (select 1 from job_chunk where job_id = $1 and state <> 'done')"
 _CHUNKS_WITH: Final = """
 select number, params from job_chunk where job_id = $1 and params ? $2 order by number
 """
@@ -124,12 +119,17 @@ _REOPEN: Final = "update job set state = 'running', finished = null where id = $
 _ENDED: Final = """
 select params from job where kind = $1 and state in ('done', 'failed', 'cancelled') order by id desc limit 100
 """
+_SUMS: Final = """
+select n.name, coalesce(sum((c.result ->> n.name)::bigint), 0)::bigint as sum
+from unnest($2::text[]) as n (name), job_chunk c where c.job_id = $1 and c.result is not null group by n.name
+"""
 _PROGRESS: Final = """
 select j.id, j.kind, j.state, j.params, j.owner, j.finished,
        count(c.number) as total,
        count(*) filter (where c.state = 'done') as done,
        count(*) filter (where c.state = 'failed') as failed,
-       array_agg(c.result order by c.number) filter (where c.result is not null) as results,
+       array_agg(c.result order by c.number)
+           filter (where c.result is not null and j.state in ('done', 'failed', 'cancelled')) as results,
        array_agg(c.error order by c.number) filter (where c.state = 'failed') as errors
 from job j left join job_chunk c on c.job_id = j.id where j.id = $1 group by j.id
 """
@@ -150,7 +150,11 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a job is."""
+    """How far a job is.
+
+    results  of its chunks, when it is over: of a city's import they are many
+    sums     of the numbers in them that were asked for
+    """
 
     id: str
     kind: str
@@ -163,6 +167,7 @@ class Progress:
     errors: Sequence[str]
     owner: str
     finished: datetime | None
+    sums: Mapping[str, int]
 
     @property
     def over(self) -> bool:
@@ -180,11 +185,24 @@ async def add(
     return job_id
 
 
-async def finish(connection: "Connection", chunk: Chunk, result: Mapping[str, Any]) -> bool:
-    """Record the result inside the caller's transaction; False when the claim was lost, and another's result counts."""
+async def finish(
+    connection: "Connection",
+    chunk: Chunk,
+    result: Mapping[str, Any],
+    *,
+    then: Sequence[Mapping[str, Any]] = (),
+    when_all_are: bool = False,
+) -> bool:
+    """Record the result inside the caller's transaction; False when the claim was lost, and another's result counts.
+
+    then          the parameters of chunks that come after this one
+    when_all_are  they come after every chunk there is: only the one that is done last adds them
+    """
     await connection.execute(_LOCK_JOB, chunk.job_id)
     args = (chunk.job_id, chunk.number, chunk.attempt, json.dumps(result))
     finished = await connection.fetchval(_FINISH, *args)
+    if finished and then and (not when_all_are or await connection.fetchval(_ARE_DONE, chunk.job_id)):
+        await connection.execute(_ADD_LATER, chunk.job_id, [json.dumps(one) for one in then])
     await connection.execute(_CLOSE_JOB, chunk.job_id)
     return finished is not None
 
@@ -230,34 +248,24 @@ class Queue:
             kept = await connection.fetchval(_RENEW, chunk.job_id, chunk.number, chunk.attempt, lease_s)
         return kept is not None
 
-    async def finish(self, chunk: Chunk, result: Mapping[str, Any]) -> bool:
-        """Record the result; False when the claim was lost, and another worker's result counts."""
-        async with self._database.acquire() as connection, connection.transaction():
-            return await finish(connection, chunk, result)
-
-    async def finish_with(
+    async def finish(
         self,
         chunk: Chunk,
         result: Mapping[str, Any],
-        more: Sequence[Mapping[str, Any]],
         *,
+        then: Sequence[Mapping[str, Any]] = (),
+        when_all_are: bool = False,
         bytes_total: int | None = None,
-        only_last: bool = False,
     ) -> bool:
-        """finish, for a chunk that knows what comes after it.
+        """Record the result; False when the claim was lost, and another worker's result counts.
 
-        bytes_total  of the job, where this chunk found it out
-        only_last    what comes after waits for every chunk there is: the one that is done last adds it
+        bytes_total  of the job, where this chunk has found it out
         """
         async with self._database.acquire() as connection, connection.transaction():
-            await connection.execute(_LOCK_JOB, chunk.job_id)
-            if not await connection.fetchval(_HOLDS, chunk.job_id, chunk.number, chunk.attempt):
-                return False
-            if not only_last or await connection.fetchval(_IS_LAST, chunk.job_id, chunk.number):
-                await connection.execute(_ADD_LATER, chunk.job_id, [json.dumps(one) for one in more])
-            if bytes_total is not None:
+            finished = await finish(connection, chunk, result, then=then, when_all_are=when_all_are)
+            if finished and bytes_total is not None:
                 await connection.execute(_ADD_BYTES, chunk.job_id, bytes_total)
-            return await finish(connection, chunk, result)
+        return finished
 
     async def chunks_with(self, job_id: str, name: str) -> list[tuple[int, Mapping[str, Any]]]:
         """(number, parameters) of the chunks of a job that have such a parameter."""
@@ -342,15 +350,25 @@ class Queue:
             rows = await connection.fetch(_ENDED, kind)
         return [json.loads(row["params"]) for row in rows]
 
-    async def progress(self, job_id: str) -> Progress | None:
+    async def progress(self, job_id: str, sums: Sequence[str] = ()) -> Progress | None:
+        """sums: numbers of the chunks' results that are wanted summed up, at any time."""
         async with self._database.acquire() as connection:
             row = await connection.fetchrow(_PROGRESS, job_id)
+            found = await connection.fetch(_SUMS, job_id, list(sums)) if sums else []
         if row is None:
             return None
         results = [json.loads(one) for one in row["results"] or ()]
         params = json.loads(row["params"])
         counts = (row["total"], row["done"], row["failed"])
-        errors = row["errors"] or ()
         return Progress(
-            row["id"], row["kind"], row["state"], params, *counts, results, errors, row["owner"], row["finished"]
+            row["id"],
+            row["kind"],
+            row["state"],
+            params,
+            *counts,
+            results,
+            row["errors"] or (),
+            row["owner"],
+            row["finished"],
+            dict.fromkeys(sums, 0) | {one["name"]: one["sum"] for one in found},
         )

@@ -127,6 +127,22 @@ async def test_private_networks_are_refused_unless_allowed(
     assert "EHR_IMPORT_PRIVATE" in failed.text
 
 
+async def test_references_that_lead_nowhere_are_a_file_of_the_manifest(city: City, files: Path) -> None:
+    (files / "Patient.ndjson").write_text(
+        '{"resourceType":"Patient","id":"i1","managingOrganization":{"reference":"Organization/none"}}\n' + GOOD % 3
+    )
+    client = city.system()
+    begun = await client.post("$import", json=asked("Patient.ndjson"))
+    await worked(city)
+    manifest = (await client.get(begun.headers["content-location"])).json()
+    assert manifest["output"] == [{"inputUrl": "Patient.ndjson", "count": 2}]
+    (told,) = manifest["error"]
+    assert told["count"] == 1
+    line = json.loads((await client.get(told["url"])).content)
+    assert (line["file"], line["line"], line["reference"]) == ("Patient.ndjson", 1, "Organization/none")
+    assert line["outcome"]["issue"][0]["severity"] == "warning"
+
+
 async def test_references_that_lead_nowhere_are_refused_if_asked(city: City, files: Path) -> None:
     (files / "Patient.ndjson").write_text(
         '{"resourceType":"Patient","id":"i1","managingOrganization":{"reference":"Organization/none"}}\n' + GOOD % 3

@@ -21,6 +21,7 @@ from ehr.bulk.order import Order
 from ehr.errors import Malformed
 from ehr.fhir import codec
 from ehr.jobs.queue import Queue
+from ehr.jobs.work import work
 from ehr.record import open_record
 from ehr.settings import Settings
 from ehr.store.record import Record
@@ -151,6 +152,53 @@ async def test_the_same_again_changes_nothing(record: Record, settings: Settings
     assert (second.lines, second.refused, second.superseded) == (first.lines, first.refused, first.superseded)
 
 
+async def test_an_older_line_of_a_later_part_changes_nothing(
+    record: Record, settings: Settings, tmp_path: Path
+) -> None:
+    """The newest line is what is stored already; older ones come after it in the file."""
+
+    def line(name: str, year: int) -> str:
+        meta = {"lastUpdated": f"{year}-01-01T00:00:00Z"}
+        return json.dumps({"resourceType": "Patient", "id": "p", "meta": meta, "name": [{"text": name}]}) + "\n"
+
+    path = tmp_path / "Patient.ndjson"
+    path.write_text(line("An", 2020))
+    assert (await run(record, settings, path)).stored == 1
+    path.write_text(line("An", 2022) + line("Old", 2021) + line("An", 2024) + line("Late", 2023) + line("Older", 2019))
+    done = await run(record, settings, path, part_bytes=10)
+    assert (done.state, done.updated, done.unchanged, done.superseded) == ("done", 0, 2, 3)
+    assert (await stored(record))["p"][0] == 1
+    async with record.database.acquire() as connection:
+        assert await connection.fetchval("select count(*) from import_unchanged") == 0, (
+            "nothing is kept of what is over"
+        )
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS // 2))
+async def test_onto_what_is_stored_two_workers_bring_the_newest_lines(
+    record: Record, settings: Settings, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    before, path = tmp_path / "before" / "Patient.ndjson", tmp_path / "Patient.ndjson"
+    before.parent.mkdir()
+    before.write_text("".join(f'{{"resourceType":"Patient","id":"p{n}","name":[{{"text":"An"}}]}}\n' for n in range(8)))
+    assert (await run(record, settings, before)).stored == 8
+    lines, model = made_lines(rng) + made_lines(rng), Model()
+    for text in lines:
+        model.add(text)
+    path.write_text("\n".join(lines) + "\n")
+    queue = Queue(record.database)
+    job_id = await job.plan(queue, [path], settings.data_dir / "imports", part_bytes=rng.choice([100, 400, 1_000]))
+    handlers = job.handlers_of(record)
+    await asyncio.gather(*(work(queue, handlers, record.clock, job_id=job_id) for _ in range(2)))
+    done = await work_off(record, settings, job_id)
+    assert (done.state, done.errors) == ("done", [])
+    assert (done.lines, done.blank, done.refused) == (model.lines, model.blank, model.refused)
+    assert done.lines == done.blank + done.stored + done.updated + done.unchanged + done.superseded + done.refused
+    named = {id: tree for id, (_, tree) in (await stored(record)).items() if id in model.current}
+    assert named == {id: without_meta(tree) for id, (_, tree) in model.current.items()}
+
+
 CHILD = """
 import asyncio, sys
 from functools import partial
@@ -263,6 +311,7 @@ async def test_references_that_lead_nowhere_are_told_when_all_is_stored(
     assert (done.state, done.stored, done.dangling) == ("done", 4, 2)
     assert done.dangling_file is not None
     told = [orjson.loads(line) for line in Path(done.dangling_file).read_bytes().splitlines()]
+    assert [one.pop("outcome")["issue"][0]["severity"] for one in told] == ["warning", "warning"]
     assert told == [{"file": "mixed.ndjson", "line": n, "reference": "Patient/nobody"} for n in (2, 3)]
     ignored = await run(record, settings, path, Order(references="ignore"))
     assert (ignored.unchanged, ignored.dangling) == (4, 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from ehr import limits
 from ehr.access.policy import Caller
 from ehr.bulk import job
 from ehr.errors import Malformed, NotFound
@@ -87,7 +88,7 @@ async def test_several_processes_store_everything_once(record: Record, settings:
         for n in range(6_000)
     ]
     path.write_text("\n".join(lines) + "\n")
-    assert path.stat().st_size > job.SMALL_BYTES
+    assert path.stat().st_size > 2 * limits.import_chunk_bytes, "more parts than processes"
     done = await run(record, settings, path, processes=2)
     assert (done.state, done.stored, done.bytes_done) == ("done", 6_000, path.stat().st_size)
     assert not multiprocessing.active_children()

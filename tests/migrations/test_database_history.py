@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from ehr.database import index_tables, migrate, partitions, sync_tables
+from ehr.database import index_tables, job_tables, migrate, partitions, sync_tables
 from ehr.database.engine import Database
 from ehr.database.tables import metadata
 from ehr.fhir.r4 import TYPE_IDS
@@ -48,7 +48,7 @@ async def catalog(url: str) -> dict[str, list[tuple[object, ...]]]:
 
 async def create_from_metadata(url: str) -> None:
     assert sync_tables.sync_batch.metadata is metadata
-    assert index_tables.search_parameter.metadata is metadata
+    assert index_tables.search_parameter.metadata is job_tables.job.metadata is metadata
     engine = create_async_engine("postgresql+asyncpg://", async_creator=lambda *_: asyncpg.connect(url))
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
