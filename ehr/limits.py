@@ -71,6 +71,9 @@ others."""
 include_count_max: Final = 5_000
 """Included resources of one page; more are reached through the page's own next links."""
 
+include_depth_max: Final = 8
+"""Resources inside one another whose includes take pages of their own (:iterate); below, what does not fit is told."""
+
 history_count_max: Final = 1_000
 """Versions on one history page."""
 

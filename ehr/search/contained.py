@@ -53,7 +53,8 @@ async def found(
         if row[CONTAINER] is None:
             shown += found_of([row], bodies)
         elif (container := containers.get(container_of(row["rid"]))) is not None:
-            one = container if plan.request.contained_type == "container" else _inside(container, row)
+            whole = plan.request.contained_type == "container"
+            one = container if whole else inside(container, row["id"], row["rid"])
             shown += [] if one is None else [one]
     return shown
 
@@ -73,11 +74,10 @@ async def _containers(
     return {one.rid: one for one in found_of(await connection.fetch(sql.text, *sql.arguments(to)), bodies)}
 
 
-def _inside(container: Found, row: "Row") -> FoundInside | None:
-    """The contained resource by itself; None where the container has changed since the row was read."""
-    id, type_name = row["id"], TYPE_NAMES[row["type_id"]]
+def inside(container: Found, id: str, rid: int = 0) -> FoundInside | None:
+    """A contained resource by itself; None where the container has none of this id, or no more."""
     for one in codec.loads(container.body, bytes_max=limits.bundle_bytes_max).get("contained", ()):
-        if one.get("id") == id and one.get("resourceType") == type_name:
-            address = f"{container.id}#{id}"
-            return FoundInside(container.type_name, address, row["rid"], container.shard, codec.dumps(one), type_name)
+        if one.get("id") == id:
+            body, address = codec.dumps(one), f"{container.id}#{id}"
+            return FoundInside(container.type_name, address, rid, container.shard, body, one["resourceType"])
     return None

@@ -39,6 +39,30 @@ class Walk:
     after: int = 0
 
 
+Place = tuple[int, int]
+"""type_id and rid of a resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A resource ("Type/id") whose includes are shown page by page, those up to a place already."""
+
+    of: str
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """A page among the includes of one match (ehr.search.include_walk).
+
+    frames  the match, and resources among its includes that are gone into in turn
+    more    there are matches after it
+    """
+
+    frames: tuple[Frame, ...]
+    more: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A place between two rows.
@@ -51,6 +75,7 @@ class Cursor:
     rid_max  rows with a higher rid were made after the first page
     total    counted on the first page, or None
     walk     of a walk forward in an order that updates change
+    inside   the includes of the row at this place are not all shown
     """
 
     search: str
@@ -61,6 +86,7 @@ class Cursor:
     rid_max: int
     total: int | None
     walk: Walk | None = None
+    inside: Inside | None = None
 
 
 def search_hash(request: SearchRequest, person_id: str | None) -> str:
@@ -85,11 +111,16 @@ def opened(text: str, key: bytes, search: str) -> Cursor:
     if not hmac.compare_digest(signature, _signature(content, key)):
         raise Invalid("this cursor is not one of ours", at="_cursor")
     said = orjson.loads(content)
-    walk = said.pop("walk", None)
-    cursor = Cursor(**said, walk=None if walk is None else Walk(**walk))
+    walk, inside = said.pop("walk", None), said.pop("inside", None)
+    cursor = Cursor(**said, walk=None if walk is None else Walk(**walk), inside=inside and _inside(inside))
     if cursor.search != search:
         raise Invalid("this cursor belongs to another search; start from its first page", at="_cursor")
     return cursor
+
+
+def _inside(said: dict[str, Any]) -> Inside:
+    frames = [Frame(one["of"], one["place"] and tuple(one["place"])) for one in said["frames"]]
+    return Inside(tuple(frames), said["more"])
 
 
 def _signature(content: bytes, key: bytes) -> bytes:

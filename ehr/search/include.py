@@ -1,7 +1,8 @@
 """_include and _revinclude: the resources around the matches of one page.
 
 In:      the matches and the plan's include steps; :iterate steps are run again on what they found
-Out:     Included: each resource once, none that is a match already; over: more than limits.include_count_max
+Out:     Included: each resource once, none that is a match already; over: more than limits.include_count_max, which
+         shortens the page, or takes several for one match (ehr.search.include_walk)
 Access:  the condition is in every statement, before its LIMIT: an include never shows what a search would not
 Source:  FHIR R4 3.1.1.5.4, 3.1.1.5.5
 """
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ehr import limits
-from ehr.errors import Issue
 from ehr.fhir import references
 from ehr.fhir.parameters import Parameter, walk
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.search import contained
+from ehr.search.cursor import Place
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.lower import Lowering, parts_of, typed, wanted
 from ehr.search.plan import IncludeStep, SearchPlan
@@ -33,40 +36,77 @@ Asked = tuple[list[Clause], Values]
 class Included:
     found: list[Found] = field(default_factory=list)
     over: bool = False
-    issues: list[Issue] = field(default_factory=list)
 
 
-async def included(
-    connection: "Connection", plan: SearchPlan, lowering: Lowering, matches: Sequence[Found], bodies: Bodies
-) -> Included:
-    result = Included()
-    if not plan.includes or not matches:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one search looks around with."""
+
+    connection: "Connection"
+    plan: SearchPlan
+    lowering: Lowering
+    bodies: Bodies
+
+    async def around(self, fresh: Sequence[Found], steps: Iterable[IncludeStep], seen: set[str], room: int) -> Included:
+        """Everything around these, level by level, that is not seen; no more than there is room for."""
+        result = Included()
+        while fresh and steps:
+            found: list[Found] = []
+            for asked in self._asked(fresh, steps, seen):
+                count = room + 1 - len(result.found) - len(found) + len(seen)
+                for one in await self._fetch(asked, count):
+                    if one.reference not in seen:
+                        seen.add(one.reference)
+                        found.append(one)
+            result.found += found
+            if len(result.found) > room:
+                result.over = True
+                return result
+            fresh, steps = found, self.iterated
         return result
-    seen = {one.reference for one in matches}
-    fresh: Sequence[Found] = matches
-    steps: Iterable[IncludeStep] = plan.includes
-    while fresh and steps:
-        found: list[Found] = []
-        for clauses, to in [*_forward(steps, lowering, fresh, seen), *_reverse(steps, lowering, fresh)]:
-            room = limits.include_count_max + 1 - len(result.found) - len(found)
-            sql = sql_of(IncludedOf(tuple(clauses), to.add(room + len(seen))))
-            for one in found_of(await connection.fetch(sql.text, *sql.arguments(to)), bodies):
+
+    @property
+    def iterated(self) -> list[IncludeStep]:
+        return [step for step in self.plan.includes if step.iterate]
+
+    async def beyond(
+        self, origin: Found, steps: Sequence[IncludeStep], place: Place | None, seen: set[str], count: int
+    ) -> list[Found]:
+        """What lies around one resource, by type and number, beyond a place."""
+        found: dict[Place, Found] = {}
+        for asked in self._asked([origin], steps, seen):
+            for one in await self._fetch(asked, count + len(seen), place):
                 if one.reference not in seen:
-                    seen.add(one.reference)
-                    found.append(one)
-        result.found += found
-        if len(result.found) > limits.include_count_max:
-            return _cut(result)
-        fresh, steps = found, [step for step in plan.includes if step.iterate]
-    return result
+                    found[place_of(one)] = one
+        return [found[at] for at in sorted(found)[:count]]
+
+    async def one(self, reference: str) -> Found | None:
+        """A resource by its address, where it is there and may be seen."""
+        to = Values()
+        address, _, fragment = reference.partition("#")
+        name, _, id = address.partition("/")
+        clauses = typed(to, [name]), Identified(wanted(to, [id])), *self.lowering.seen(to, [name])
+        found = next(iter(await self._fetch((list(clauses), to), 1)), None)
+        return contained.inside(found, fragment) if found is not None and fragment else found
+
+    def _asked(self, fresh: Sequence[Found], steps: Iterable[IncludeStep], seen: set[str]) -> list[Asked]:
+        return [*_forward(steps, self.lowering, fresh, seen), *_reverse(steps, self.lowering, fresh)]
+
+    async def _fetch(self, asked: Asked, count: int, place: Place | None = None) -> list[Found]:
+        clauses, to = asked
+        at = None if place is None else (to.add(place[0]), to.add(place[1]))
+        sql = sql_of(IncludedOf(tuple(clauses), to.add(count), at))
+        return found_of(await self.connection.fetch(sql.text, *sql.arguments(to)), self.bodies)
 
 
-def _cut(result: Included) -> Included:
-    result.over = True
-    del result.found[limits.include_count_max :]
-    text = f"more than {limits.include_count_max} resources would be included; search them by themselves to see all"
-    result.issues = [Issue("incomplete", text, "_include", "warning")]
-    return result
+async def included(look: Look, matches: Sequence[Found]) -> Included:
+    if not look.plan.includes or not matches:
+        return Included()
+    return await look.around(matches, look.plan.includes, {one.reference for one in matches}, limits.include_count_max)
+
+
+def place_of(found: Found) -> Place:
+    return TYPE_IDS[found.type_name], found.rid
 
 
 def _forward(steps: Iterable[IncludeStep], lowering: Lowering, fresh: Sequence[Found], seen: set[str]) -> list[Asked]:

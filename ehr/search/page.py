@@ -6,7 +6,7 @@ Keeps:   pages neither overlap nor shift while others write: a page begins after
          (ehr.search.moved)
 Audit:   with a Note, the statement that finds the rows writes their audit rows; a page with includes, or with rows
          that moved, shows more than that statement finds, so it is left to the caller (Page.noted says which)
-Limits:  an include that is over limits.include_count_max shortens the page; the next link goes on from there
+Limits:  includes over limits.include_count_max shorten the page; of one match they take several (include_walk)
 Errors:  Invalid (cursor), Unavailable (statement timeout, by the caller's edge)
 """
 
@@ -22,10 +22,12 @@ from ehr.errors import Issue, NotSupported
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
-from ehr.search import contained, include, order, probe, read
+from ehr.search import contained, include, include_walk, order, probe, read
 from ehr.search.chosen import Chosen, Placed
-from ehr.search.cursor import Cursor, Walk, opened, sealed, search_hash
+from ehr.search.cursor import Cursor, Frame, Inside, Walk, opened, sealed, search_hash
 from ehr.search.found import Bodies, Found, found_of
+from ehr.search.include import Look
+from ehr.search.link import Places
 from ehr.search.lower import Lowering, typed
 from ehr.search.moved import Left, Moved, may_move
 from ehr.search.plan import SearchPlan
@@ -250,7 +252,7 @@ async def search(
         one_statement = not plan.includes and request.contained == "own"
         running = _Search(connection, plan, lowering, cursor, note if one_statement else None, bodies)
     page = Page(total=await running.total())
-    if request.count:
+    if request.count and not await _went_on(page, running, installation):
         await _fill(page, running, installation, bodies)
     await _refuse_retired(connection, request)
     return page
@@ -258,20 +260,45 @@ async def search(
 
 async def _fill(page: Page, running: _Search | Reading, installation: "Installation", bodies: Bodies) -> None:
     """The page's resources, and the places beside it."""
-    connection, plan, lowering, cursor = running.connection, running.plan, running.lowering, running.cursor
+    plan, cursor = running.plan, running.cursor
     chosen = await _choose(running, plan.request.count)
     page.noted = running.noted
     forward = cursor is None or cursor.forward
     if not forward:
         chosen.placed.reverse()
+    look = Look(running.connection, plan, running.lowering, bodies)
     matches = await _found(running, chosen)
-    included = await include.included(connection, plan, lowering, matches, bodies)
+    included = await include.included(look, matches)
     while included.over and len(matches) > 1:
         chosen.cut(len(matches) // 2, forward, cursor.walk.seen if cursor and cursor.walk else None)
         matches = await _found(running, chosen)
-        included = await include.included(connection, plan, lowering, matches, bodies)
-    page.matches, page.included, page.issues = matches, included.found, included.issues
-    _link(page, running, chosen, installation)
+        included = await include.included(look, matches)
+    page.matches, page.included = matches, included.found
+    places = Places(plan, cursor, running.rid_max, page.total)
+    following, preceding = places.beside(chosen)
+    if included.over:
+        walked = await include_walk.walked(look, (Frame(matches[0].reference),))
+        page.included, page.issues = walked.found, walked.issues
+        if walked.frames:
+            following = replace(places.after(chosen), inside=Inside(walked.frames, more=following is not None))
+    page.next_cursor, page.previous_cursor = (
+        None if one is None else sealed(one, installation.cursor_key) for one in (following, preceding)
+    )
+
+
+async def _went_on(page: Page, running: _Search | Reading, installation: "Installation") -> bool:
+    """Whether this is a page among the includes of one match; where none is left of them the matches go on."""
+    cursor = running.cursor
+    if cursor is None or cursor.inside is None:
+        return False
+    look = Look(running.connection, running.plan, running.lowering, running.bodies)
+    walked = await include_walk.walked(look, cursor.inside.frames)
+    page.included, page.issues = walked.found, walked.issues
+    rest = replace(cursor, inside=Inside(walked.frames, cursor.inside.more) if walked.frames else None)
+    if rest.inside is not None or cursor.inside.more:
+        page.next_cursor = sealed(rest, installation.cursor_key)
+    running.cursor = rest
+    return bool(walked.found) or not cursor.inside.more
 
 
 async def _found(running: _Search | Reading, chosen: Chosen) -> list[Found]:
@@ -295,45 +322,10 @@ async def _choose(running: _Search | Reading, count: int) -> Chosen:
     return Chosen(placed[:count], [], len(placed) > count, None)
 
 
-def _link(page: Page, running: _Search | Reading, chosen: Chosen, installation: "Installation") -> None:
-    """The cursors of the pages beside this one."""
-    cursor, placed = running.cursor, chosen.placed
-    forward = cursor is None or cursor.forward
-    following, preceding = (chosen.more, cursor is not None) if forward else (True, chosen.more)
-    if not placed and cursor is None:
-        return
-    rid_max = cursor.rid_max if cursor else running.rid_max or int(placed[0][0]["rid_max"])
-    places = _Places(running.plan, rid_max, page.total, installation)
-    if following and placed:
-        page.next_cursor = places.cursor(placed[-1], forward=True, walk=chosen.walk)
-    elif following and cursor is not None:
-        page.next_cursor = sealed(replace(cursor, walk=chosen.walk), installation.cursor_key)
-    if preceding and placed:
-        page.previous_cursor = places.cursor(placed[0], forward=False)
-
-
 def _cursor(plan: SearchPlan, installation: "Installation") -> Cursor:
     """The place the request's cursor says."""
     assert plan.request.cursor is not None, "looked at before"
     return opened(plan.request.cursor, installation.cursor_key, search_hash(plan.request, plan.access.person_id))
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """What the cursors of one page have in common."""
-
-    plan: SearchPlan
-    rid_max: int
-    total: int | None
-    installation: "Installation"
-
-    def cursor(self, placed: Placed, *, forward: bool, walk: Walk | None = None) -> str:
-        row, phase = placed
-        own = search_hash(self.plan.request, self.plan.access.person_id)
-        keys = phase if isinstance(phase, list) else order.kept(order.keys_of(Values(), self.plan, phase), row)
-        of_phase: Literal[0, 1] = 1 if phase == order.WITHOUT_DATE else 0
-        made = Cursor(own, forward, of_phase, keys, row["rid"], self.rid_max, self.total, walk)
-        return sealed(made, self.installation.cursor_key)
 
 
 @lru_cache(8)

@@ -385,10 +385,11 @@ class PlacesOf:
 
 @dataclass(frozen=True, slots=True)
 class IncludedOf:
-    """Rows around a page, by type and creation."""
+    """Rows around a page, by type and creation, beyond a place where there is one."""
 
     clauses: tuple[Clause, ...]
     count: Slot
+    place: tuple[Slot, Slot] | None = None
 
 
 Shape: TypeAlias = PageOf | CountOf | EstimateOf | IdsOf | MovedOf | RidsOf | PlacesOf | IncludedOf

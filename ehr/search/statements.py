@@ -94,9 +94,17 @@ def _statement(asked: shape.Shape) -> Select[Any]:
             return select(found.c.id).order_by(found.c.rid).limit(value(count, Integer()))
         case shape.RidsOf() | shape.PlacesOf():
             return _numbers(asked)
-        case shape.IncludedOf(clauses, count):
-            rows = select(*(ROW.c[name] for name in COLUMNS)).where(*conditions(ROW, clauses))
-            return rows.order_by(ROW.c.type_id, ROW.c.rid).limit(value(count, Integer()))
+        case shape.IncludedOf():
+            return _included(asked)
+
+
+def _included(asked: shape.IncludedOf) -> Select[Any]:
+    places = ROW.c.type_id, ROW.c.rid
+    rows = select(*(ROW.c[name] for name in COLUMNS)).where(*conditions(ROW, asked.clauses))
+    if asked.place is not None:
+        beyond = [value(at, column.type) for at, column in zip(asked.place, places, strict=True)]
+        rows = rows.where(tuple_(*places) > tuple_(*beyond))
+    return rows.order_by(*places).limit(value(asked.count, Integer()))
 
 
 def _numbers(asked: shape.RidsOf | shape.PlacesOf) -> Select[Any]:

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ehr import limits
 from tests.api.conftest import City
 from tests.api.mothers import MRN, observation, organization, patient
 
@@ -48,6 +49,25 @@ async def test_a_walk_over_pages_sees_each_once_while_others_write(client: httpx
         assert ids(await client.get(back)) == ids(before)
         seen += ids(answer)
     assert seen == made
+
+
+async def test_many_includes_of_one_match_are_reached_by_next_links(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "include_count_max", 2)
+    made = await make(client, 2)
+    for number in range(5):
+        await client.put(f"/Observation/o{number}", json=observation(f"Patient/{made[0]}") | {"id": f"o{number}"})
+    following: str | None = "/Patient?_revinclude=Observation:patient"
+    matches, included = [], []
+    while following is not None:
+        answer = await client.get(following)
+        matches.append(ids(answer))
+        included += ids(answer, "include")
+        assert link(answer, "first") is not None or len(matches) == 1
+        following = link(answer, "next")
+    assert matches == [made[:1], [], [], made[1:]]
+    assert included == [f"o{number}" for number in range(5)]
 
 
 async def test_post_search_is_the_same_search(client: httpx.AsyncClient) -> None:

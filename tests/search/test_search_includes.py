@@ -1,0 +1,150 @@
+"""Includes that are more than a page holds: every one is on some page, and no page is too long."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ehr import limits
+from ehr.database.engine import Database
+from ehr.search.page import Page
+from tests.search.store import Records
+
+Links = list[tuple[int, int]]
+"""Numbers of Patients: the first refers to the second (Patient.link)."""
+
+QUERIES = (
+    ["_include=Patient:link"],
+    ["_revinclude=Patient:link"],
+    ["_include=Patient:link", "_include:iterate=Patient:link"],
+    ["_revinclude=Patient:link", "_revinclude:iterate=Patient:link", "_include=Patient:link"],
+    ["_include:iterate=Patient:link", "_revinclude=Observation:patient"],
+    ["_revinclude=*", "_include:iterate=Observation:performer"],
+)
+
+
+def store(links: Links) -> list[dict[str, Any]]:
+    """Seven patients, and an Observation for each link, that its first one performed on the second."""
+    patients: list[dict[str, Any]] = []
+    for number in range(7):
+        others = [{"other": {"reference": f"Patient/p{to}"}, "type": "seealso"} for at, to in links if at == number]
+        patients.append({"resourceType": "Patient", "id": f"p{number}"} | ({"link": others} if others else {}))
+    observations = [
+        {
+            "resourceType": "Observation",
+            "id": f"o{number}",
+            "status": "final",
+            "code": {"text": "x"},
+            "subject": {"reference": f"Patient/p{to}"},
+            "performer": [{"reference": f"Patient/p{at}"}],
+        }
+        for number, (at, to) in enumerate(links)
+    ]
+    return [*patients, *observations]
+
+
+def around(links: Links, one: str, steps: Iterable[str]) -> set[str]:
+    """What one resource is shown with, by one step each."""
+    found: set[str] = set()
+    kind, number = one[0], int(one[1:])
+    for step in steps:
+        if step == "_include=Patient:link" and kind == "p":
+            found |= {f"p{to}" for at, to in links if at == number}
+        elif step == "_revinclude=Patient:link" and kind == "p":
+            found |= {f"p{at}" for at, to in links if to == number}
+        elif step == "_revinclude=Observation:patient" and kind == "p":
+            found |= {f"o{place}" for place, (_, to) in enumerate(links) if to == number}
+        elif step == "_include=Observation:performer" and kind == "o":
+            found |= {f"p{links[number][0]}"}
+        elif step == "_revinclude=*" and kind == "p":
+            found |= {f"p{at}" for at, to in links if to == number}
+            found |= {f"o{place}" for place, pair in enumerate(links) if number in pair}
+    return found
+
+
+def expected(links: Links, query: list[str]) -> set[str]:
+    """All that is around the Patients p0 and p1."""
+    every = [step.replace(":iterate=", "=") for step in query]
+    again = [step.replace(":iterate=", "=") for step in query if ":iterate" in step]
+    found, fresh, steps = {"p0", "p1"}, {"p0", "p1"}, every
+    while fresh:
+        fresh = set().union(*(around(links, one, steps) for one in fresh)) - found
+        found |= fresh
+        steps = again
+    return found
+
+
+async def walked(records: Records, query: list[tuple[str, str]]) -> list[Page]:
+    pages = [await records.page("Patient", query)]
+    while (cursor := pages[-1].next_cursor) is not None:
+        pages.append(await records.page("Patient", [*query, ("_cursor", cursor)]))
+        assert len(pages) < 400
+    return pages
+
+
+@given(
+    links=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=14, unique=True),
+    query=st.sampled_from(QUERIES),
+    room=st.integers(1, 4),
+    sort=st.sampled_from(("_id", "-_id", "-_lastUpdated")),
+    count=st.sampled_from((1, 2)),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_all_of_them_are_reached(
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    links: Links,
+    query: list[str],
+    room: int,
+    sort: str,
+    count: int,
+) -> None:
+    monkeypatch.setattr(limits, "include_count_max", room)
+    monkeypatch.setattr(limits, "include_depth_max", 100)
+    records = Records(database)
+    async with database.acquire() as connection:
+        for table in ("resource", "string_index", "date_index", "quantity_index"):
+            await connection.execute(f"delete from {table}")
+    await records.put(*store(links))
+    asked = [("_id", "p0,p1"), ("_sort", sort), ("_count", str(count))]
+    pages = await walked(records, [*asked, *(tuple(one.split("=", 1)) for one in query)])  # type: ignore[list-item]
+    shown = [one.id for page in pages for one in page.matches]
+    assert sorted(shown) == ["p0", "p1"]
+    included = [one.id for page in pages for one in page.included]
+    assert set(shown) | set(included) == expected(links, query)
+    for page in pages:
+        assert len(page.included) <= room
+        assert len({one.reference for one in (*page.matches, *page.included)}) == len(page.matches) + len(page.included)
+        assert not page.issues
+
+
+async def test_a_match_with_many_includes_takes_pages_of_its_own(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the matches go on after it, whatever is deleted meanwhile."""
+    monkeypatch.setattr(limits, "include_count_max", 2)
+    records = Records(database)
+    await records.put(*store([(3, 0), (4, 0), (5, 0), (6, 1), (0, 1)]))
+    query = [("_id", "p0,p1,p2"), ("_sort", "_id"), ("_total", "accurate"), ("_revinclude", "Observation:patient")]
+    pages = await walked(records, query)
+    assert [[one.id for one in page.matches] for page in pages] == [["p0"], [], ["p1", "p2"]]
+    assert [[one.id for one in page.included] for page in pages] == [["o0", "o1"], ["o2"], ["o3", "o4"]]
+    assert [page.total for page in pages] == [3, 3, 3]
+    cursor = pages[0].next_cursor
+    async with database.acquire() as connection:
+        await connection.execute("delete from resource where id = 'p0'")
+    again = await records.page("Patient", [*query, ("_cursor", str(cursor))])
+    assert [one.id for one in again.matches] == ["p1", "p2"]
+
+
+async def test_below_a_depth_what_does_not_fit_is_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "include_count_max", 2)
+    monkeypatch.setattr(limits, "include_depth_max", 1)
+    records = Records(database)
+    await records.put(*store([(0, 3), (3, 4), (3, 5), (3, 6)]))
+    query = [("_id", "p0"), ("_include", "Patient:link"), ("_include:iterate", "Patient:link")]
+    pages = await walked(records, query)
+    assert [[one.id for one in page.included] for page in pages if page.included] == [["p3", "p4"]]
+    assert [issue.code for issue in pages[0].issues] == ["incomplete"]
