@@ -186,7 +186,7 @@ async def _ingest(record: "Record", part: Part, task: _Task) -> Outcome:
 
     async def work(uow: "UnitOfWork") -> Outcome:
         nonlocal known, prepared
-        if prepared.preparer.index_version != record.extractor.version:
+        if prepared.preparer.extractor.version != record.extractor.version:
             prepared = await _made_ready(record, caller, part, task)
         try:
             return await _store(uow, prepared, task, known)
@@ -269,7 +269,7 @@ async def _store(uow: "UnitOfWork", prepared: Prepared, task: _Task, known: froz
         existing = await _met(connection, _EXISTING, met)
         ranked = await ranks(connection, task.job_id, existing, prepared.preparer)
         met, lost = decided(met, ranked, task.number)
-    await _follow(uow, fresh, await _insert(uow, fresh))
+    await _follow(uow, fresh, await _insert(uow, fresh, prepared.preparer))
     tally = Tally(prepared.lines, prepared.blank, stored=len(fresh), length=prepared.part.length)
     unchanged = await _update(uow, sorted(met, key=lambda one: one.line), holding)
     tally.updated, tally.unchanged = len(met) - len(unchanged), len(unchanged)
@@ -297,7 +297,7 @@ async def _met(connection: "Connection", sql: str, asked: Iterable[Ready]) -> di
     return found
 
 
-async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready]) -> list[int]:
+async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready], preparer: Preparer) -> list[int]:
     """COPY the new resources, their index rows and their places in the feed; returns their rids."""
     if not fresh:
         return []
@@ -311,9 +311,9 @@ async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready]) -> list[int]:
             await connection.copy_to_table(table, source=_whole(content), columns=columns, format="binary")
     except asyncpg.UniqueViolationError as error:
         raise Raced("a resource of the part was created by another writer at the same moment") from error
-    if await connection.fetchval(_INDEX_VERSION) != fresh[0].rows.version:
+    if await connection.fetchval(_INDEX_VERSION) != preparer.extractor.version:
         raise IndexChanged("the search parameters changed meanwhile")
-    if terms := {term for one in fresh for term in one.rows.terms}:
+    if terms := uow.record.extractor.new_terms(preparer.extractor):
         await uow.keep(terms)
     if used := await _met(connection, _WAS_DELETED, fresh):
         raise _WasDeleted(used)

@@ -90,14 +90,14 @@ class Preparer:
         followed: Collection[str] = (),
         keep_meta: bool = False,
     ) -> None:
-        self._extractor, self._followed, self._keep_meta = extractor, followed, keep_meta
+        self._followed, self._keep_meta = followed, keep_meta
         self._name, self._job_id = name, job_id
-        self.index_version = extractor.version
+        self.extractor = extractor.apart()
 
     def of(self, name: str) -> "Preparer":
         """The same for a part of another file."""
         return Preparer(
-            self._extractor, name=name, job_id=self._job_id, followed=self._followed, keep_meta=self._keep_meta
+            self.extractor, name=name, job_id=self._job_id, followed=self._followed, keep_meta=self._keep_meta
         )
 
     def prepare(self, line: Line) -> Ready | Refusal:
@@ -113,7 +113,7 @@ class Preparer:
             return Refusal(line.number, content, tuple(error.issues))
         type_name = tree["resourceType"]
         id = tree.get("id") or str(uuid5(UUID(self._job_id), f"{self._name}:{line.number}"))
-        rows = self._extractor.extract(tree, type_name, id)
+        rows = self.extractor.extract(tree, type_name, id)
         made = Ready(
             line.number,
             type_name,

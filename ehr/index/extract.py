@@ -9,8 +9,11 @@ Cost:    generated at first use of a type (about 5 ms), then 6 to 10 µs a resou
 """
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import CodeType
 from typing import Any
+
+from msgspec import Struct
 
 from ehr.fhir import parameters
 from ehr.fhir.compartments import patient_of
@@ -24,9 +27,8 @@ from ehr.index.term import KEPT_MAX, Term
 Generated = Callable[[Mapping[str, Any], Add, Update, Rows, Rows, Rows], tuple[int | None, int | None]]
 
 
-@dataclass(slots=True)
-class IndexRows:
-    """What one resource puts into the index.
+class IndexRows(Struct, gc=False):
+    """What one resource puts into the index. A Struct, because it is made in a third of a dataclass's time.
 
     tokens      signed 64-bit hashes; the first is the resource's own (hashing: self)
     strings     (param_id, folded text)
@@ -39,9 +41,9 @@ class IndexRows:
 
     shard: int
     tokens: list[int]
-    strings: list[tuple[int, str]] = field(default_factory=list)
-    dates: list[tuple[int, int, int]] = field(default_factory=list)
-    quantities: list[tuple[int, float, int, int]] = field(default_factory=list)
+    strings: Sequence[tuple[int, str]] = ()
+    dates: Sequence[tuple[int, int, int]] = ()
+    quantities: Sequence[tuple[int, float, int, int]] = ()
     date_lo_us: int | None = None
     date_hi_us: int | None = None
     version: int = 0
@@ -67,19 +69,27 @@ class Contained:
 
 
 class Extractor:
-    def __init__(self, hasher: Hasher, known: Parameters = parameters.R4, version: int = 0) -> None:
+    def __init__(
+        self, hasher: Hasher, known: Parameters = parameters.R4, version: int = 0, *, leaves: Leaves | None = None
+    ) -> None:
         self.hasher = hasher
         self.known, self.version = known, version
-        self._leaves = Leaves(hasher)
+        self._leaves = leaves or Leaves(hasher)
+        self._codes: dict[str, CodeType] = {}
         self._functions: dict[str, Generated] = {}
 
     def revised(self, known: Parameters, version: int) -> "Extractor":
         """Another for a changed table: the types that did not change keep their functions, and all their hashes."""
-        made = Extractor(self.hasher, known, version)
-        made._leaves = self._leaves
-        for type_name, function in self._functions.items():
-            if known.added_to(type_name) == self.known.added_to(type_name):
-                made._functions[type_name] = function
+        made = Extractor(self.hasher, known, version, leaves=self._leaves)
+        same = {name for name in self._codes if known.added_to(name) == self.known.added_to(name)}
+        made._codes = {name: code for name, code in self._codes.items() if name in same}
+        made._functions = {name: function for name, function in self._functions.items() if name in same}
+        return made
+
+    def apart(self) -> "Extractor":
+        """Another for resources that are all written in one transaction: their terms are gathered (new_terms)."""
+        made = Extractor(self.hasher, self.known, self.version, leaves=Leaves(self.hasher, gathers=True))
+        made._codes = self._codes
         return made
 
     def extract(self, tree: Mapping[str, Any], type_name: str, id: str, within: str | None = None) -> IndexRows:
@@ -95,9 +105,9 @@ class Extractor:
         tokens.discard(own)
         patient = id if type_name == "Patient" else patient_of(tree)
         shard = self.hasher.shard("Patient", patient) if patient else self.hasher.shard(type_name, id)
-        lists = list(strings), list(dates), list(numbers)
-        made = IndexRows(shard, [own, *tokens], *lists, low, high, self.version, patient)
-        if self._leaves.terms:
+        beside = tuple(strings), tuple(dates), tuple(numbers)
+        made = IndexRows(shard, [own, *tokens], *beside, low, high, self.version, patient)
+        if self._leaves.terms and not self._leaves.gathers:
             made.terms, self._leaves.terms = self._leaves.terms, set()
         if within is None and "contained" in tree:
             self._add_contained(made, tree["contained"], f"{type_name}/{id}")
@@ -116,6 +126,10 @@ class Extractor:
             found.append(Contained(place, name, id, rows))
         made.contained = found
 
+    def new_terms(self, gathered: "Extractor") -> set[Term]:
+        """Terms another one has gathered, that are not known to be kept."""
+        return gathered._leaves.terms - self._leaves.kept
+
     def keep(self, terms: Iterable[Term]) -> None:
         """These terms are committed: no later resource need bring them."""
         if len(self._leaves.kept) >= KEPT_MAX:
@@ -123,9 +137,12 @@ class Extractor:
         self._leaves.kept.update(terms)
 
     def _generate(self, type_name: str) -> Generated:
+        code = self._codes.get(type_name)
+        if code is None:
+            text = source(type_name, self.hasher, self.known)
+            code = self._codes[type_name] = compile(text, f"<index of {type_name}>", "exec")
         namespace = self._leaves.namespace()
-        code = compile(source(type_name, self.hasher, self.known), f"<index of {type_name}>", "exec")
         exec(code, namespace)  # noqa: S102 - our own text, made from our own table
-        function: Generated = namespace["extract"]
+        function: Generated = namespace.pop("extract")  # else it could only be freed with all that it remembers
         self._functions[type_name] = function
         return function

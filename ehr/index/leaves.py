@@ -32,8 +32,10 @@ UNIT_CHARACTERS_MAX: Final = 64
 
 
 class Leaves:
-    def __init__(self, hasher: Hasher) -> None:
+    def __init__(self, hasher: Hasher, *, gathers: bool = False) -> None:
+        """gathers: terms are left in here until all resources are written together, and count as kept meanwhile."""
         self.hasher = hasher
+        self.gathers = gathers
         self._codings: dict[tuple[Any, ...], tuple[int, ...]] = {}
         self._targets: dict[str, int | None] = {}
         self._units: dict[tuple[Any, ...], tuple[int, int]] = {}
@@ -80,7 +82,7 @@ class Leaves:
         if term in self.kept:
             return True
         self.terms.add(term)
-        return False
+        return self.gathers
 
     def identifier(self, update: Update, value: Any, param_id: int) -> None:
         if value.__class__ is dict:

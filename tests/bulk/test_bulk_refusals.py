@@ -122,3 +122,20 @@ async def test_a_deleted_id_continues_its_versions(record: Record, settings: Set
     assert (done.stored, done.updated) == (0, 1)
     async with record.unit_of_work(Caller.system("test")) as uow:
         assert (await uow.resources.read("Patient", "p1")).version == 3
+
+
+async def test_texts_of_the_lines_can_be_looked_through_after_a_race_too(
+    record: Record, settings: Settings, tmp_path: Path
+) -> None:
+    """A deleted id makes the transaction begin anew; the texts are written by the attempt that commits."""
+    condition = '{"resourceType":"Condition","id":"%s","subject":{"reference":"Patient/p"},"code":{"text":"%s"}}'
+    path = tmp_path / "conditions.ndjson"
+    path.write_text(condition % ("c", "Fever") + "\n")
+    await run(record, settings, path)
+    await record.run(Caller.system("test"), lambda uow: uow.resources.delete("Condition", "c"))
+    path.write_text("\n".join(condition % one for one in (("c", "Cough"), ("d", "Rash"), ("e", "Rash"))) + "\n")
+    done = await run(record, settings, path)
+    assert (done.stored, done.updated, done.refused) == (2, 1, 0)
+    async with record.database.acquire() as connection:
+        terms = {row["value"] for row in await connection.fetch("select value from term")}
+    assert {"fever", "cough", "rash"} <= terms

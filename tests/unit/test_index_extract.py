@@ -1,5 +1,7 @@
 """What extraction puts into the index, against expectations written by hand."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -165,3 +167,39 @@ def test_every_type_compiles_and_every_main_date_is_single() -> None:
 def test_another_key_gives_other_hashes() -> None:
     other = Extractor(Hasher(1)).extract(PATIENT, "Patient", "p")
     assert not set(other.tokens) & set(EXTRACTOR.extract(PATIENT, "Patient", "p").tokens)
+
+
+def test_terms_come_with_each_resource_until_they_are_kept() -> None:
+    extractor = Extractor(HASHER)
+    first = extractor.extract(OBSERVATION, "Observation", "o")
+    again = extractor.extract(OBSERVATION, "Observation", "o")
+    assert first.terms
+    assert again == first
+    extractor.keep(first.terms)
+    kept = extractor.extract(OBSERVATION, "Observation", "o")
+    assert not kept.terms
+    assert set(kept.tokens) == set(first.tokens)
+
+
+def test_terms_of_resources_written_together_are_gathered_once() -> None:
+    extractor = Extractor(HASHER)
+    wanted = extractor.extract(OBSERVATION, "Observation", "o")
+    apart = extractor.apart()
+    made = [apart.extract(OBSERVATION, "Observation", f"o{n}") for n in range(3)]
+    assert not any(rows.terms for rows in made)
+    assert [set(rows.tokens[1:]) for rows in made] == [set(wanted.tokens[1:])] * 3
+    assert extractor.new_terms(apart) == set(wanted.terms)
+    extractor.keep(list(wanted.terms)[:1])
+    assert extractor.new_terms(apart) == set(list(wanted.terms)[1:])
+
+
+def test_what_was_gathered_is_freed_without_a_collection_of_garbage() -> None:
+    gc.disable()
+    try:
+        apart = Extractor(HASHER).apart()
+        apart.extract(OBSERVATION, "Observation", "o")
+        remembered = weakref.ref(apart._leaves)
+        del apart
+        assert remembered() is None
+    finally:
+        gc.enable()
