@@ -20,7 +20,7 @@ from ehr.fhir.compartments import patient_of
 from ehr.fhir.parameters import Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.generate import source
-from ehr.index.hashing import Hasher
+from ehr.index.hashing import TARGET_MASK, Hasher
 from ehr.index.leaves import Add, Leaves, Rows, Update
 from ehr.index.term import KEPT_MAX, Term
 
@@ -95,22 +95,24 @@ class Extractor:
     def extract(self, tree: Mapping[str, Any], type_name: str, id: str, within: str | None = None) -> IndexRows:
         """within: the container's "Type/id", where the resource is a contained one."""
         function = self._functions.get(type_name) or self._generate(type_name)
-        self._leaves.whole = within or f"{type_name}/{id}"
+        whole = f"{type_name}/{id}"
+        self._leaves.whole = within or whole
         tokens: set[int] = set()
         strings: Rows = set()
         dates: Rows = set()
         numbers: Rows = set()
         low, high = function(tree, tokens.add, tokens.update, strings, dates, numbers)
-        own = self.hasher.self_token(type_name, id)
+        place = self.hasher.digest(whole)  # not looked up: each resource has its own
+        own = place & TARGET_MASK
         tokens.discard(own)
         patient = id if type_name == "Patient" else patient_of(tree)
-        shard = self.hasher.shard("Patient", patient) if patient else self.hasher.shard(type_name, id)
+        shard = self.hasher.shard("Patient", patient) if patient else place
         beside = tuple(strings), tuple(dates), tuple(numbers)
         made = IndexRows(shard, [own, *tokens], *beside, low, high, self.version, patient)
         if self._leaves.terms and not self._leaves.gathers:
             made.terms, self._leaves.terms = self._leaves.terms, set()
         if within is None and "contained" in tree:
-            self._add_contained(made, tree["contained"], f"{type_name}/{id}")
+            self._add_contained(made, tree["contained"], whole)
         return made
 
     def _add_contained(self, made: IndexRows, inside: Any, whole: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from ehr.fhir import parameters
 from ehr.fhir.parameters import ElementPath, Parameter, Parameters, Step
-from ehr.index.hashing import TARGET_MASK, Hasher
+from ehr.index.hashing import Hasher
 from ehr.index.main_date import main_date
 
 COLUMNS = frozenset({"_id", "_lastUpdated"})
@@ -65,9 +65,10 @@ def source(type_name: str, hasher: Hasher, known: Parameters = parameters.R4) ->
             if not parameter.union or path.only:
                 root.reach(path.steps).leaves.append((parameter, path))
     writer = _Writer(hasher, main_date(type_name))
-    lines = ["def extract(tree, add, update, strings, dates, numbers):", "    lo = hi = None"]
-    lines += writer.node(root, "tree", 1)
-    return "\n".join([*lines, "    return lo, hi", ""])
+    body = list(writer.node(root, "tree", 1))
+    memories = [f"{name} = {{}}" for name in writer.memories]
+    head = [*memories, "def extract(tree, add, update, strings, dates, numbers):", "    lo = hi = None"]
+    return "\n".join([*head, *body, "    return lo, hi", ""])
 
 
 class _Writer:
@@ -75,6 +76,7 @@ class _Writer:
         self._hasher = hasher
         self._main = main
         self._count = 0
+        self.memories: list[str] = []
 
     def node(self, node: Node, variable: str, depth: int) -> Iterator[str]:
         """Everything read from the object or value in a variable."""
@@ -113,36 +115,36 @@ class _Writer:
         yield from self.node(below, value, depth)
 
     def _references(self, leaves: list[tuple[Parameter, ElementPath]], value: str, depth: int) -> Iterator[str]:
-        """All parameters that read one reference. Its target is mostly known already, by an earlier resource."""
+        """All parameters that read one reference; most have read it before, in an earlier resource."""
         if not leaves:
             return
-        pad = "    " * depth
-        yield f"{pad}literal = {value}.get('reference') if {value}.__class__ is dict else None"
-        yield f"{pad}target = targets.get(literal) if literal.__class__ is str else None"
-        yield f"{pad}if target is None or 'identifier' in {value}:"
-        for parameter, path in leaves:
-            yield from self._leaf(parameter, path, value, depth + 1)
+        pad, known = "    " * depth, f"to_{value}"
+        self.memories.append(known)
+        yield f"{pad}if {value}.__class__ is dict and 'identifier' not in {value}:"
+        yield f"{pad}    literal = {value}.get('reference')"
+        yield f"{pad}    hashes = {known}.get(literal) if literal.__class__ is str else None"
         yield f"{pad}else:"
+        yield f"{pad}    literal = hashes = None"
+        yield f"{pad}if hashes is None:"
+        yield f"{pad}    hashes = set()"
         for parameter, path in leaves:
-            within = pad + "    "
-            if path.only:
-                yield f"{within}if literal.startswith({path.only + '/'!r}):"
-                within += "    "
-            yield f"{within}add({self._hasher.present(parameter.id)})"
-            if not parameter.union:
-                salt = self._hasher.salt(parameter.id)
-                yield f"{within}add((target ^ {salt}) & {TARGET_MASK} | {parameter.slot})"
+            yield from self._leaf(parameter, path, value, depth + 1, into="hashes.")
+        yield f"{pad}    if literal.__class__ is str:"
+        yield f"{pad}        leaves.remember({known}, literal, hashes)"
+        yield f"{pad}update(hashes)"
 
-    def _leaf(self, parameter: Parameter, path: ElementPath, value: str, depth: int) -> Iterator[str]:
+    def _leaf(
+        self, parameter: Parameter, path: ElementPath, value: str, depth: int, *, into: str = ""
+    ) -> Iterator[str]:
         pad = "    " * depth
         if path.only:
             yield f"{pad}if leaves.points_to({value}, {path.only!r}):"
             pad += "    "
-        yield f"{pad}add({self._hasher.present(parameter.id)})"
+        yield f"{pad}{into}add({self._hasher.present(parameter.id)})"
         if not parameter.union:
-            yield from (pad + line for line in self._call(parameter, path.type, value))
+            yield from (pad + line for line in self._call(parameter, path.type, value, into))
 
-    def _call(self, parameter: Parameter, type_name: str, value: str) -> Iterator[str]:
+    def _call(self, parameter: Parameter, type_name: str, value: str, into: str) -> Iterator[str]:
         number = parameter.id
         if type_name in OWN_CALLS:
             yield "leaves." + OWN_CALLS[type_name].format(value=value, number=number)
@@ -159,7 +161,7 @@ class _Writer:
                 yield f"    leaves.code(update, {value}, {number})"
             case "reference" if type_name in {"Reference", "Resource"}:
                 salt = self._hasher.salt(number)
-                yield f"leaves.{type_name.lower()}(update, {value}, {number}, {parameter.slot}, {salt})"
+                yield f"leaves.{type_name.lower()}({into}update, {value}, {number}, {parameter.slot}, {salt})"
             case "uri" if parameter.code not in NO_TEXT:
                 yield f"leaves.uri(update, strings, {value}, {number})"
             case "reference" | "uri":

@@ -8,7 +8,7 @@ Source:  FHIR R4 3.1.1.4.4 to 3.1.1.4.12, the element types of each kind of para
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from ehr.fhir.r4 import TYPE_IDS
@@ -25,6 +25,8 @@ Rows = set[tuple[Any, ...]]
 _LOCAL: Final = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 _NAME_PARTS: Final = ("family", "given", "prefix", "suffix", "text")
 _ADDRESS_PARTS: Final = ("line", "city", "district", "state", "postalCode", "country", "text")
+REFERENCES_MAX: Final = 4_096
+"""Those of one element: what belongs to one patient comes together."""
 UCUM: Final = "http://unitsofmeasure.org"
 MICRODEGREES: Final = 1_000_000
 UNIT_CHARACTERS_MAX: Final = 64
@@ -46,7 +48,7 @@ class Leaves:
 
     def namespace(self) -> dict[str, Any]:
         """Globals of the generated functions: what is known already is looked up there, without a call."""
-        return {"leaves": self, "known": self._codings, "targets": self._targets, "date_range": date_range}
+        return {"leaves": self, "known": self._codings, "date_range": date_range}
 
     # -- token ---------------------------------------------------------------------------------------------
 
@@ -165,6 +167,14 @@ class Leaves:
                 update((self.hasher.uri(param_id, text),))
         if "identifier" in value and (identifier := value["identifier"]).__class__ is dict:
             self._reference_identifier(update, identifier, param_id)
+
+    def remember(self, known: dict[str, Collection[int]], literal: str, hashes: set[int]) -> None:
+        """What a local reference gives all parameters that read it; of others, Reference.type says something too."""
+        if self.target(literal) is None:
+            return
+        if len(known) >= REFERENCES_MAX:
+            known.clear()
+        known[literal] = tuple(hashes)
 
     def _reference_identifier(self, update: Update, value: dict[str, Any], param_id: int) -> None:
         system, text = value.get("system"), value.get("value")

@@ -13,6 +13,7 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.extract import Extractor, IndexRows
 from ehr.index.generate import source
 from ehr.index.hashing import TARGET_MASK, Hasher
+from ehr.index.leaves import REFERENCES_MAX
 from ehr.index.main_date import CHOSEN, main_date
 from ehr.index.normalize import contact, fold
 from ehr.index.ranges import date_range, period_range
@@ -203,3 +204,39 @@ def test_what_was_gathered_is_freed_without_a_collection_of_garbage() -> None:
         assert remembered() is None
     finally:
         gc.enable()
+
+
+def test_a_reference_that_is_not_local_is_read_with_its_type_each_time() -> None:
+    def tokens(reference: dict[str, Any]) -> set[int]:
+        tree = {"resourceType": "Observation", "id": "o", "subject": reference}
+        return set(EXTRACTOR.extract(tree, "Observation", "o").tokens)
+
+    urn, local = "urn:uuid:0e7f0e6e-4f2f-4b1c-8a70-5f5a2f5b6a11", "Patient/1"
+    patient, subject = (HASHER.present(parameters.of("Observation")[code].id) for code in ("patient", "subject"))
+    for _ in range(2):
+        assert {patient, subject} <= tokens({"reference": urn, "type": "Patient"})
+        assert {patient, subject} & tokens({"reference": urn}) == {subject}
+        assert tokens({"reference": local}) < tokens({"reference": local, "identifier": {"value": "x"}})
+        assert tokens({"reference": local}) != tokens({"reference": "Patient/2"})
+
+
+def test_the_same_reference_means_what_its_element_means() -> None:
+    both = {"resourceType": "Observation", "id": "o", "subject": {"reference": "Patient/1"}}
+    for _ in range(2):
+        apart = [
+            set(EXTRACTOR.extract({"resourceType": "Observation", "id": "o", **part}, "Observation", "o").tokens)
+            for part in ({"subject": {"reference": "Patient/1"}}, {"performer": [{"reference": "Patient/1"}]})
+        ]
+        whole = EXTRACTOR.extract({**both, "performer": [{"reference": "Patient/1"}]}, "Observation", "o")
+        assert apart[0] != apart[1]
+        assert set(whole.tokens) == apart[0] | apart[1]
+
+
+def test_a_full_memory_of_references_is_emptied() -> None:
+    extractor = Extractor(HASHER)
+    trees = [
+        {"resourceType": "Observation", "id": "o", "subject": {"reference": f"Patient/{number}"}}
+        for number in range(REFERENCES_MAX + 2)
+    ]
+    first = [extractor.extract(tree, "Observation", "o") for tree in trees]
+    assert [extractor.extract(tree, "Observation", "o") for tree in trees] == first
