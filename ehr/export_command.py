@@ -48,6 +48,10 @@ def export_command(  # noqa: PLR0917 - options of a command
         list[str] | None, typer.Option("--filter", help='Only what matches: "Observation?status=final".')
     ] = None,
     group: Annotated[str | None, typer.Option(help="Only the patients of this Group, by its id.")] = None,
+    associated: Annotated[
+        list[str] | None,
+        typer.Option(help="Also LatestProvenanceResources, RelevantProvenanceResources or _ReferencedResources."),
+    ] = None,
     view: Annotated[Path | None, typer.Option(help="A ViewDefinition (JSON): its rows instead of resources.")] = None,
     format_: Annotated[str, typer.Option("--format", help="ndjson, parquet, or csv with a view.")] = "ndjson",
     processes: Annotated[int, typer.Option(help="Processes that work at once.")] = os.cpu_count() or 1,
@@ -58,7 +62,9 @@ def export_command(  # noqa: PLR0917 - options of a command
 ) -> None:
     """Write the record to files, all of one moment; a command that was killed is gone on with by the same command."""
     settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
-    request = _request(type_ or [], since, filter_ or [], group=group, view=view, format_=format_)
+    beside = [("includeAssociatedData", one) for one in associated or []]
+    filters = [("_typeFilter", one) for one in filter_ or []]
+    request = _request(type_ or [], since, [*filters, *beside], group=group, view=view, format_=format_)
 
     async def run() -> Progress:
         async with database_of(settings) as url:
@@ -79,7 +85,13 @@ def export_command(  # noqa: PLR0917 - options of a command
 
 
 def _request(
-    types: list[str], since: str | None, filters: list[str], *, group: str | None, view: Path | None, format_: str
+    types: list[str],
+    since: str | None,
+    others: list[tuple[str, str]],
+    *,
+    group: str | None,
+    view: Path | None,
+    format_: str,
 ) -> ExportRequest:
     if format_ not in FORMATS:
         raise Invalid("it is ndjson, parquet or csv", at="--format")
@@ -87,8 +99,10 @@ def _request(
     if format_ == "csv" and tree is None:
         raise Invalid("a table of columns needs a view; name one with --view", at="--format")
     if tree is not None:
+        if any(name == "includeAssociatedData" for name, _ in others):
+            raise Invalid("a view has rows of one type, and nothing beside them", at="--associated")
         types = [View(tree).resource]
-    given = [("_type", one) for one in types] + [("_typeFilter", one) for one in filters]
+    given = [("_type", one) for one in types] + others
     given += [("_since", since)] if since else []
     request, _ = export_request.parse("group" if group else "system", given, ALL_GRANTS, group=group)
     return request.rendered(format_, tree)

@@ -163,6 +163,9 @@ async def file(exchange: Exchange) -> Answer:
     known = {one.name: one for one in files_of(progress)} if progress.state == "done" else {}
     if name not in known:
         raise NotFound("the job has no such file")
+    type_name = known[name].type_name
+    if type_name in TYPE_IDS and not exchange.caller.grants.allow(type_name, "r"):
+        raise Forbidden(f"the token does not grant 'r' on {type_name}")
     opened = _opened(KINDS[progress.kind].folder(progress) / name)
 
     async def note(uow: UnitOfWork) -> None:

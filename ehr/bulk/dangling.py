@@ -85,7 +85,15 @@ def _texts(one: Ready) -> Sequence[bytes]:
         return ()
     if one.plain:
         return [after[: after.find(b'"')] for after in one.content.split(_REFERENCE)[1:]]
-    content = one.content
+    return _in(one.content)
+
+
+def literals(content: bytes) -> list[Target]:
+    """What the literal references in any JSON text lead to, each as often as it is there."""
+    return [target for text in _in(content) if (target := _target(text))]
+
+
+def _in(content: bytes) -> Sequence[bytes]:
     return _SPACED.findall(content.replace(_ESCAPED, b"/") if _ESCAPED in content else content)
 
 

@@ -9,25 +9,27 @@ Memory:  one piece of the stream, whatever the chunk
 Keeps:   bodies as they were sent, with id and meta: nothing is parsed unless a part of them was asked for
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr import limits
+from ehr.bulk import export_associated as associated
 from ehr.bulk import export_job
 from ehr.bulk.export_job import ExportJob
 from ehr.bulk.export_request import filtered_types
 from ehr.bulk.output import File, Folder, LinesFile, OutputFile
 from ehr.bulk.table_file import TableFile
 from ehr.database.copy_out import Row
-from ehr.errors import Issue
+from ehr.errors import Issue, Unavailable
 from ehr.fhir import codec
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.outcome import operation_outcome
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.fhir.subset import subset_of
 from ehr.fhir.views import View
-from ehr.jobs.queue import Chunk
+from ehr.jobs.queue import Chunk, Queue
 from ehr.jobs.work import Handler
 from ehr.search.page import match_rids
 from ehr.search.parse import parse as parse_search
@@ -48,10 +50,15 @@ def handler(record: "Record") -> Handler:
     """What a worker does with one chunk."""
 
     async def run(chunk: Chunk) -> Mapping[str, Any]:
+        job = export_job.read(chunk.job_params)
         made = await export(record, chunk)
         content = [one for one in made if one.kind == "output"]
         sums = {"lines": sum(one.count for one in content), "bytes": sum(one.bytes for one in content)}
-        return {"files": [one.as_json() for one in made], **sums}
+        result = {"files": [one.as_json() for one in made], **sums}
+        after = await asyncio.to_thread(associated.then, job, job.folder(chunk.job_id, chunk.kind), chunk.params)
+        if after and not await Queue(record.database).finish(chunk, result, then=after, when_all_are=True):
+            raise Unavailable("another worker has taken this part of the export over")
+        return result
 
     return run
 
@@ -64,6 +71,7 @@ async def export(record: "Record", chunk: Chunk) -> list[OutputFile]:
             await versions.begin(uow)
             part = _Part(uow, job, chunk, files)
             await part.write()
+            await part.leave()
             await part.note()
         return files.publish()
 
@@ -84,9 +92,12 @@ class _Part:
         self._job = job
         self._chunk = chunk
         self._files = files
+        self._folder = job.folder(chunk.job_id, chunk.kind)
         self._shards: set[int] = set()
         self._count = 0
         self._subset = subset_of((), None, job.request.elements)
+        collects = job.request.associated and chunk.params["part"] != "associated"
+        self._met = associated.Met(uow, job) if collects else None
 
     async def write(self) -> None:
         params = self._chunk.params
@@ -100,8 +111,15 @@ class _Part:
                 await self._deleted(None)
             case "issues":
                 self._issues(params["issues"])
+            case "associated":
+                await self._associated(params["type"], tuple(params["rids"]))
             case _:
-                assert params["part"] == "nothing", "the plan knows these parts"
+                assert params["part"] in ("nothing", "gather"), "the plan knows these parts"
+
+    async def leave(self) -> None:
+        """What goes with the resources of this chunk, for the chunks that come after all of them."""
+        if self._met is not None:
+            await self._met.leave(self._folder, self._chunk.number)
 
     async def note(self) -> None:
         """Who was exported: once a job."""
@@ -122,6 +140,12 @@ class _Part:
             self._write_by_type(rows)
 
         await versions.stream(self._uow, self._job.snapshot, extent, take)
+
+    async def _associated(self, type_name: str, rids: tuple[int, int]) -> None:
+        only = await asyncio.to_thread(associated.read, self._folder, type_name, rids)
+        if only:
+            extent = Extent([type_name], rids, only=only)
+            await versions.stream(self._uow, self._job.snapshot, extent, self._write_by_type)
 
     async def _compartments(self, ids: Sequence[str]) -> None:
         """Patients, a few at a time: what is sorted or hashed of them stays small."""
@@ -214,6 +238,8 @@ class _Part:
     def _bodies(self, rows: list[Row]) -> list[bytes]:
         decompress = self._uow.record.bodies.decompress
         bodies = [decompress(row[3]) for row in rows]
+        if self._met is not None:
+            self._met.add(rows, bodies)
         if self._subset is not None:
             bodies = [self._subset.of(TYPE_NAMES[row[0]], body) for row, body in zip(rows, bodies, strict=True)]
         self._shards.update(row[1] for row in rows if row[0] in _BELONGING)

@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from ehr.access.policy import Caller
-from ehr.bulk import export, export_plan
+from ehr.bulk import export, export_associated, export_plan
 from ehr.bulk.export_job import HERE
 from ehr.bulk.export_request import ExportRequest
 from ehr.bulk.manifest import export_manifest
@@ -61,6 +61,7 @@ async def export_into(
             record, job_id, opener, handlers_of, processes=processes, seen=seen, sums=("lines", "bytes")
         )
         if done.state == "done":
+            export_associated.remove(folder)
             _note(folder / MANIFEST, export_manifest(done, ".", token=False))
     return done
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from ehr import limits
 from ehr.access.policy import Caller
 from ehr.bulk.export_job import HERE, KIND, ExportJob
-from ehr.bulk.export_request import ExportRequest
+from ehr.bulk.export_request import LATEST, PROVENANCE, RELEVANT, ExportRequest
 from ehr.clock import instant
 from ehr.database.partitions import partition_name
 from ehr.errors import Forbidden, Issue, NotFound
@@ -92,13 +92,19 @@ async def plan(
         chunks = await _chunks(uow.connection, job, patients)
         if told:
             chunks.append({"part": "issues", "issues": [[one.severity, one.code, one.text, one.at] for one in told]})
-        params = {**job.as_json(), "time": instant(taken.time), "types": list(request.types)}
+        params = {**job.as_json(), "time": instant(taken.time), "types": list(_read_types(request))}
         job_id = await queue.add(uow.connection, kind, params, chunks, owner=caller.owner)
         detail = {"job": job_id, "level": request.level, "types": len(request.types)}
         await uow.audit.execute("export", detail=detail)
         return job_id
 
     return await record.run(caller, enqueue)
+
+
+def _read_types(request: ExportRequest) -> tuple[str, ...]:
+    """Types a token must still grant to see the job."""
+    beside = {LATEST, RELEVANT}.intersection(request.associated)
+    return (*request.types, PROVENANCE) if beside else request.types
 
 
 def _absolute(home: Path) -> str:

@@ -3,7 +3,7 @@
 In:      the level (system, all patients, one Group); parameters in their order, References as their text
 Out:     ExportRequest; what handling=lenient lets pass, as warnings
 Errors:  NotSupported, Malformed, Invalid, Forbidden; each at its parameter
-Source:  Bulk Data Access IG 2.0.0, kick-off request; _until and organizeOutputBy of 3.0.0
+Source:  Bulk Data Access IG 2.0.0, kick-off request with includeAssociatedData; _until and organizeOutputBy of 3.0.0
 """
 
 import re
@@ -28,6 +28,13 @@ Pairs = Sequence[tuple[str, str]]
 
 NO_RESOURCE: Final = frozenset({"Parameters"})
 """Types that are only ever content of an operation."""
+
+LATEST: Final = "LatestProvenanceResources"
+RELEVANT: Final = "RelevantProvenanceResources"
+REFERENCED: Final = "_ReferencedResources"
+"""Our own: what lies in no patient's record and is referred to: practitioners, organizations, places."""
+ASSOCIATED: Final = (LATEST, RELEVANT, REFERENCED)
+PROVENANCE: Final = "Provenance"
 
 _FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
     {
@@ -61,6 +68,7 @@ class ExportRequest:
     """What is to be exported.
 
     patients  ids of the only patients wanted; None: no such list
+    associated  what is exported beside (ehr.bulk.export_associated); where that is Provenance, types has none
     view      a ViewDefinition: its rows are exported, not the resources
     """
 
@@ -75,6 +83,7 @@ class ExportRequest:
     organized_by: Literal["Patient"] | None = None
     format: Format = "ndjson"
     view: dict[str, Any] | None = None
+    associated: tuple[str, ...] = ()
 
     def rendered(self, format_: Format, view: dict[str, Any] | None) -> "ExportRequest":
         """The same content in another format, or as the rows of a view."""
@@ -96,6 +105,7 @@ class _Reading:
     patients: list[str] = field(default_factory=list)
     organized_by: Literal["Patient"] | None = None
     format: Format = "ndjson"
+    associated: list[str] = field(default_factory=list)
     ignored: list[Issue] = field(default_factory=list)
 
 
@@ -120,6 +130,8 @@ def parse(
     for one in reading.filters:
         if one.type_name not in types:
             raise NotSupported(f"_typeFilter names {one.type_name}, which is not exported", at="_typeFilter")
+    if reading.organized_by and reading.associated:
+        raise NotSupported("files organized by patient hold what is the patient's own", at="includeAssociatedData")
     if reading.organized_by and reading.format != "ndjson":
         raise NotSupported("files organized by patient are application/fhir+ndjson", at="organizeOutputBy")
     made = ExportRequest(
@@ -133,12 +145,24 @@ def parse(
         tuple(dict.fromkeys(reading.patients)) if reading.patients else None,
         reading.organized_by,
         reading.format,
+        associated=tuple(dict.fromkeys(reading.associated)),
     )
     return made, reading.ignored
 
 
 def _types(reading: _Reading) -> tuple[str, ...]:
-    """What is exported: what is named, else everything of the level that the token grants."""
+    """What is exported by itself: Provenance that goes with other resources does not."""
+    found = _asked_types(reading)
+    if not {LATEST, RELEVANT}.intersection(reading.associated):
+        return found
+    others = tuple(name for name in found if name != PROVENANCE)
+    if not others:
+        raise NotSupported("Provenance goes with resources of other types; name them too", at="includeAssociatedData")
+    return others
+
+
+def _asked_types(reading: _Reading) -> tuple[str, ...]:
+    """What is named, else everything of the level that the token grants."""
     level = sorted(TYPE_IDS.keys() - NO_RESOURCE if reading.level == "system" else PATIENT_TYPES)
     if reading.types:
         for name in reading.types:
@@ -256,6 +280,15 @@ def _organize(reading: _Reading, name: str, value: str) -> None:
     reading.organized_by = "Patient"
 
 
+def _associated(reading: _Reading, name: str, value: str) -> None:
+    for one in _listed(value, name):
+        if one not in ASSOCIATED:
+            raise NotSupported(f"the values are {', '.join(ASSOCIATED)}", at=name)
+        if one != REFERENCED and not reading.grants.allow(PROVENANCE, "r"):
+            raise Forbidden("the token does not grant 'r' on Provenance", at=name)
+        reading.associated.append(one)
+
+
 _READERS: Final[Mapping[str, Callable[[_Reading, str, str], None]]] = MappingProxyType(
     {
         "_outputFormat": _output_format,
@@ -266,6 +299,7 @@ _READERS: Final[Mapping[str, Callable[[_Reading, str, str], None]]] = MappingPro
         "_elements": _elements,
         "patient": _patient,
         "organizeOutputBy": _organize,
+        "includeAssociatedData": _associated,
     }
 )
 

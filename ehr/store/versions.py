@@ -71,6 +71,7 @@ class Extent:
     rids      after the first, up to the second
     shards    compartments; None: all
     matching  of resources of the filtered types only these rows
+    only      these rows and no others
     """
 
     type_names: Sequence[str]
@@ -80,6 +81,7 @@ class Extent:
     until: datetime | None = None
     filtered: Sequence[str] = ()
     matching: Sequence[int] = ()
+    only: Sequence[int] | None = None
 
 
 async def begin(uow: "UnitOfWork") -> None:
@@ -129,6 +131,8 @@ def _conditions(uow: "UnitOfWork", snapshot: Snapshot, extent: Extent) -> tuple[
 
     if extent.shards is not None:
         add("v.shard = ANY({0}::bigint[])", list(extent.shards))
+    if extent.only is not None:
+        add("v.rid = ANY({0}::bigint[])", list(extent.only))
     if extent.since is not None and extent.since.xid is not None:
         add(f"v.xid >= {{0}}::xid8 AND {_FED}", extent.since.xid)
     elif extent.since is not None:

@@ -182,12 +182,37 @@ async def test_files_are_organized_by_patient(full: City, client: httpx.AsyncCli
         ("/Patient/$export?patient=Patient/a", "patient"),
         ("/$export?patient=Patient/a", "patient"),
         ("/$export?includeAssociatedData=_all", "includeAssociatedData"),
+        ("/$export?_type=Provenance&includeAssociatedData=LatestProvenanceResources", "includeAssociatedData"),
+        (
+            "/$export?organizeOutputBy=Patient&includeAssociatedData=LatestProvenanceResources",
+            "includeAssociatedData",
+        ),
     ],
 )
 async def test_what_is_not_served_is_refused_by_name(client: httpx.AsyncClient, url: str, at: str) -> None:
     answer = await client.get(url)
     assert answer.status_code == 400, answer.text
     assert at in answer.json()["issue"][0]["expression"]
+
+
+async def test_associated_data_go_with_what_is_exported(full: City, client: httpx.AsyncClient) -> None:
+    device = {"resourceType": "Provenance", "target": [{"reference": "Device/d"}], "agent": [{"who": {"display": "x"}}]}
+    for id, year in (("older", 2020), ("newer", 2021)):
+        told = {**device, "id": id, "recorded": f"{year}-01-01T00:00:00Z"}
+        assert (await client.put(f"/Provenance/{id}", json=told)).status_code == 201
+    latest = await exported(full, client, "/$export?_type=Device&includeAssociatedData=LatestProvenanceResources")
+    assert references(latest) == {"Device/d", "Provenance/newer"}
+    asked = parameters(_type="Device,Provenance", includeAssociatedData="RelevantProvenanceResources")
+    assert references(await exported(full, client, "/$export", asked)) == {
+        "Device/d",
+        "Provenance/newer",
+        "Provenance/older",
+    }
+    for id in ("older", "newer"):
+        await client.delete(f"/Provenance/{id}")
+    narrow = full.system("system/Device.rs", name="narrow")
+    refused = await narrow.get("/$export?includeAssociatedData=LatestProvenanceResources")
+    assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (403, ["includeAssociatedData"])
 
 
 async def test_lenient_handling_goes_on_and_tells_what_was_ignored(full: City, client: httpx.AsyncClient) -> None:
