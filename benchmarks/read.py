@@ -26,6 +26,7 @@ from typing import Any, Final
 
 import orjson
 import uvicorn
+import uvloop
 
 from benchmarks import _city
 from ehr.access.authenticate import issue_token
@@ -318,7 +319,7 @@ def main() -> int:
     parser.add_argument("--bare", metavar="URL", help="be the limit's process")
     given = parser.parse_args()
     if given.bare:
-        asyncio.run(bare(given.bare))
+        uvloop.run(bare(given.bare))
         return 0
     with tempfile.TemporaryDirectory(prefix="ehr-bench-") as made, asyncio.Runner() as runner:
         folder = Path(made)
