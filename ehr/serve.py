@@ -235,14 +235,18 @@ class _Late:
     """An application whose address must be known before it is made; until then requests wait."""
 
     def __init__(self) -> None:
-        self._made: asyncio.Future[ASGIApp] = asyncio.get_running_loop().create_future()
+        self._app: ASGIApp | None = None
+        self._made = asyncio.Event()
 
     def become(self, app: ASGIApp) -> None:
-        self._made.set_result(app)
+        self._app = app
+        self._made.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = await asyncio.shield(self._made)
-        await app(scope, receive, send)
+        if self._app is None:
+            await self._made.wait()
+        assert self._app is not None, "it is made"
+        await self._app(scope, receive, send)
 
 
 class _ClaimDoor:

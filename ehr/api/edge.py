@@ -6,6 +6,7 @@ Why:     One plain ASGI layer and not five: a layer of Starlette's middleware co
          From here FHIR requests go straight to their own routes; the rest to FastAPI's.
 """
 
+import logging
 import re
 from typing import Final
 
@@ -24,6 +25,8 @@ from ehr.ops.logging import REQUEST_ID
 from ehr.ops.metrics import Metrics
 
 log = structlog.get_logger()
+_ROOT: Final = logging.getLogger()
+"""Its level is that of all (ehr.ops.logging); structlog takes 3 µs to drop a line."""
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{7,63}")
 _ALWAYS: Final = [
@@ -31,10 +34,11 @@ _ALWAYS: Final = [
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 ]
-_UNLESS_SET: Final = {
-    b"cache-control": b"no-store",
-    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
-}
+_NOT_KEPT: Final = (b"cache-control", b"no-store")
+_NOTHING_RUNS: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""Unless the answer says otherwise."""
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _TLS: Final = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 
@@ -62,11 +66,9 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = list(message["headers"])
-                present = {name for name, _ in headers}
-                headers += [item for item in _UNLESS_SET.items() if item[0] not in present]
-                headers += self._always
-                headers.append((b"x-request-id", request_id.encode()))
+                headers = [*message["headers"], *self._always, (b"x-request-id", request_id.encode())]
+                names = [name for name, _ in headers]
+                headers += [one for one in (_NOT_KEPT, _NOTHING_RUNS) if one[0] not in names]
                 message["headers"] = headers
             await send(message)
 
@@ -87,10 +89,9 @@ class Edge:
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         route, method = self._route(scope), _method(scope)
         self._metrics.observe(route, method, status, seconds)
-        if status >= 400:
-            log.info("answered", route=route, method=method, status=status, duration_ms=round(seconds * 1000, 1))
-        else:
-            log.debug("answered", route=route, method=method, status=status, duration_ms=round(seconds * 1000, 1))
+        if status >= 400 or _ROOT.level <= logging.DEBUG:
+            told = log.info if status >= 400 else log.debug
+            told("answered", route=route, method=method, status=status, duration_ms=round(seconds * 1000, 1))
 
     def _route(self, scope: Scope) -> str:
         """The pattern of the route that answered, never the address: that holds ids."""
@@ -120,4 +121,4 @@ def _request_id(scope: Scope) -> str:
 def _method(scope: Scope) -> str:
     """The method where it is one of HTTP's own: a metric's labels are a closed set."""
     method: str = scope["method"]
-    return method if method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} else "other"
+    return method if method in _METHODS else "other"
