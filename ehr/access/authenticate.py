@@ -7,6 +7,7 @@ Why:     A token is never read from a query string: addresses are logged by ever
 Source:  RFC 6750, SMART App Launch 2.2
 """
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import ip_address
@@ -19,6 +20,9 @@ from ehr.access.scopes import grants, parse
 from ehr.access.token import LINK, Claims, NotAccepted, Tokens
 from ehr.clock import Clock
 from ehr.settings import Settings
+
+_KNOWN_MAX: Final = 4_096
+"""Callers of tokens that were verified, each until its token expires: a signature takes longer than a read."""
 
 CITIZEN_SCOPE: Final = "patient/*.rs"
 _CONTEXT: Final[dict[str, Literal["system", "patient"]]] = {"client": "system", "citizen": "patient"}
@@ -45,6 +49,8 @@ class Authenticator:
             raise ValueError("access open is for a loopback host only; bind 127.0.0.1 or use tokens")
         self.open = settings.access == "open"
         self.tokens = Tokens(load_keys(settings.data_dir), issuer=issuer(settings), clock=record.clock)
+        self._clock = record.clock
+        self._known: OrderedDict[str, tuple[int, Caller]] = OrderedDict()
 
     async def caller(self, headers: Mapping[str, str], peer: str | None = None) -> Caller:
         """Who asks. headers are looked up in lower case; peer is the address of the other end of the socket."""
@@ -60,10 +66,16 @@ class Authenticator:
 
     def of_token(self, token: str) -> Caller:
         """The caller a token stands for: the Authorization header's, or that of the citizen page's cookie."""
+        known = self._known.get(token)
+        if known is not None and self._clock.now().timestamp() < known[0]:
+            return known[1]
         claims = self.tokens.verify(token)
-        return Caller(
-            claims.kind, claims.subject, _rights(claims.scope, claims.kind), claims.facility_id, claims.person_id
-        )
+        rights = _rights(claims.scope, claims.kind)
+        caller = Caller(claims.kind, claims.subject, rights, claims.facility_id, claims.person_id)
+        self._known[token] = claims.expires_s, caller
+        if len(self._known) > _KNOWN_MAX:
+            self._known.popitem(last=False)
+        return caller
 
 
 def issuer(settings: Settings) -> str:

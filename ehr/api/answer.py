@@ -24,9 +24,9 @@ _RETRY_AFTER_S: Final = {429: b"60", 503: b"1"}
 JSON_HEADER: Final[Header] = (b"content-type", b"application/fhir+json; charset=utf-8")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
-    """What goes back. headers hold no Content-Length: it is that of the body."""
+    """What goes back. headers hold no Content-Length: it is that of the body. Every request makes one: not frozen."""
 
     status: int
     body: bytes = b""

@@ -25,7 +25,7 @@ _LEVEL: Final = 1
 _REFUSED: Final = re.compile(r"q\s*=\s*0(\.0{0,3})?\s*$", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileAnswer(Answer):
     """headers hold the type of the content; length and encoding are added."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Connection = PoolConnectionProxy[Any]
 
-AT_HAND_MAX: Final = 4
+AT_HAND_MAX: Final = 8
 LOANS_MAX: Final = 1_000
 
 
@@ -52,8 +52,7 @@ class Hand:
             or self._closing
             or len(self.at_hand) >= AT_HAND_MAX
             or self._loans % LOANS_MAX == 0
-            or _lost(connection)
-            or connection.is_in_transaction()
+            or _unfit(connection)
         ):
             return False
         self.at_hand.append(connection)
@@ -71,6 +70,14 @@ def _lost(connection: "Connection") -> bool:
     """The server ended it. The pool takes a connection back at once when that happens, whoever holds it."""
     try:
         return bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
+def _unfit(connection: "Connection") -> bool:
+    """It was taken back by the pool, or a transaction is open. Whether it lives is asked when it is lent again."""
+    try:
+        return bool(connection.is_in_transaction())
     except asyncpg.InterfaceError:
         return True
 

@@ -1,8 +1,8 @@
 """AccessPredicate → the condition every hand-written statement of the store carries.
 
-Parameters $1 and $2 of each such statement: the confining person's id (null: not confined) and the type_ids that
-a confined caller may read whole. A confined caller sees a row when it lies in a shard linked to the person now,
-when its type is open, or when it is the Person itself.
+Parameters $1 and $2 of each such statement, or those it says: the confining person's id (null: not confined) and the
+type_ids that a confined caller may read whole. A confined caller sees a row when it lies in a shard linked to the
+person now, when its type is open, or when it is the Person itself.
 """
 
 from typing import Final
@@ -14,12 +14,13 @@ from ehr.fhir.r4 import TYPE_IDS
 PERSON: Final = TYPE_IDS["Person"]
 
 
-def seen(alias: str) -> str:
-    """The condition on a row that has type_id, id and shard; alias is a name of ours, never a value."""
+def seen(alias: str, first: int = 1) -> str:
+    """The condition on a row that has type_id, id and shard; alias is a name of ours, never a value; first: the number
+    of the first of the two parameters."""
     return (
-        f"($1::text IS NULL OR {alias}.type_id = ANY($2::smallint[])"  # noqa: S608 - alias is ours
-        f" OR {alias}.shard IN (SELECT l.shard FROM person_link l WHERE l.person_id = $1)"
-        f" OR ({alias}.type_id = {PERSON} AND {alias}.id = $1))"
+        f"(${first}::text IS NULL OR {alias}.type_id = ANY(${first + 1}::smallint[])"  # noqa: S608 - alias is ours
+        f" OR {alias}.shard IN (SELECT l.shard FROM person_link l WHERE l.person_id = ${first})"
+        f" OR ({alias}.type_id = {PERSON} AND {alias}.id = ${first}))"
     )
 
 

@@ -1,6 +1,7 @@
 """Resources of one transaction: read, vread, create, update, delete, history; access applied in each.
 
-Read:     one statement applies access, fetches, and (types of the patient compartment) writes the audit row
+Read:     one statement applies access, fetches, and (types of the patient compartment) writes the audit row; what a
+          caller or a type does not need is not in it: each parameter and each condition costs both processes
 Write:    rows are locked in one order (type, id), so writers queue instead of deadlocking; versions are 1, 2, 3 …
           without a gap, through deletions too (a deletion is a version; what is created after it continues)
 No-op:    an update equal to the current version but for meta.versionId and meta.lastUpdated changes nothing and
@@ -33,26 +34,29 @@ from ehr.store.writes import Noted, Staged
 if TYPE_CHECKING:
     from ehr.store.unit_of_work import UnitOfWork
 
-_AUDITED: Final = """
+_NOTED: Final = """
 INSERT INTO audit (actor_kind, actor, facility_id, action, type_id, resource_id, shard, person_id, purpose)
-SELECT $5, $6, $7, 'R', $3, $4, f.shard, (SELECT l.person_id FROM person_link l WHERE l.shard = f.shard), $8
-FROM found f WHERE $9
+SELECT $3, $4, $5, 'R', $1, $2, f.shard, (SELECT l.person_id FROM person_link l WHERE l.shard = f.shard), $6
+FROM found f
 """
-_READ: Final = f"""
-WITH found AS (
-    SELECT r.rid, r.version, r.updated, r.shard, r.source, r.body FROM resource r
-    WHERE r.type_id = $3 AND r.id = $4 AND {seen("r")}
-), noted AS ({_AUDITED})
-SELECT * FROM found
-"""  # noqa: S608 - constants of ours
+_FOUND: Final = """
+SELECT r.rid, r.version, r.updated, r.shard, r.source, r.body FROM resource r WHERE r.type_id = $1 AND r.id = $2
+"""
+_READ: Final = {
+    # whether it is of a patient, and so noted; whether the caller is confined to a person
+    (True, False): f"WITH found AS ({_FOUND}), noted AS ({_NOTED}) SELECT * FROM found",  # noqa: S608 - ours
+    (True, True): f"WITH found AS ({_FOUND} AND {seen('r', 7)}), noted AS ({_NOTED}) SELECT * FROM found",  # noqa: S608
+    (False, False): _FOUND,
+    (False, True): f"{_FOUND} AND {seen('r', 3)}",
+}
 _VREAD: Final = f"""
 WITH found AS (
     SELECT r.rid, r.version, r.updated, r.shard, r.source, NULL AS op, r.body FROM resource r
-    WHERE r.type_id = $3 AND r.id = $4 AND r.version = $10 AND {seen("r")}
+    WHERE r.type_id = $1 AND r.id = $2 AND r.version = $10 AND {seen("r", 7)}
     UNION ALL
     SELECT h.rid, h.version, h.updated, h.shard, h.source, h.op, h.body FROM resource_history h
-    WHERE h.type_id = $3 AND h.id = $4 AND h.version = $10 AND {seen("h")}
-), noted AS ({_AUDITED})
+    WHERE h.type_id = $1 AND h.id = $2 AND h.version = $10 AND {seen("h", 7)}
+), noted AS ({_NOTED} WHERE $9)
 SELECT * FROM found
 """  # noqa: S608 - constants of ours
 _DELETED: Final = f"""
@@ -103,7 +107,13 @@ class Resources:
     async def read(self, type_name: str, id: str) -> Version:
         """The current version."""
         require(self.access, type_name, "r")
-        row = await self._uow.connection.fetchrow(_READ, *self._reading(type_name, id))
+        access, noted = self.access, type_name in PATIENT_TYPES
+        values: tuple[Any, ...] = TYPE_IDS[type_name], id
+        if noted:
+            values += self._who()
+        if access.person_id is not None:
+            values += arguments(access)
+        row = await self._uow.connection.fetchrow(_READ[noted, access.person_id is not None], *values)
         if row is None:
             raise await self._absent(type_name, id)
         body = self._uow.record.bodies.decompress(row["body"])
@@ -115,7 +125,8 @@ class Resources:
         require(self.access, type_name, "r")
         if not 0 < version < 2**31:
             raise NotFound(f"there is no such version of this {type_name}")
-        row = await self._uow.connection.fetchrow(_VREAD, *self._reading(type_name, id), version)
+        values = TYPE_IDS[type_name], id, *self._who(), *arguments(self.access), type_name in PATIENT_TYPES, version
+        row = await self._uow.connection.fetchrow(_VREAD, *values)
         if row is None:
             raise NotFound(f"there is no such version of this {type_name}")
         if row["op"] == "D":
@@ -206,18 +217,9 @@ class Resources:
 
     # ---- reading
 
-    def _reading(self, type_name: str, id: str) -> tuple[Any, ...]:
-        caller = self.caller
-        return (
-            *arguments(self.access),
-            TYPE_IDS[type_name],
-            id,
-            caller.kind,
-            caller.id,
-            caller.facility_id,
-            caller.purpose,
-            type_name in PATIENT_TYPES,
-        )
+    def _who(self) -> tuple[str, str, int, str]:
+        """The caller as the audit names it."""
+        return self.caller.kind, self.caller.id, self.caller.facility_id, self.caller.purpose
 
     async def _absent(self, type_name: str, id: str) -> NotFound | Gone:
         op = await self._uow.connection.fetchval(_DELETED, *arguments(self.access), TYPE_IDS[type_name], id)

@@ -12,12 +12,14 @@ Plans:   values  each statement is planned for its values: searches must be, or 
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from ehr import limits
 from ehr.access.policy import AccessPredicate, Caller, predicate
 from ehr.audit.append import Audit
+from ehr.clock import Clock
 from ehr.index import term
 from ehr.index.term import Term
 from ehr.store import faults
@@ -44,11 +46,6 @@ class UnitOfWork:
 
     connection: Connection
     access: AccessPredicate
-    now: datetime
-    resources: Resources
-    claims: Claims
-    outbox: Outbox
-    audit: Audit
     declares: bool
     """It has changed the table of search parameters itself: the backfill begins after its commit."""
 
@@ -60,6 +57,7 @@ class UnitOfWork:
         self._plans: Plans = plans
         self._loan = record.database.acquire(timeout_s=limits.statement_s)
         self.declares = False
+        self._terms: set[Term] = set()
         self._begun = False
         self._entered = False
 
@@ -70,16 +68,33 @@ class UnitOfWork:
             self.connection = await self._loan.__aenter__()
             if not self.reading:
                 await self._begin()
+                self.now = _now(self.record.clock)
         except faults.TRANSLATED as error:
             raise faults.refused(error) or error from error
-        moment = self.record.clock.now()
-        self.now = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-        self._terms: set[Term] = set()
-        self.outbox = Outbox(self.connection)
-        self.audit = Audit(self.connection, self.caller)
-        self.claims = Claims(self.connection)
-        self.resources = Resources(self, self.caller)
         return self
+
+    # What follows is made when it is first asked for: most reads need one of them.
+
+    @cached_property
+    def now(self) -> datetime:
+        """When it began; without a transaction, when that was first asked."""
+        return _now(self.record.clock)
+
+    @cached_property
+    def resources(self) -> Resources:
+        return Resources(self, self.caller)
+
+    @cached_property
+    def claims(self) -> Claims:
+        return Claims(self.connection)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        return Outbox(self.connection)
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self.connection, self.caller)
 
     def as_city(self, reason: str) -> Resources:
         """The same transaction, acting as the city itself: for what a write brings with it (a Person, a Provenance)."""
@@ -90,7 +105,8 @@ class UnitOfWork:
     ) -> None:
         ended = error
         try:
-            await self._end(error)
+            if self._begun:
+                await self._end(error)
         except faults.TRANSLATED as lost:
             ended = lost
             if error is None:
@@ -124,8 +140,6 @@ class UnitOfWork:
         self._begun = True
 
     async def _end(self, error: BaseException | None) -> None:
-        if not self._begun:
-            return
         if error is None:
             ended = await self.connection.execute("COMMIT")
             assert ended == "COMMIT", "an error of the database was swallowed inside the transaction"
@@ -133,3 +147,9 @@ class UnitOfWork:
                 self.record.extractor.keep(self._terms)
         elif not self.connection.is_closed():
             await self.connection.execute("ROLLBACK")
+
+
+def _now(clock: Clock) -> datetime:
+    """To the millisecond, as instants are written."""
+    moment = clock.now()
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -9,9 +9,10 @@ Op = Literal["C", "U", "D"]
 """Create, update, delete: what made this version."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Version:
-    """A stored version. body is the JSON as sent with id and meta set; None for a deletion.
+    """A stored version. body is the JSON as sent with id and meta set; None for a deletion. Never changed after it is
+    made; not frozen, because a frozen one takes three times as long to make, and every read makes one.
 
     rid     the row's number: join key and page cursor
     shard   keyed hash of the compartment's source Patient, else of the resource itself
