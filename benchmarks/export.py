@@ -86,7 +86,6 @@ async def exported(record: Record, home: Path) -> tuple[int, int]:
     assert progress is not None
     assert progress.state == "done", progress.errors
     files = list(files_of(progress))
-    await asyncio.to_thread(shutil.rmtree, home / job_id)
     return sum(one.count for one in files), sum(one.bytes for one in files)
 
 
@@ -107,6 +106,7 @@ async def compare(record: Record, server: Server, home: Path) -> float:
     for _ in range(ROUNDS):
         for name, act in acts.items():
             took[name].append(await measured(server, act))
+            await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
     count, size = sizes
     middle = {name: Took(*map(statistics.median, zip(*map(astuple, each), strict=True))) for name, each in took.items()}
     for name, one in middle.items():

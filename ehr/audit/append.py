@@ -8,6 +8,7 @@ Never:   names, numbers or codes of a person in detail
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -31,7 +32,8 @@ FROM unnest($10::bigint[]) AS s(shard)
 
 _NEW: Final = """
 SELECT s.shard FROM unnest($1::bigint[]) AS s(shard) WHERE NOT EXISTS (
-    SELECT 1 FROM audit a WHERE a.shard = s.shard AND a.action = 'E' AND a.detail @> $2::text::jsonb)
+    SELECT 1 FROM audit a
+    WHERE a.shard = s.shard AND a.at >= $3 AND a.action = 'E' AND a.detail @> $2::text::jsonb)
 """
 
 
@@ -58,10 +60,13 @@ class Audit:
         """An operation or an act of an operator, named in detail.operation."""
         await self._append("E", shards, {"operation": operation, **detail}, person_id=person_id)
 
-    async def execute_once(self, operation: str, *, shards: Iterable[int], detail: Mapping[str, Any]) -> None:
-        """execute, for work in many transactions: a patient whom an equal row names already gets no second one."""
+    async def execute_once(
+        self, operation: str, *, shards: Iterable[int], since: datetime, detail: Mapping[str, Any]
+    ) -> None:
+        """execute, for work in many transactions, begun at `since`: a patient whom an equal row names already gets no
+        second one."""
         whole = orjson.dumps({"operation": operation, **detail}).decode()
-        rows = await self._connection.fetch(_NEW, sorted(set(shards)), whole)
+        rows = await self._connection.fetch(_NEW, sorted(set(shards)), whole, since)
         if rows:
             await self.execute(operation, shards=[row["shard"] for row in rows], detail=detail)
 

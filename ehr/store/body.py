@@ -61,6 +61,11 @@ class BodyCodec:
         known = self._by_head.get(frame[_HEAD])
         return known(frame) if known is not None else self._read(frame)
 
+    def decompress_all(self, frames: Iterable[bytes]) -> list[bytes]:
+        """decompress of each, without a call for each."""
+        known, read = self._by_head.get, self._read
+        return [known(frame[_HEAD], read)(frame) for frame in frames]
+
     def _read(self, frame: bytes) -> bytes:
         number = _dictionary_of(frame) if frame[4] & _NAMED else 0
         if not number:

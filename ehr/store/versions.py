@@ -1,7 +1,8 @@
 """The versions of a snapshot, streamed: of a span of rows, or of some patients' compartments.
 
 In:      a unit of work; Extent
-Out:     rows (type_id, shard, id, frame) in pieces, each given to `take` before the next is read; deletions
+Out:     rows (type_id, shard, id, frame), or shards and frames alone, in pieces, each given to `take` before the next
+         is read; deletions
 Access:  the caller's condition is in every statement; types that are not granted are refused before
 State    current versions below the snapshot's xid, and, of resources that the feed names above it, the newest version
          in the history below it. Each is one statement, so a resource that changes meanwhile is in one of the two
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ehr.database.copy_out import Row, Rows
+from ehr.database.copy_out import Frames, Row, Rows
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.store.access_sql import arguments, require, seen
 from ehr.store.snapshot import EXPORTING, Snapshot
@@ -27,12 +28,14 @@ RID_MAX: Final = 2**63 - 1
 
 _STREAMING: Final = f"SET LOCAL statement_timeout = 0; SET LOCAL application_name = '{EXPORTING}'"
 
+_ROWS: Final = "SELECT v.type_id, v.shard, v.id, v.body"
+_FRAMES: Final = "SELECT v.shard, v.body"
 _CURRENT: Final = f"""
-SELECT v.type_id, v.shard, v.id, v.body FROM resource v
+FROM resource v
 WHERE v.type_id = ANY($3::smallint[]) AND v.rid > $5::bigint AND v.rid <= $6::bigint AND v.xid < $4::xid8
-  AND {seen("v")}"""  # noqa: S608 - constants of ours
+  AND {seen("v")}"""
 _SUPERSEDED: Final = f"""
-SELECT v.type_id, v.shard, v.id, v.body FROM (
+FROM (
     SELECT DISTINCT c.type_id, c.rid FROM change c
     WHERE c.type_id = ANY($3::smallint[]) AND c.xid >= $4::xid8 AND c.rid > $5::bigint AND c.rid <= $6::bigint
 ) c CROSS JOIN LATERAL (
@@ -91,21 +94,36 @@ async def begin(uow: "UnitOfWork") -> None:
 
 async def stream(uow: "UnitOfWork", snapshot: Snapshot, extent: Extent, take: Callable[[list[Row]], None]) -> None:
     """Give every version of the extent to `take`, in no particular order."""
+    rows = Rows()
+    await _copy(uow, snapshot, extent, _ROWS, lambda content: take(rows.feed(content)))
+    assert rows.ended(), "a COPY that did not fail has its trailer"
+
+
+async def stream_frames(
+    uow: "UnitOfWork", snapshot: Snapshot, extent: Extent, take: Callable[[list[int], list[bytes]], None]
+) -> None:
+    """The same, without type and id: only shards and frames."""
+    frames = Frames()
+    await _copy(uow, snapshot, extent, _FRAMES, lambda content: take(*frames.feed(content)))
+    assert frames.ended(), "a COPY that did not fail has its trailer"
+
+
+async def _copy(
+    uow: "UnitOfWork", snapshot: Snapshot, extent: Extent, select: str, take: Callable[[bytes], None]
+) -> None:
     for name in extent.type_names:
         require(uow.access, name, "r")
     values, conditions = _conditions(uow, snapshot, extent)
-    rows = Rows()
 
     async def piece(content: bytes) -> None:
         try:
-            take(rows.feed(content))
+            take(content)
         except BaseException:  # asyncpg would wait for the answer to a cancel that the end of the COPY has overtaken
             asyncio.get_running_loop().call_soon(uow.connection.terminate)
             raise
 
-    text = f"{_CURRENT}{conditions}\nUNION ALL{_SUPERSEDED}{conditions}"
+    text = f"{select}{_CURRENT}{conditions}\nUNION ALL\n{select}{_SUPERSEDED}{conditions}"
     await uow.connection.copy_from_query(text, *values, output=piece, format="binary")
-    assert rows.ended(), "a COPY that did not fail has its trailer"
 
 
 async def deleted(uow: "UnitOfWork", snapshot: Snapshot, extent: Extent) -> list[tuple[str, int, str]]:

@@ -333,7 +333,7 @@ async def test_a_chunk_that_died_leaves_nothing_and_runs_again(
     chunk = await queue.claim([export_job.KIND], job_id=job_id, lease_s=0.05)
     assert chunk is not None
     with monkeypatch.context() as patched:
-        patched.setattr(record.bodies, "decompress", lambda _: 1 / 0)
+        patched.setattr(record.bodies, "decompress_all", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             await export.export(record, chunk)
     folder = data_dir / job_id
