@@ -36,10 +36,12 @@ class Installation:
 
     hash_key    seeds every keyed 64-bit hash of the index
     cursor_key  signs page cursors
+    index_format  what all rows were indexed in at least when this process began (ehr.index.formats)
     """
 
     hash_key: int
     cursor_key: bytes
+    index_format: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +65,14 @@ class Database:
             url, min_size=1, max_size=connections_max, reset=_reset, server_settings=dict(SESSION)
         )
         try:
-            row = await pool.fetchrow("select hash_key, cursor_key from installation")
-        except asyncpg.UndefinedTableError as error:
+            row = await pool.fetchrow("select hash_key, cursor_key, index_format from installation")
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
             await pool.close()
             raise Unavailable("the database is not migrated: run ehr db upgrade") from error
         if row is None:
             await pool.close()
             raise Unavailable("the table installation is empty: the migration did not finish")
-        return cls(url, pool, Installation(row["hash_key"], row["cursor_key"]))
+        return cls(url, pool, Installation(*row))
 
     def acquire(self, *, timeout_s: float | None = None) -> Loan:
         """async with database.acquire() as connection"""

@@ -112,6 +112,15 @@ class Parameter:
         )
 
     @property
+    def is_spanned(self) -> bool:
+        """A composite of a token of the resource, and two whole numbers of one of its repeating elements."""
+        kinds = tuple(part.kind for part in self.components)
+        if kinds != ("token", "number", "number") or len(self.bases) != 1 or self.is_one_element:
+            return False
+        paths = [[(path.type, path.at_root) for path in part.paths] for part in self.components]
+        return all(len(one) == 1 for one in paths) and paths[0][0][1] and paths[1:] == [[("integer", False)]] * 2
+
+    @property
     def only(self) -> str | None:
         """The one type a filtered reference (patient of subject) points to."""
         found = {path.only for path in self.paths}

@@ -8,14 +8,26 @@ Why        a search that needs what some rows have not would leave them out sile
 
 from typing import TYPE_CHECKING, Final
 
+from ehr.errors import NotSupported
+
 if TYPE_CHECKING:
+    from ehr.database.engine import Installation
     from ehr.index.write import Connection
 
 TERMS: Final = 1
 """Distinct texts and units (ehr.index.term)."""
 CONTAINED: Final = 2
 """Contained resources, and references to them (ehr.index.contained)."""
-FORMAT: Final = CONTAINED
+SPANS: Final = 3
+"""Variants of a MolecularSequence with their chromosome (ehr.index.leaves.spanned)."""
+FORMAT: Final = SPANS
+
+
+async def require(connection: "Connection", installation: "Installation", needed: int, what: str) -> None:
+    """Refuse a search that would leave rows of before out. what: the parameter that asks."""
+    if installation.index_format < needed and await standing(connection) < needed:
+        text = "rows of an earlier version of the server are not indexed for this yet; run ehr db reindex"
+        raise NotSupported(text, at=what)
 
 
 async def standing(connection: "Connection") -> int:

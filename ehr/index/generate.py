@@ -58,7 +58,7 @@ def source(type_name: str, hasher: Hasher, known: Parameters = parameters.R4) ->
         if parameter.code in COLUMNS:
             continue
         if parameter.kind == "composite":
-            if parameter.is_paired:
+            if parameter.is_paired or parameter.is_spanned:
                 root.reach(parameter.bases[0]).pairs.append(parameter)
             continue
         for path in parameter.paths:
@@ -86,7 +86,7 @@ class _Writer:
             if (parameter, path) not in references:
                 yield from self._leaf(parameter, path, variable, depth)
         for parameter in node.pairs:
-            yield from self._pairs(parameter, variable, depth)
+            yield from (self._spans if parameter.is_spanned else self._pairs)(parameter, variable, depth)
         if not node.below:
             return
         pad = "    " * depth
@@ -227,6 +227,18 @@ class _Writer:
             yield f"{pad}if firsts and seconds:"
             yield f"{pad}    add({self._hasher.present(number)})"
             yield f"{pad}    leaves.pairs(update, firsts, seconds, {number})"
+
+    def _spans(self, parameter: Parameter, base: str, depth: int) -> Iterator[str]:
+        pad, number = "    " * depth, parameter.id
+        (token,), (first,), (last,) = (part.paths for part in parameter.components)
+        value = "tree" + "".join(f"[{step.name!r}]" for step in token.steps)
+        start, end = (f"{base}.get({path.steps[0].name!r})" for path in (first, last))
+        yield f"{pad}try:"
+        yield f"{pad}    firsts = leaves.forms({value}, {token.type!r})"
+        yield f"{pad}    if leaves.spanned(numbers, firsts, {start}, {end}, {number}):"
+        yield f"{pad}        add({self._hasher.present(number)})"
+        yield f"{pad}except (AttributeError, KeyError, TypeError):"
+        yield f"{pad}    pass"
 
     def _fresh(self) -> str:
         self._count += 1

@@ -350,6 +350,14 @@ class Leaves:
                 if code and system:
                     numbers.add((param_id, number, code ^ system, token))
 
+    def spanned(self, numbers: Rows, firsts: list[str], start: object, end: object, param_id: int) -> bool:
+        """A token with the first and the last of a row of whole numbers: the unit column holds the last."""
+        first, last = _number(start), _number(end)
+        if first is None or last is None or last != int(last):
+            return False
+        numbers.update((param_id, first, int(last), self.hasher.unit(None, form)) for form in firsts)
+        return bool(firsts)
+
 
 def _coding_forms(value: Any) -> list[str]:
     if value.__class__ is not dict or not isinstance(code := value.get("code"), str):

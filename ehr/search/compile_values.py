@@ -83,7 +83,9 @@ def _begins(column: ColumnElement[str], asked: shape.Begins) -> Condition:
 def _measured(asked: shape.Measured) -> Condition:
     table = quantity_index.c
     found = [_number(table.value, asked.number)]
-    if asked.code is not None:
+    if isinstance(asked.code, shape.Compared):
+        found.append(_number(cast(table.code, Float(53)), asked.code))
+    elif asked.code is not None:
         found.append(table.code == value(asked.code, BigInteger()))
     if asked.system is not None:
         found.append(wanted(table.system, asked.system))

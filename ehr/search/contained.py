@@ -4,18 +4,15 @@ In:      rows of a page, some of them of contained resources (they say what type
 Out:     Found, in the same order; of a contained one what _containedType says. Its body is cut from the container's,
          digits as sent; its address is the container's with #id
 Access:  the containers are read under the access condition
-Errors:  NotSupported   while rows stored before contained ones were indexed may still be there (ehr.index.formats)
 Source:  FHIR R4 search.html#contained; docs/adr/0095
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ehr import limits
-from ehr.errors import NotSupported
 from ehr.fhir import codec
 from ehr.fhir.r4 import TYPE_NAMES
-from ehr.index import formats
 from ehr.index.contained import FIRST, container_of, rid_of
 from ehr.search.found import CONTAINER, Bodies, Found, FoundInside, found_of
 from ehr.search.lower import Lowering, typed
@@ -25,16 +22,6 @@ from ehr.search.statements import sql_of
 
 if TYPE_CHECKING:
     from ehr.store.connection import Connection, Row
-
-_WAITS: Final = (
-    "contained resources are not all in the index: it was made before this version of the server; run ehr db reindex"
-)
-
-
-async def require(connection: "Connection") -> None:
-    """Refuse, rather than leave out what was stored before."""
-    if await formats.standing(connection) < formats.CONTAINED:
-        raise NotSupported(_WAITS, at="_contained")
 
 
 def not_after(to: Values, plan: SearchPlan, rid_max: int) -> NotAfter:

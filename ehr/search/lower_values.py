@@ -179,9 +179,14 @@ def listed(to: Values, hasher: Hasher, criterion: Criterion, parts: Sequence[Par
     if kind == "date" and parts[0].code != main_date(parts[0].type_name):
         ranges = tuple(_range(to, value) for value in criterion.values if isinstance(value, DateValue))
         return Listed("date", _ids(to, parts), ranges)
-    if kind == "composite" and parts[0].is_paired and parts[0].components[1].kind == "quantity":
-        return measured_components(to, hasher, criterion, parts[0])
-    return None
+    return _listed_components(to, hasher, criterion, parts[0]) if kind == "composite" else None
+
+
+def _listed_components(to: Values, hasher: Hasher, criterion: Criterion, part: Parameter) -> Listed | None:
+    if part.is_spanned:
+        return _spanned_components(to, hasher, criterion, part)
+    measured = part.is_paired and part.components[1].kind == "quantity"
+    return measured_components(to, hasher, criterion, part) if measured else None
 
 
 def _ids(to: Values, parts: Sequence[Parameter]) -> Wanted:
@@ -299,6 +304,17 @@ def measured_components(to: Values, hasher: Hasher, criterion: Criterion, part: 
             unit = hasher.unit(None, number.code)
             code = to.add(unit ^ hasher.unit(number.system, "") if number.system else unit)
         found.append(Measured(_number(to, number), code, _one_or_list(to, tokens)))
+    return Listed("quantity", _ids(to, [part]), tuple(found))
+
+
+def _spanned_components(to: Values, hasher: Hasher, criterion: Criterion, part: Parameter) -> Listed:
+    """Rows of ehr.index.leaves.spanned."""
+    found = []
+    for value in criterion.values:
+        token, first, last = cast("CompositeValue", value).parts
+        tokens = [hasher.unit(None, form) for form in _forms(hasher, token)]
+        start, end = (_number(to, cast("NumberValue", one)) for one in (first, last))
+        found.append(Measured(start, end, _one_or_list(to, tokens)))
     return Listed("quantity", _ids(to, [part]), tuple(found))
 
 

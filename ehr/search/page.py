@@ -21,6 +21,7 @@ from ehr.access.policy import Caller
 from ehr.errors import Issue, NotSupported
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.index import formats
 from ehr.index.hashing import Hasher
 from ehr.search import contained, include, include_walk, order, probe, read
 from ehr.search.chosen import Chosen, Placed
@@ -241,9 +242,9 @@ async def search(
     request = plan.request
     cursor = _cursor(plan, installation) if request.cursor else None
     if request.contained != "own":
-        await contained.require(connection)
+        await formats.require(connection, installation, formats.CONTAINED, "_contained")
     hasher = hasher_of(installation.hash_key)
-    plan = await resolved(connection, plan, hasher, bodies)
+    plan = await resolved(connection, plan, installation, hasher, bodies)
     lowering = await probe.lowering_of(connection, plan, hasher)
     running: _Search | Reading
     if read.asked_of(plan):
@@ -348,7 +349,7 @@ async def match_ids(
     if plan.request.contained != "own":
         raise NotSupported("a condition names resources that have an address", at="_contained")
     hasher = hasher_of(installation.hash_key)
-    plan = await resolved(connection, plan, hasher, None)
+    plan = await resolved(connection, plan, installation, hasher, None)
     lowering = await probe.lowering_of(connection, plan, hasher)
     to = Values()
     clauses, narrow = lowering.plan(to, plan)

@@ -97,8 +97,8 @@ def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> Non
             request.conditions.append(condition(request.known, request.type_name or parameters.COMMON, name, value))
         request.served.append((name, value))
     except (NotSupported, Invalid) as error:
-        if strict or (isinstance(error, Invalid) and value.strip()):
-            raise
+        if strict or name == "_query" or (isinstance(error, Invalid) and value.strip()):
+            raise  # without a _query it would be another search
         request.ignored += [
             type(issue)(issue.code, f"ignored: {issue.text}", name, "warning") for issue in error.issues
         ]
@@ -180,8 +180,9 @@ def _contained_type(request: SearchRequest, name: str, value: str) -> None:
     request.contained_type = value  # type: ignore[assignment]  # one of the two
 
 
-def _refused(_: SearchRequest, name: str, value: str) -> None:  # noqa: ARG001 - every reader has the same shape
-    raise NotSupported(f"{name.partition(':')[0]} is not served", at=name)
+def _query(_: SearchRequest, name: str, value: str) -> None:
+    text = f"there is no named query {value[:64]} here: no OperationDefinition of kind query is served"
+    raise NotSupported(text, at=name)
 
 
 def _filter(request: SearchRequest, name: str, value: str) -> None:
@@ -265,7 +266,7 @@ _SHAPE: Final[Mapping[str, Callable[[SearchRequest, str, str], None]]] = Mapping
         "_filter": _filter,
         "_list": _list,
         "_containedType": _contained_type,
-        "_query": _refused,
+        "_query": _query,
         CURSOR: _cursor,
     }
 )

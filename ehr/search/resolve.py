@@ -6,7 +6,8 @@
 quantities        in a UCUM unit: the same range in every unit in use that it converts to, so that what is stored costs
                   nothing more (1 g finds 1000 mg; the range of the digits is converted, not guessed anew)
 Cost:    one statement for each such value, none for any other search
-Errors:  Invalid  a value set or a code that is not known here, with what to do
+Errors:  NotSupported  rows of before are not indexed for it yet (ehr.index.formats)
+         Invalid  a value set or a code that is not known here, with what to do
          TooMuch  more than limits.search_codes_max codes or texts
 Source:  FHIR R4 3.1.1.4.10 token, 3.1.1.4.11 quantity, 3.1.1.5.5 modifiers
 """
@@ -24,6 +25,7 @@ from ehr.fhir import parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import codes as bound_codes
 from ehr.ids import FHIR_ID
+from ehr.index import formats
 from ehr.index.hashing import Hasher
 from ehr.index.leaves import UCUM
 from ehr.index.normalize import VALUE_CHARACTERS_MAX, fold
@@ -55,6 +57,7 @@ from terminology.resources import ValueSet
 from terminology.ucum import Unit, unit_of
 
 if TYPE_CHECKING:
+    from ehr.database.engine import Installation
     from ehr.store.connection import Connection
 
 _MODIFIERS: Final = frozenset({"text", "in", "not-in", "above", "below"})
@@ -68,18 +71,20 @@ _BY_URL: Final = (
 )
 
 
-async def resolved(connection: "Connection", plan: SearchPlan, hasher: Hasher, bodies: Bodies | None) -> SearchPlan:
+async def resolved(
+    connection: "Connection", plan: SearchPlan, installation: "Installation", hasher: Hasher, bodies: Bodies | None
+) -> SearchPlan:
     """bodies None: ValueSets of the record are not looked at."""
     if not any(map(_asks, plan.conditions)):
         return plan
-    resolver = _Resolver(connection, plan, hasher, bodies)
+    resolver = _Resolver(connection, plan, installation, hasher, bodies)
     return replace(plan, conditions=tuple([await resolver.condition(one) for one in plan.conditions]))
 
 
 def _asks(condition: Condition) -> bool:
     match condition:
         case Criterion():
-            return _of_terminology(condition) or any(map(_measured, condition.values))
+            return _of_terminology(condition) or _spanned(condition) or any(map(_measured, condition.values))
         case Chain(links=links):
             return any(_asks(inner) for _, inner in links)
         case Has(inner=inner):
@@ -97,6 +102,11 @@ def _of_terminology(criterion: Criterion) -> bool:
     return criterion.parameter.kind == "token" and criterion.modifier in _MODIFIERS
 
 
+def _spanned(criterion: Criterion) -> bool:
+    """Rows that are newer than the index may be."""
+    return criterion.parameter.kind == "composite" and criterion.parameter.is_spanned
+
+
 def _measured(value: Value) -> bool:
     """It has a UCUM unit, or one of its parts has."""
     if isinstance(value, CompositeValue):
@@ -108,6 +118,7 @@ def _measured(value: Value) -> bool:
 class _Resolver:
     connection: "Connection"
     plan: SearchPlan
+    installation: "Installation"
     hasher: Hasher
     bodies: Bodies | None
     units: dict[str, Unit] | None = None
@@ -130,6 +141,8 @@ class _Resolver:
 
     async def _criterion(self, asked: Criterion) -> Criterion:
         found: list[Value] = []
+        if _spanned(asked):
+            await formats.require(self.connection, self.installation, formats.SPANS, _at(asked))
         for value in asked.values:
             if not _of_terminology(asked):
                 found += await self._in_units(value)
@@ -156,6 +169,7 @@ class _Resolver:
         return [UriValue(one) for one in (url, *below)]
 
     async def _begin(self, asked: Criterion, text: str) -> list[str]:
+        await formats.require(self.connection, self.installation, formats.TERMS, _at(asked))
         ids = [part.id for part in parts_of(asked.parameter)]
         rows = await self.connection.fetch(_TEXTS, ids, text, after(text), limits.search_codes_max + 1)
         return [row["value"] for row in rows]

@@ -1,8 +1,8 @@
 """What search serves: which parameters of a type, with which modifiers. The CapabilityStatement says the same.
 
 SUPPORTED   type → R4's own parameters that are served
-Refused     _query, and two composites of MolecularSequence over the places of one variant, which are three
-            values of one element: each by name, never silently
+Refused     _query: a named query is an OperationDefinition of kind query, and none is defined here; R4 has none that
+            a server must have
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,7 +50,7 @@ def composite_served(parameter: Parameter) -> bool:
     known = parameters.of(parameter.type_name)
     if parameter.union:
         return all(composite_served(known[code]) for code in parameter.union)
-    return parameter.is_one_element or parameter.is_paired
+    return parameter.is_one_element or parameter.is_paired or parameter.is_spanned
 
 
 def modifiers(parameter: Parameter) -> frozenset[str]:

@@ -137,10 +137,11 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A number; its unit's code and system where they were given (a composite keeps its token in system)."""
+    """A number; its unit's code and system where they were given (a composite keeps its token in system, and its second
+    number in code)."""
 
     number: Compared
-    code: Slot | None = None
+    code: Slot | Compared | None = None
     system: Wanted | None = None
 
 

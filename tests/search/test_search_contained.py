@@ -1,6 +1,7 @@
 """_contained and _containedType against a model; who sees what is contained; chains into it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -214,5 +215,6 @@ async def test_what_is_not_served_is_refused_by_name(records: Records) -> None:
         assert (refused.value.issues[0].at or "").startswith("_")
     async with records.database.acquire() as connection:
         await connection.execute("update installation set index_format = 1")
+    records.database.installation = replace(records.database.installation, index_format=1)
     with pytest.raises(NotSupported, match="reindex"):
         await records.page("Medication", _CONTAINED)

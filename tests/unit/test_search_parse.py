@@ -67,7 +67,6 @@ REFUSED: tuple[tuple[str, str, str, type[EhrError]], ...] = (
     ("Observation", "subject:Location", "a b", Invalid),
     ("Observation", "focus", "1", Invalid),
     ("Observation", "subject:Encounter", "1", Invalid),
-    ("MolecularSequence", "chromosome-variant-coordinate", "1$2$3", NotSupported),
     ("ValueSet", "_source:below", "http://x", NotSupported),
 )
 

@@ -13,8 +13,6 @@ from ehr.search.served import SUPPORTED
 
 UNSERVED = {
     ("Resource", "_query"): "named queries are an operation's, and we have none",
-    ("MolecularSequence", "chromosome-variant-coordinate"): "three values of one repeating element",
-    ("MolecularSequence", "referenceseqid-variant-coordinate"): "three values of one repeating element",
 }
 
 
@@ -35,6 +33,12 @@ def test_the_others_are_refused_by_name(type_name: str, code: str) -> None:
     with pytest.raises(NotSupported) as refused:
         parse("Patient" if type_name == parameters.COMMON else type_name, [(code, "1$2$3")])
     assert refused.value.issues[0].at == code
+
+
+def test_a_named_query_is_not_ignored() -> None:
+    """Without it the search would be another one, which lenient handling does not mean."""
+    with pytest.raises(NotSupported, match="no named query"):
+        parse("Patient", [("_query", "current"), ("unknown", "x")], strict=False)
 
 
 def test_the_statement_names_exactly_what_is_served() -> None:
