@@ -192,9 +192,21 @@ def _opened(place: Path) -> BinaryIO:
         raise NotFound("the file has been removed") from error
 
 
+def places(progress: Progress, type_name: str) -> list[Path]:
+    """The files of an export that may hold resources of a type."""
+    folder = KINDS[progress.kind].folder(progress)
+    content = (one for one in files_of(progress) if one.kind == "output" and one.name.endswith(".ndjson"))
+    return [folder / one.name for one in content if one.type_name in (type_name, None)]
+
+
 async def _own(exchange: Exchange) -> Progress:
-    """The job of the address, where it is the caller's own and its time is not over."""
-    progress = await Queue(exchange.record.database).progress(exchange.path["job"])
+    """The job of the address."""
+    return await own(exchange, exchange.path["job"])
+
+
+async def own(exchange: Exchange, job_id: str) -> Progress:
+    """A job, where it is the caller's own and its time is not over."""
+    progress = await Queue(exchange.record.database).progress(job_id)
     if progress is None or progress.kind not in KINDS or progress.owner != exchange.caller.owner:
         raise NotFound("there is no such job")
     if progress.state == "cancelled":

@@ -23,6 +23,7 @@ from ehr.clock import instant
 from ehr.database.partitions import partition_name
 from ehr.errors import Forbidden, Issue, NotFound
 from ehr.fhir import codec
+from ehr.fhir.group import patients_of
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.jobs import queue
 from ehr.store import snapshot, versions
@@ -181,24 +182,13 @@ async def _patients(uow: UnitOfWork, request: ExportRequest) -> tuple[list[str] 
     assert request.group, "the address names a Group"
     group = await uow.resources.read("Group", request.group)
     assert group.body is not None, "a current version has a body"
-    members = _members(codec.loads(group.body))
+    members = patients_of(codec.loads(group.body))
     if request.patients is not None:
         _refuse([one for one in request.patients if one not in members], "the Group has no member")
         members = list(request.patients)
     missing = set(await _missing(uow, members))
     warnings = [Issue("not-found", f"member Patient/{one} is not there", "Group.member", "warning") for one in missing]
     return [one for one in members if one not in missing], sorted(warnings, key=lambda one: one.text)
-
-
-def _members(group: dict[str, Any]) -> list[str]:
-    """Patients among the members that are active, at this moment."""
-    found = [member.get("entity", {}).get("reference", "") for member in group.get("member", []) if _active(member)]
-    ids = [one.removeprefix("Patient/") for one in found if one.startswith("Patient/") and one.count("/") == 1]
-    return list(dict.fromkeys(ids))
-
-
-def _active(member: dict[str, Any]) -> bool:
-    return member.get("inactive") is not True
 
 
 async def _missing(uow: UnitOfWork, ids: Sequence[str]) -> list[str]:

@@ -1,6 +1,8 @@
 """$viewdefinition-run: rows of the caller's part of the store, or of what is sent with the view."""
 
 import csv
+import json
+from base64 import b64encode
 from io import BytesIO, StringIO
 from typing import Any
 
@@ -11,6 +13,7 @@ from pyarrow import parquet
 
 from ehr import limits
 from tests.api.conftest import City
+from tests.api.exporting import begun, work_on
 from tests.api.mothers import CCCD, observation, patient
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -99,6 +102,66 @@ async def test_resources_may_be_sent_with_the_view(client: httpx.AsyncClient) ->
     assert answer.json() == [{"patient": "Patient/sent", "value": 3}]
 
 
+async def test_members_of_groups_choose(client: httpx.AsyncClient) -> None:
+    group = {"resourceType": "Group", "id": "g", "type": "person", "actual": True}
+    member = [{"entity": {"reference": "Patient/a"}}, {"entity": {"reference": "Patient/b"}, "inactive": True}]
+    assert (await client.put("/Group/g", json={**group, "member": member})).status_code == 201
+    body = asked()
+    body["parameter"].append({"name": "group", "valueReference": {"reference": "Group/g"}})
+    assert (await client.post("/$viewdefinition-run", json=body)).json() == ROWS[:2]
+    body["parameter"].append({"name": "patient", "valueReference": {"reference": "Patient/b"}})
+    assert (await client.post("/$viewdefinition-run", json=body)).json() == []
+    body["parameter"][1]["valueReference"] = {"reference": "Group/none"}
+    assert (await client.post("/$viewdefinition-run", json=body)).status_code == 404
+    body["parameter"][1]["valueReference"] = {"reference": "List/g"}
+    wrong = await client.post("/$viewdefinition-run", json=body)
+    assert (wrong.status_code, wrong.json()["issue"][0]["expression"]) == (400, ["group"])
+
+
+async def test_a_view_may_be_stored_as_a_binary(client: httpx.AsyncClient) -> None:
+    data = b64encode(json.dumps(VIEW).encode()).decode()
+    binary = {"resourceType": "Binary", "contentType": "application/json", "data": data}
+    made = (await client.post("/Binary", json=binary)).headers["location"].split("/Binary/")[1].split("/")[0]
+    named = {"name": "viewReference", "valueReference": {"reference": f"Binary/{made}"}}
+    parameters = {"resourceType": "Parameters", "parameter": [named]}
+    assert (await client.post("/$viewdefinition-run", json=parameters)).json() == ROWS
+    both = {"resourceType": "Parameters", "parameter": [*asked()["parameter"], named]}
+    assert (await client.post("/$viewdefinition-run", json=both)).status_code == 400
+    other = await client.post("/Binary", json={**binary, "data": b64encode(b"no view").decode()})
+    named["valueReference"] = {"reference": f"Binary/{other.json()['id']}"}
+    wrong = await client.post("/$viewdefinition-run", json=parameters)
+    assert (wrong.status_code, wrong.json()["issue"][0]["expression"]) == (422, ["viewReference"])
+
+
+async def test_a_bundle_stands_for_its_resources(client: httpx.AsyncClient) -> None:
+    sent = [{"resource": observation("Patient/sent", value)} for value in (1, 2)]
+    body = asked()
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": sent}
+    body["parameter"].append({"name": "resource", "resource": bundle})
+    answer = await client.post("/$viewdefinition-run", json=body)
+    assert [row["value"] for row in answer.json()] == [1, 2]
+
+
+async def test_rows_as_a_fhir_resource(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/$viewdefinition-run", json=asked(format="fhir", _limit=1))
+    assert answer.headers["content-type"] == "application/fhir+json"
+    patient, value = {"name": "patient", "valueString": "Patient/a"}, {"name": "value", "valueDecimal": 5}
+    assert answer.json() == {"resourceType": "Parameters", "parameter": [{"name": "row", "part": [patient, value]}]}
+
+
+async def test_the_files_of_an_export_are_a_source(full: City, client: httpx.AsyncClient) -> None:
+    address = await begun(client, "/$export?_type=Observation")
+    body = asked()
+    body["parameter"].append({"name": "source", "valueString": address})
+    early = await client.post("/$viewdefinition-run", json=body)
+    assert (early.status_code, early.json()["issue"][0]["expression"]) == (400, ["source"])
+    await work_on(full)
+    assert sorted((await client.post("/$viewdefinition-run", json=body)).json(), key=str) == sorted(ROWS, key=str)
+    assert (await full.system(name="other").post("/$viewdefinition-run", json=body)).status_code == 404
+    body["parameter"][1]["valueString"] = "s3://bucket"
+    assert (await client.post("/$viewdefinition-run", json=body)).status_code == 400
+
+
 async def test_a_citizen_sees_rows_of_one_record_and_a_client_what_its_scopes_name(full: City) -> None:
     person = (await full.system().get("/Person", params={"link": "Patient/a"})).json()["entry"][0]["resource"]["id"]
     answer = await full.citizen(person).post("/$viewdefinition-run", json=asked())
@@ -114,7 +177,7 @@ async def test_what_cannot_be_run_is_refused_by_place(client: httpx.AsyncClient)
     assert (other.status_code, other.json()["issue"][0]["expression"]) == (400, ["format"])
     none = await client.post("/$viewdefinition-run", json={"resourceType": "Parameters"})
     assert none.status_code == 400
-    assert (await client.get("/$viewdefinition-run")).status_code == 405
+    assert (await client.get("/$viewdefinition-run")).status_code == 400
     negative = await client.post("/$viewdefinition-run", json=asked(_limit=0))
     assert negative.status_code == 400
 
