@@ -18,7 +18,6 @@ from ehr.bulk.files import Line
 from ehr.bulk.read import careful, is_deep, quick
 from ehr.database import copy
 from ehr.errors import EhrError, Invalid, Issue, Malformed, NotSupported, TooMuch
-from ehr.fhir import declared
 from ehr.fhir.accept import accepts, is_dense
 from ehr.fhir.accepted_checks import ENDLESS_MET
 from ehr.fhir.primitives import INTEGER_MAX
@@ -160,9 +159,9 @@ def _checked(content: bytes) -> tuple[dict[str, Any], bool]:
     before = next(ENDLESS_MET)
     if found is not None and found[0].__class__ is dict and accepts(found[0], dense=is_dense(content)):
         tree, canonical = found
-        type_name = tree["resourceType"]  # of a search parameter the gate asks more than to be valid
+        type_name = tree["resourceType"]
         has_bound = next(ENDLESS_MET) == before + 1 and nesting(type_name) is not None
-        if type_name != declared.TYPE and (has_bound or not is_deep(tree, content)):
+        if type_name not in gate.OBLIGING and (has_bound or not is_deep(tree, content)):
             return tree, canonical
     return _valid(careful(content)), False
 

@@ -4,11 +4,12 @@ In:      bytes of a resource (or of a Bundle), the type the door expects
 Out:     the tree
 Errors:  TooMuch, Malformed   from the codec
          Invalid              with one issue per problem, each with its FHIRPath
-Source:  FHIR R4 3.1.0.8 create ("servers SHALL … 400 or 422"), 2.1.27 validation
+Source:  FHIR R4 3.1.0.8 create ("servers SHALL … 400 or 422"), 2.1.27 validation; subscription.html (status)
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from ehr import limits
 from ehr.errors import Invalid, Issue, Malformed, TooMuch
@@ -32,9 +33,22 @@ def check(type_name: str, tree: Mapping[str, Any]) -> None:
 
 
 def issues(tree: Mapping[str, Any], type_name: str) -> list[Issue]:
-    """What is wrong with a resource; and with a search parameter, why this server could not serve it."""
+    """What is wrong with a resource; and with one that would oblige this server, why it could not do what it says."""
     found = validate(tree, type_name=type_name)
-    return [*found, *declared.issues(tree)] if type_name == declared.TYPE and not found else found
+    return [*found, *OBLIGING[type_name](tree)] if type_name in OBLIGING and not found else found
+
+
+def _undelivered(tree: Mapping[str, Any]) -> Iterator[Issue]:
+    """R4 lets a client send requested and off; whoever is let request would wait for what is never sent."""
+    if tree["status"] != "off":
+        text = "no notifications are delivered by this server; a Subscription can be kept here only with status off"
+        yield Issue("not-supported", text, "Subscription.status")
+
+
+OBLIGING: Final[Mapping[str, Callable[[Mapping[str, Any]], Iterator[Issue]]]] = MappingProxyType(
+    {declared.TYPE: declared.issues, "Subscription": _undelivered}
+)
+"""Types of which more is asked than to be valid: to store one is to promise something."""
 
 
 def accept_bundle(body: bytes) -> dict[str, Any]:

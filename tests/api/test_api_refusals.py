@@ -240,3 +240,33 @@ async def test_one_connection_serves_many_requests(client: httpx.AsyncClient, mo
     for _ in range(4):
         assert (await client.get("/metadata")).status_code == 200
         await asyncio.sleep(0.2)
+
+
+def subscription(status: str) -> dict[str, Any]:
+    return {
+        "resourceType": "Subscription",
+        "id": "s",
+        "status": status,
+        "reason": "results",
+        "criteria": "Observation?code=1",
+        "channel": {"type": "rest-hook", "endpoint": "https://example.org/hook"},
+    }
+
+
+@pytest.mark.parametrize("status", ["active", "requested", "error"])
+async def test_a_subscription_that_would_never_fire_is_refused(
+    city: City, client: httpx.AsyncClient, status: str
+) -> None:
+    """Nothing is delivered; with status off nobody waits for it (docs/adr/0097)."""
+    whole = bundle("transaction", entry("PUT", "Subscription/s", subscription(status)))
+    answers = [await client.put("/Subscription/s", json=subscription(status)), await client.post("/", json=whole)]
+    assert [answer.status_code for answer in answers] == [422, 422]
+    first, second = (answer.json()["issue"][0] for answer in answers)
+    assert (first["code"], first["expression"]) == ("not-supported", ["Subscription.status"])
+    assert second["expression"] == ["Bundle.entry[0].resource.status"]
+    assert (await client.put("/Subscription/s", json=subscription("off"))).status_code == 201
+    patched = [{"op": "replace", "path": "/status", "value": status}]
+    answer = await client.patch(
+        "/Subscription/s", content=json.dumps(patched), headers={"Content-Type": "application/json-patch+json"}
+    )
+    assert answer.json()["issue"][0]["expression"] == ["Subscription.status"]

@@ -196,3 +196,13 @@ def test_digits_of_a_line_are_stored_as_sent() -> None:
     _, _, copied = next(encoder.tables())
     frame = copied[copied.index(zstandard.FRAME_HEADER) : -2]
     assert b'"valueDecimal":0.010' in BodyCodec().decompress(frame)
+
+
+def test_what_obliges_the_server_passes_the_whole_gate() -> None:
+    """Valid lines take a quick way; these are asked whether what they promise can be kept."""
+    head = b'{"resourceType":"Subscription","id":"s","status":"%b","reason":"r","criteria":"Patient?",'
+    line = head + b'"channel":{"type":"rest-hook","endpoint":"https://example.org"}}'
+    refused = prepared(line % b"active")
+    assert isinstance(refused, Refusal)
+    assert [issue.at for issue in refused.issues] == ["Subscription.status"]
+    assert ready(line % b"off").id == "s"
