@@ -29,6 +29,7 @@ from ehr.bulk.order import Order
 from ehr.bulk.prepare import Preparer, Ready, Refusal
 from ehr.bulk.read import read
 from ehr.bulk.winner import Key, decided, keep, ranks, winners
+from ehr.errors import EhrError
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.store import dictionaries
@@ -194,7 +195,19 @@ async def _ingest(record: "Record", part: Part, task: _Task) -> Outcome:
             known |= found.keys
             raise
 
-    return await record.run(caller, work)
+    while True:
+        try:
+            return await record.run(caller, work)
+        except EhrError as error:
+            prepared.refuse(_declined(prepared, error))
+
+
+def _declined(prepared: Prepared, error: EhrError) -> list[Refusal]:
+    """The line that a follower refuses, as only the write shows: a code or number is taken, a definition is ours."""
+    found = [Refusal(one.line, one.content, tuple(error.issues)) for one in prepared.ready if one.key == error.about]
+    if not found:
+        raise error
+    return found
 
 
 async def _made_ready(record: "Record", caller: Caller, part: Part, task: _Task) -> Prepared:

@@ -16,7 +16,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr.access.policy import Caller, predicate
-from ehr.errors import Duplicate, Forbidden, Gone, Invalid, Issue, Malformed, NotFound, PreconditionFailed, Refused
+from ehr.errors import (
+    Duplicate,
+    Forbidden,
+    Gone,
+    Invalid,
+    Issue,
+    Malformed,
+    NotFound,
+    PreconditionFailed,
+    Refused,
+    about,
+)
 from ehr.fhir import codec
 from ehr.fhir.compartments import PATIENT_TYPES, patient_of
 from ehr.fhir.elements import is_subsetted
@@ -211,7 +222,8 @@ class Resources:
         for s, version in zip(staged, made, strict=True):
             for follower in self._uow.record.followers:
                 if s.type_name in follower.types:
-                    await follower.written(self._uow, version, s.tree, s.before)
+                    with about(version.type_name, version.id):
+                        await follower.written(self._uow, version, s.tree, s.before)
         following = iter(made)
         return [Written(next(following), created=o.op == "C") if isinstance(o, Staged) else o for o in outcomes]
 

@@ -139,3 +139,38 @@ async def test_texts_of_the_lines_can_be_looked_through_after_a_race_too(
     async with record.database.acquire() as connection:
         terms = {row["value"] for row in await connection.fetch("select value from term")}
     assert {"fever", "cough", "rash"} <= terms
+
+
+async def test_a_line_that_only_its_write_shows_to_be_refused_does_not_cost_the_others(
+    record: Record, settings: Settings, tmp_path: Path
+) -> None:
+    """A code of a search parameter that is taken; a definition that is the server's own."""
+
+    def declared(id: str, code: str) -> dict[str, object]:
+        url = f"http://example.org/fhir/SearchParameter/{id}"
+        head = {"resourceType": "SearchParameter", "id": id, "url": url, "name": "Added", "status": "active"}
+        body = {"description": "x", "code": code, "base": ["Patient"], "type": "token"}
+        return {**head, **body, "expression": "Patient.maritalStatus"}
+
+    own: dict[str, object] = {
+        "resourceType": "OperationDefinition",
+        "id": "Patient-everything",
+        "name": "Mine",
+        "status": "active",
+    }
+    own |= {"kind": "operation", "code": "everything", "system": False, "type": True, "instance": False}
+    trees = [declared("s1", "married"), declared("s2", "wed"), declared("s3", "married"), own]
+    path = tmp_path / "mixed.ndjson"
+    path.write_text("\n".join([*map(json.dumps, trees), GOOD % ("p1", "1")]) + "\n")
+    done = await run(record, settings, path)
+    assert (done.state, done.stored, done.refused) == ("done", 3, 2)
+    assert done.error_file is not None
+    told = [orjson.loads(line) for line in Path(done.error_file).read_bytes().splitlines()]
+    assert {one["line"] for one in told} < {1, 3, 4}
+    assert {one["outcome"]["issue"][0]["expression"][0] for one in told} == {
+        "SearchParameter.code",
+        "OperationDefinition.id",
+    }
+    path.write_text(json.dumps(declared("s2", "married")) + "\n" + GOOD % ("p2", "2") + "\n")
+    again = await run(record, settings, path)
+    assert (again.stored, again.refused) == (1, 1)  # an update is refused in the same way
