@@ -18,7 +18,7 @@ from ehr.bulk.files import Line
 from ehr.bulk.read import careful, is_deep, quick
 from ehr.database import copy
 from ehr.errors import EhrError, Invalid, Issue, Malformed, NotSupported, TooMuch
-from ehr.fhir.accept import accepts, is_dense
+from ehr.fhir.accept import accepts
 from ehr.fhir.accepted_checks import ENDLESS_MET
 from ehr.fhir.primitives import INTEGER_MAX
 from ehr.fhir.profiles.check import claimed
@@ -157,7 +157,7 @@ def _checked(content: bytes) -> tuple[dict[str, Any], bool]:
     """The tree of a valid resource, and whether its text is canonical."""
     found = quick(content)
     before = next(ENDLESS_MET)
-    if found is not None and found[0].__class__ is dict and accepts(found[0], dense=is_dense(content)):
+    if found is not None and found[0].__class__ is dict and accepts(found[0]):
         tree, canonical = found
         type_name = tree["resourceType"]
         has_bound = next(ENDLESS_MET) == before + 1 and nesting(type_name) is not None

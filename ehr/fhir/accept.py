@@ -1,7 +1,6 @@
 """A resource tree → True when it is certainly valid, quickly.
 
 In:      tree of a resource (numbers as int, float or Decimal)
-         dense: the caller knows that no object in the tree is empty (is_dense), and need not be asked about each
 Out:     True: ehr.fhir.explain would find nothing. False: it may find something, and has to be asked
 Why:     nearly all that arrives is valid. The shapes of ehr.fhir.structure are turned into msgspec types, which
          read a tree in C; whatever is rare or subtle (bundles, annotated arrays) is not in them, so that such trees
@@ -11,7 +10,6 @@ Cost:    4 to 40 µs for a resource of Synthea; the types of a resource type are
 Source:  as ehr.fhir.explain
 """
 
-import re
 import threading
 from collections.abc import Mapping
 from typing import Any, Final
@@ -29,14 +27,6 @@ _SLOW_TYPES: Final = frozenset({"Bundle", "Parameters"})
 _CONTAINED_META: Final = frozenset({"versionId", "lastUpdated", "security"})
 
 
-_SPARSE: Final = re.compile(rb'\{(?:[\s}]|"id")')
-
-
-def is_dense(text: bytes) -> bool:
-    """Whether surely no object in a JSON text is empty, or has nothing but an id."""
-    return _SPARSE.search(text) is None
-
-
 class _Local(threading.local):
     """References to contained resources met while one tree is read: id, and the types the element allows."""
 
@@ -47,15 +37,15 @@ class _Local(threading.local):
 _local: Final = _Local()
 
 
-def accepts(tree: Mapping[str, Any], *, dense: bool = False) -> bool:
+def accepts(tree: Mapping[str, Any]) -> bool:
     """Whether the resource is certainly valid."""
     type_name = tree.get("resourceType")
     if type_name.__class__ is not str or type_name not in TYPE_IDS or type_name in _SLOW_TYPES:
         return False
     if "contained" in tree:
-        return _accepts_containing(tree, str(type_name), dense=dense)
+        return _accepts_containing(tree, str(type_name))
     try:
-        msgspec.convert(tree, accepted_type(str(type_name), None, dense), dec_hook=checked)
+        msgspec.convert(tree, accepted_type(str(type_name), None), dec_hook=checked)
     except msgspec.ValidationError:
         return False
     return _keeps_invariants(tree, str(type_name))
@@ -66,11 +56,10 @@ def _keeps_invariants(tree: Mapping[str, Any], type_name: str) -> bool:
     return type_name in GUARDED or hold(type_name, tree)
 
 
-def _accepts_containing(tree: Mapping[str, Any], type_name: str, *, dense: bool) -> bool:
+def _accepts_containing(tree: Mapping[str, Any], type_name: str) -> bool:
     _local.met = []
     try:
-        hook = _checked_dense_inner if dense else _checked_inner
-        msgspec.convert(tree, accepted_type(type_name, _meet, dense), dec_hook=hook)
+        msgspec.convert(tree, accepted_type(type_name, _meet), dec_hook=_checked_inner)
     except msgspec.ValidationError:
         return False
     types = {inner["id"]: inner["resourceType"] for inner in tree["contained"]}
@@ -86,22 +75,17 @@ def _meet(id_: str, targets: frozenset[str] | None) -> None:
 
 
 def _checked_inner(wanted: Any, value: Any) -> Any:
-    return _inner(value, dense=False) if wanted is Inner else checked(wanted, value)
+    return _inner(value) if wanted is Inner else checked(wanted, value)
 
 
-def _checked_dense_inner(wanted: Any, value: Any) -> Any:
-    return _inner(value, dense=True) if wanted is Inner else checked(wanted, value)
-
-
-def _inner(value: Any, *, dense: bool) -> Inner:
+def _inner(value: Any) -> Inner:
     type_name = value.get("resourceType") if isinstance(value, dict) else None
     if type_name not in TYPE_IDS or type_name in _SLOW_TYPES or "contained" in value or "id" not in value:
         raise ValueError
     meta = value.get("meta")
     if isinstance(meta, dict) and not _CONTAINED_META.isdisjoint(meta):
         raise ValueError
-    hook = _checked_dense_inner if dense else _checked_inner
-    msgspec.convert(value, accepted_type(str(type_name), _meet, dense), dec_hook=hook)
+    msgspec.convert(value, accepted_type(str(type_name), _meet), dec_hook=_checked_inner)
     if not _keeps_invariants(value, str(type_name)):
         raise ValueError
     return Inner()

@@ -1,6 +1,6 @@
 """What no type of msgspec can say of an object → the source of one __post_init__ that asks it all.
 
-In:      type or backbone of the object, and the rule of the element that holds it
+In:      type or backbone of the object, the rule of the element that holds it, and its attributes
 Out:     a function of the converted object, which raises ValueError; nothing where there is nothing to ask
 Asks:    that it is not empty, of a choice one variant, bound codes, invariants, and texts that were not met before
 Why:     a function for each question would cost more than the questions: an ExplanationOfBenefit has a hundred objects
@@ -8,7 +8,7 @@ Source:  as ehr.fhir.explain; each check here is at least as strict as the one t
 """
 
 import keyword
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from itertools import count
 from typing import Any, Final
@@ -47,12 +47,12 @@ ENDLESS_MET: Final = count()
 asks for a number before and after reading, and gets the next one, knows that there was none."""
 
 
-def namespace(kind: str, rule: Element | None, meet: Meet | None, *, dense: bool) -> dict[str, Any]:
+def namespace(kind: str, rule: Element | None, meet: Meet | None, attributes: Iterable[str]) -> dict[str, Any]:
     """What the struct of a type holds beside its fields."""
     form = shape(kind)
     asked = _Questions()
-    if not dense and not form.required and kind not in TYPE_IDS:
-        asked.demand(_NOT_EMPTY.get(kind, "not_empty(node)"))
+    if not form.required and kind not in TYPE_IDS:
+        asked.demand(_not_empty(attributes))
     if kind != "Extension":
         for element in form.choices:
             asked.demand(_one_variant(element))
@@ -116,9 +116,11 @@ def _one_variant(element: Element) -> str:
     return f"{count} {'==' if element.min else '>='} {absent}"
 
 
-def _not_empty(node: Any) -> bool:
-    """It has more than an id (ele-1)."""
-    return any(getattr(node, name) is not UNSET for name in node.__struct_fields__ if name != "id")
+def _not_empty(attributes: Iterable[str]) -> str:
+    """It has more than an id (ele-1); what is hardly ever there is asked last."""
+    rare = ("extension", "modifierExtension")
+    usual_first = sorted(attributes, key=lambda name: name in rare or name.startswith("_"))
+    return " or ".join(f"node.{name} is not UNSET" for name in usual_first if name != "id")
 
 
 def _invariants_hold(kind: str) -> Callable[[Any], bool]:
@@ -164,20 +166,9 @@ other resource types are asked by ehr.fhir.accept, of the tree itself."""
 
 _ENDLESS: Final = {"Extension": "True", "Identifier": "node.assigner is not UNSET"}
 
-_NOT_EMPTY: Final = {
-    "CodeableConcept": "node.coding is not UNSET or node.text is not UNSET or not_empty(node)",
-    "Coding": "node.code is not UNSET or node.system is not UNSET or not_empty(node)",
-    "Identifier": "node.value is not UNSET or node.system is not UNSET or not_empty(node)",
-    "Period": "node.start is not UNSET or node.end is not UNSET or not_empty(node)",
-    "Quantity": "node.value is not UNSET or node.unit is not UNSET or not_empty(node)",
-    "Reference": "node.reference is not UNSET or node.display is not UNSET or not_empty(node)",
-}
-"""The usual elements of the commonest types, asked first."""
-
 _NAMES: Final = {
     "UNSET": UNSET,
     "endless": ENDLESS_MET,
-    "not_empty": _not_empty,
     "period": _period,
     "targets": TARGETS,
 }

@@ -1,7 +1,6 @@
 """The shape of a resource type → a msgspec type that accepts only what is certainly valid.
 
-In:      resource type; whether and how references to contained resources are noted; whether the tree is known to
-         have no empty object, which spares the question in each: half of what reading costs
+In:      resource type; whether and how references to contained resources are noted
 Out:     msgspec.Struct type; converting a tree to it raises msgspec.ValidationError where the tree may be wrong
 Source:  as ehr.fhir.explain; each check here is at least as strict as the one there
 """
@@ -64,18 +63,17 @@ def checked(wanted: Any, value: Any) -> Any:
 
 
 @cache
-def accepted_type(type_name: str, meet: Meet | None, dense: bool) -> Any:
+def accepted_type(type_name: str, meet: Meet | None) -> Any:
     """The msgspec type of a resource type. With meet, contained resources and references to them are allowed."""
-    return _Builder(meet, dense=dense).build(type_name)
+    return _Builder(meet).build(type_name)
 
 
 class _Builder:
     """Builds the types of one resource type and of all below it; types refer to each other by their name here."""
 
-    def __init__(self, meet: Meet | None, *, dense: bool) -> None:
+    def __init__(self, meet: Meet | None) -> None:
         self.meet = meet
-        self.dense = dense
-        self.prefix = f"_{'Containing_' if meet else ''}{'Dense_' if dense else ''}"
+        self.prefix = "_Containing_" if meet else "_"
         self.pending: list[tuple[str, str, Element | None]] = []
 
     def build(self, type_name: str) -> Any:
@@ -121,7 +119,7 @@ class _Builder:
             name,
             fields,
             module=__name__,
-            namespace=namespace(kind, rule, self.meet, dense=self.dense),
+            namespace=namespace(kind, rule, self.meet, [field[0] for field in fields]),
             forbid_unknown_fields=True,
             gc=False,
             kw_only=True,
