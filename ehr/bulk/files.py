@@ -13,9 +13,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, NamedTuple, Self
+from typing import IO, Any, Final, Self
 
 import zstandard
+from msgspec import Struct
 
 from ehr import limits
 from ehr.errors import Malformed, NotFound
@@ -48,7 +49,7 @@ class Part:
         return cls(**{name: params[name] for name in cls.__dataclass_fields__})
 
 
-class Line(NamedTuple):
+class Line(Struct, frozen=True, gc=False):
     """One line. content None: it is too long, and was not held."""
 
     number: int

@@ -274,8 +274,9 @@ async def _store(uow: "UnitOfWork", prepared: Prepared, task: _Task, known: froz
     connection = uow.connection
     await connection.execute(_NO_LIMIT)
     existing = await _met(connection, _EXISTING, prepared.ready)
-    fresh = [one for one in prepared.ready if one.key not in existing and one.key not in known]
-    met = [one for one in prepared.ready if one.key in existing or one.key in known]
+    there = existing.keys() | known
+    fresh = [one for one in prepared.ready if one.key not in there] if there else prepared.ready
+    met = [one for one in prepared.ready if one.key in there] if there else []
     lost: list[Refusal] = []
     holding = await hold(connection, (one.key for one in met))
     if existing:  # asked again now that the rows are ours: another part of this job may have written them meanwhile

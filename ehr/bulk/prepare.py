@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid5
 
+from msgspec import Struct
+
 from ehr import limits
 from ehr.bulk.files import Line
 from ehr.bulk.read import careful, is_deep, quick
@@ -33,8 +35,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 
 
-@dataclass(slots=True)
-class Ready:
+class Ready(Struct, gc=False):
     """A resource that may be stored. tree is kept for the types whose writes have followers.
 
     plain    canonical text that begins with type and id and has no meta, as bulk exports write it
