@@ -5,6 +5,7 @@ Why:     a page begins after a place. A row that is updated may move from ahead 
 Rule:    a row stands where it stood when the walk began. Later pages look for rows that have not changed since, and
          with each come those whose first change since the walk began fell between it and the page before, and which
          then still lay ahead
+Not for: orders that are read from the resources, which keep the same rule in ehr.search.read
 Cost:    nothing on a first page and in orders that no update changes; one statement for each later page
 Limits:  limits.page_moved_max changes are looked at for one page; the next page goes on with them
 """

@@ -316,11 +316,11 @@ async def _refuse_retired(connection: "Connection", request: SearchRequest) -> N
 
 
 async def _choose(running: _Search | Reading, count: int) -> Chosen:
-    """The rows of the page. What is read is ordered anew each time, by what stands now."""
+    """The rows of the page. What is read is ordered anew each time, as it stood when the walk began."""
     if isinstance(running, _Search):
         return await running.choose(count)
     placed: list[Placed] = [*await running.rows(count)]
-    return Chosen(placed[:count], [], len(placed) > count, None)
+    return Chosen(placed[:count], [], len(placed) > count, running.walk)
 
 
 def _cursor(plan: SearchPlan, installation: "Installation") -> Cursor:

@@ -5,13 +5,14 @@ In:      a plan whose sort keys or content ask for it; rows are found by all its
 Out:     places in order, as ehr.search.page has them of a statement; a page is one more look at the rows it shows
 Cost:    paid by such a search alone: about 20 µs a resource found, whatever the page; nothing is stored for it
 Keeps:   the order of ehr.search.order: the least of several values ascending, the greatest descending, rows without a
-         value last, then rid; a later page reads again, up to the rid of the first page's time
+         value last, then rid; a later page reads again, up to the rid of the first page's time, and what has changed
+         since then in the version that stood then, so that each row stands where it stood when the walk began
 Errors:  TooMuch  more than limits.search_read_max resources would be read
 Source:  FHIR R4 3.1.1.5.2 _sort, 3.1.1.4.15 _content; docs/adr/0091
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -23,12 +24,13 @@ from ehr.index.extract import Extractor, IndexRows
 from ehr.index.main_date import main_date
 from ehr.index.ranges import date_range
 from ehr.index.words import content
-from ehr.search.cursor import Cursor
+from ehr.search.cursor import Cursor, Walk
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.lower import Lowering, parts_of, typed
+from ehr.search.moved import may_move
 from ehr.search.plan import SearchPlan
 from ehr.search.served import read_to_sort
-from ehr.search.shape import IncludedOf, NotAfter, Numbered, PlacesOf, Shape, Values
+from ehr.search.shape import Clause, IncludedOf, MovedOf, NotAfter, Numbered, PlacesOf, Shape, Unchanged, Values
 from ehr.search.statements import sql_of
 from ehr.search.terms import AllOf, AnyOf, Condition, Criterion, Not, SortKey, WordValue
 
@@ -67,12 +69,15 @@ class Reading:
     bodies: Bodies
     noted: bool = False
     rid_max: int = 0
+    walk: Walk | None = None
     _places: list[Place] | None = None
     _extractors: list[Extractor] = field(default_factory=list)
 
     async def total(self) -> int | None:
         if self.plan.request.total == "none":
             return None
+        if self.cursor is not None and self.cursor.total is not None:
+            return self.cursor.total
         return len(await self._ordered())
 
     async def rows(self, count: int) -> list[tuple["Row", list[Any]]]:
@@ -109,37 +114,72 @@ class Reading:
     # -- reading -------------------------------------------------------------------------------------------
 
     async def _read(self) -> list[Place]:
-        found: list[Place] = []
+        found: dict[int, Place] = {}
         numbers = await self._numbers()
+        changed = self.cursor is not None and self.cursor.walk is not None
         for start in range(0, len(numbers), BATCH_COUNT):
             batch = [Place([], rid, type_id) for type_id, rid in numbers[start : start + BATCH_COUNT]]
-            for row, one in ((row, found_of([row], self.bodies)[0]) for row in await self._bodies(batch)):
+            rows = await self._bodies(batch, began=self.walk)
+            changed = changed or len(rows) < len(batch)
+            for row, one in zip(rows, found_of(rows, self.bodies), strict=True):
                 tree = orjson.loads(one.body)
                 if self._holds(tree):
-                    found.append(Place(self._keys(one, tree), one.rid, row["type_id"]))
-        return found
+                    found[one.rid] = Place(self._keys(one, tree), one.rid, row["type_id"])
+        if self.walk is not None and changed:
+            found |= {one.rid: one for one in await self._moved(self.walk)}
+        return list(found.values())
 
     async def _numbers(self) -> list[tuple[int, int]]:
+        """Of the rows that stand as they stood when the walk began; on its first page this is when it begins."""
+        forward = self.cursor is None or self.cursor.forward
+        self.walk = self.cursor.walk if self.cursor is not None else None
         to = Values()
+        clauses, narrow = self._clauses(to)
+        if self.walk is not None:
+            clauses.append(Unchanged(to.add(self.walk.began)))
+        rows = await self._fetch(PlacesOf(tuple(clauses), narrow, to.add(limits.search_read_max + 1)), to)
+        self._refuse_many(rows)
+        self.rid_max = rows[0]["rid_max"] if rows else 0
+        if rows and self.walk is None and forward and may_move(self.plan):
+            self.walk = Walk(rows[0]["snapshot"], rows[0]["snapshot"])
+        return [(row["type_id"], row["rid"]) for row in rows]
+
+    async def _moved(self, walk: Walk) -> list[Place]:
+        """What has changed since the walk began: as it is now in what is asked, as it was in its place."""
+        to = Values()
+        clauses, _ = self._clauses(to)
+        began, now, count = to.add(walk.began), None, to.add(limits.search_read_max + 1)
+        rows = await self._fetch(MovedOf(tuple(clauses), began, began, now, to.add(0), count), to)
+        self._refuse_many(rows)
+        made = []
+        for row, one in zip(rows, found_of(rows, self.bodies), strict=True):
+            if self._holds(orjson.loads(one.body)):
+                was = replace(one, body=self.bodies.decompress(row["was_body"]))
+                made.append(Place(self._keys(was, orjson.loads(was.body)), one.rid, row["type_id"]))
+        return made
+
+    def _clauses(self, to: Values) -> tuple[list[Clause], bool]:
         clauses, narrow = self.lowering.plan(to, self.plan)
         if self.cursor is not None:
             clauses.append(NotAfter(to.add(self.cursor.rid_max)))
+        return clauses, narrow
+
+    def _refuse_many(self, rows: Sequence["Row"]) -> None:
         count_max = limits.search_read_max
-        rows = await self._fetch(PlacesOf(tuple(clauses), narrow, to.add(count_max + 1)), to)
         if len(rows) > count_max:
             what = "_content" if self.plan.request.content else "_sort"
             text = f"more than {count_max} resources would be read for this; narrow the search down by other parameters"
             raise TooMuch(text, at=what)
-        self.rid_max = rows[0]["rid_max"] if rows else 0
-        return [(row["type_id"], row["rid"]) for row in rows]
 
-    async def _bodies(self, places: Sequence[Place]) -> Sequence["Row"]:
+    async def _bodies(self, places: Sequence[Place], began: Walk | None = None) -> Sequence["Row"]:
+        """began: only of rows that have not changed since."""
         if not places:
             return []
         to = Values()
-        rids = Numbered(to.add([one.rid for one in places]))
-        clauses = (typed(to, self.plan.types), rids, *self.lowering.seen(to, self.plan.types))
-        return await self._fetch(IncludedOf(clauses, to.add(len(places))), to)
+        clauses: list[Clause] = [typed(to, self.plan.types), Numbered(to.add([one.rid for one in places]))]
+        clauses += self.lowering.seen(to, self.plan.types)
+        clauses += [Unchanged(to.add(began.began))] if began is not None else []
+        return await self._fetch(IncludedOf(tuple(clauses), to.add(len(places))), to)
 
     async def _fetch(self, asked: Shape, to: Values) -> Sequence["Row"]:
         sql = sql_of(asked)

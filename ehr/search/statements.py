@@ -112,7 +112,7 @@ def _numbers(asked: shape.RidsOf | shape.PlacesOf) -> Select[Any]:
         span = ROW.c.rid > value(asked.after, BigInteger()), ROW.c.rid <= value(asked.upto, BigInteger())
         return select(ROW.c.rid).where(*conditions(ROW, asked.clauses), *span)
     found = _gathered(select(ROW.c.type_id, ROW.c.rid).where(*conditions(ROW, asked.clauses)), narrow=asked.narrow)
-    places = select(found.c.type_id, found.c.rid, RID_MAX.label("rid_max"))
+    places = select(found.c.type_id, found.c.rid, RID_MAX.label("rid_max"), NOW.label("snapshot"))
     return places.order_by(found.c.rid).limit(value(asked.count, Integer()))
 
 

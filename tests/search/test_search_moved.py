@@ -14,7 +14,8 @@ from ehr.store.record import Record
 
 CALLER = Caller.system("test")
 COUNT = 17
-SORTS = ("_lastUpdated", "-_lastUpdated", "date", "-date", "-date,_id", "value-quantity,-date", "-combo-value-quantity")
+SORTS = ("_lastUpdated", "-_lastUpdated", "date", "-date", "-date,_id", "value-quantity,-date", "-combo-value-quantity",
+         "status", "-subject,date")  # fmt: skip
 
 
 def observation(number: int, chance: random.Random, walk: str = "n") -> dict[str, Any]:
@@ -28,6 +29,9 @@ def observation(number: int, chance: random.Random, walk: str = "n") -> dict[str
         made["effectiveDateTime"] = f"2026-03-{1 + chance.randrange(28):02}"
     if chance.random() < 0.8:
         made["valueQuantity"] = {"value": chance.randrange(9)}
+    if chance.random() < 0.8:
+        made["subject"] = {"reference": f"Patient/p{chance.randrange(5)}"}
+        made["status"] = chance.choice(["final", "amended", "corrected"])
     return made
 
 
@@ -83,9 +87,12 @@ async def test_what_moved_is_shown_as_it_is_now_and_audited(record: Record) -> N
     trees = [observation(number, chance) | {"subject": {"reference": f"Patient/p{number}"}} for number in range(6)]
     await put(record, *trees)
     first = (await page(record, "_lastUpdated", 2, None)).page
-    await put(record, trees[5] | {"status": "amended"})
+    await put(record, trees[5] | {"status": "entered-in-error"})
     second = (await page(record, "_lastUpdated", 2, first.next_cursor)).page
-    assert [(one.id, b'"amended"' in one.body) for one in second.matches] == [("n-005", True), ("n-002", False)]
+    assert [(one.id, b'"entered-in-error"' in one.body) for one in second.matches] == [
+        ("n-005", True),
+        ("n-002", False),
+    ]
     shards = {one.shard for one in second.matches}
     async with record.database.acquire() as connection:
         noted = await connection.fetch("SELECT shard FROM audit WHERE action = 'S'")
@@ -110,5 +117,5 @@ async def test_includes_shorten_a_page_with_what_moved(record: Record, monkeypat
         if cursor is None:
             break
         if turn == 0:
-            await put(record, *(tree | {"status": "amended"} for tree in trees[:4]))
+            await put(record, *(tree | {"status": "entered-in-error"} for tree in trees[:4]))
     assert sorted(found) == [f"n-{number:03}" for number in range(8)]
