@@ -52,6 +52,12 @@ written."""
 search_read_max: Final = 10_000
 """Resources one search reads, for _content or an order by tokens, references or uris: about a third of a second."""
 
+searches_kept_max: Final = 512
+"""Searches a process remembers as it understood them: what a screen asks is asked again; some kilobytes each."""
+
+search_kept_characters_max: Final = 1_024
+"""Characters of a query that is remembered: longer ones are seldom the same."""
+
 search_chain_max: Final = 4
 """Links of one chain, or nested _has."""
 

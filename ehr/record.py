@@ -11,7 +11,7 @@ from ehr.database.engine import Database, Installation
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameters
 from ehr.identity.link import PersonLinker
-from ehr.search.page import match_ids
+from ehr.search.matches import match_ids
 from ehr.search.parse import parse
 from ehr.search.plan import plan
 from ehr.settings import Settings

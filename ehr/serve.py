@@ -52,6 +52,10 @@ WORKER_HANDS: Final = 1
 
 WORKER_END_S: Final = 10
 LOOK_S: Final = 0.5
+
+YOUNG_MAX: Final = 10_000
+"""Objects between two looks for garbage in cycles. Answers leave none behind, and a page makes some hundred objects: at
+Python's own 700 there is a look every few pages. The definitions, which stay, are never looked at again."""
 COLLECT_AT: Final = 10_000
 """New objects that make Python look for cycles: half a millisecond each time."""
 

@@ -31,7 +31,7 @@ from ehr.fhir.subset import subset_of
 from ehr.fhir.views import View
 from ehr.jobs.queue import Chunk, Queue
 from ehr.jobs.work import Handler
-from ehr.search.page import match_rids
+from ehr.search.matches import match_rids
 from ehr.search.parse import parse as parse_search
 from ehr.search.plan import SearchPlan
 from ehr.search.plan import plan as plan_search

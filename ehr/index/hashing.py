@@ -11,6 +11,7 @@ Forms    token       system|code ; code ; |code where there is no system ; syste
 Source:  xxHash 3, 64 bit, seeded
 """
 
+from functools import lru_cache
 from typing import Final
 
 from xxhash import xxh3_64_intdigest
@@ -138,3 +139,9 @@ def code_form(code: str) -> str:
 def token_form(system: str | None, code: str) -> str:
     """A component token with its system (None: it has none), for Hasher.pair."""
     return f"t{system}\x1f{code}" if system else f"n{code}"
+
+
+@lru_cache(8)
+def hasher_of(hash_key: int) -> Hasher:
+    """One for all searches of an installation: it keeps what it has hashed."""
+    return Hasher(hash_key)

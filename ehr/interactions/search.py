@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from ehr.access.policy import Caller
 from ehr.errors import Issue, NotSupported
 from ehr.fhir.subset import Subset, subset_of
+from ehr.search import parse
 from ehr.search.page import Page
-from ehr.search.parse import SearchRequest, parse
 from ehr.search.run import run
+from ehr.search.terms import SearchRequest
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 
@@ -45,9 +46,10 @@ async def search(
 ) -> Searched:
     """One page; parsed before a connection is taken; its audit rows are committed before anything is answered."""
     request = await understood(record, type_name, query, compartment=compartment, strict=strict)
-    part_of(request)  # refused before a connection is taken
+    part = part_of(request)  # refused before a connection is taken
     async with record.reading(caller) as uow:
-        return await search_within(uow, request)
+        page = await run(uow, request)
+    return Searched(request, page if part is None else _shown(page, part))
 
 
 async def understood(
@@ -62,7 +64,7 @@ async def understood(
     served since this process looked."""
 
     def read() -> SearchRequest:
-        return parse(type_name, query, strict=strict, compartment=compartment, known=record.parameters)
+        return parse.understood(type_name, query, strict=strict, compartment=compartment, known=record.parameters)
 
     try:
         request = read()
@@ -77,12 +79,16 @@ async def search_within(uow: UnitOfWork, request: SearchRequest) -> Searched:
     """The same inside a transaction, as a GET entry of a Bundle asks for it."""
     part = part_of(request)
     page = await run(uow, request)
-    if part is not None:
-        page.matches = [replace(found, body=part.of(found.body_type, found.body)) for found in page.matches]
-        page.included = [
-            replace(found, body=part.of(found.type_name, found.body, included=True)) for found in page.included
-        ]
-    return Searched(request, page)
+    return Searched(request, page if part is None else _shown(page, part))
+
+
+def _shown(page: Page, part: Subset) -> Page:
+    """The page with the part of each resource that is wanted."""
+    page.matches = [replace(found, body=part.of(found.type_name, found.body)) for found in page.matches]
+    page.included = [
+        replace(found, body=part.of(found.type_name, found.body, included=True)) for found in page.included
+    ]
+    return page
 
 
 def part_of(request: SearchRequest) -> Subset | None:

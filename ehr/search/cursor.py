@@ -9,7 +9,7 @@ Keeps:   the highest rid when the first page was read, so that what is created m
 import base64
 import hashlib
 import hmac
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import orjson
@@ -98,7 +98,7 @@ def search_hash(request: SearchRequest, person_id: str | None) -> str:
 
 
 def sealed(cursor: Cursor, key: bytes) -> str:
-    content = orjson.dumps(asdict(cursor))
+    content = orjson.dumps(cursor)
     return base64.urlsafe_b64encode(_signature(content, key) + content).rstrip(b"=").decode()
 
 
@@ -124,4 +124,4 @@ def _inside(said: dict[str, Any]) -> Inside:
 
 
 def _signature(content: bytes, key: bytes) -> bytes:
-    return hmac.new(key, content, hashlib.sha256).digest()[:SIGNATURE_BYTES]
+    return hmac.digest(key, content, "sha256")[:SIGNATURE_BYTES]

@@ -12,8 +12,7 @@ Errors:  Invalid (cursor), Unavailable (statement timeout, by the caller's edge)
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
@@ -22,7 +21,7 @@ from ehr.errors import Issue, NotSupported
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import formats
-from ehr.index.hashing import Hasher
+from ehr.index.hashing import hasher_of
 from ehr.search import contained, include, include_walk, order, probe, read
 from ehr.search.chosen import Chosen, Placed
 from ehr.search.cursor import Cursor, Frame, Inside, Walk, opened, sealed, search_hash
@@ -39,17 +38,12 @@ from ehr.search.shape import (
     Clause,
     CountOf,
     EstimateOf,
-    From,
     HasDate,
-    IdsOf,
     Noted,
     PageOf,
-    RidsOf,
     Shape,
-    Sharded,
     Unchanged,
     Values,
-    Wanted,
 )
 from ehr.search.statements import sql_of
 from ehr.search.terms import SearchRequest
@@ -61,6 +55,8 @@ if TYPE_CHECKING:
 
 ESTIMATE_EXACT_MAX: Final = 1_000
 """_total=estimate counts up to here, then asks the planner."""
+FIRSTS_MAX: Final = 64
+"""Of one plan: one for each caller with its rights that asks it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +161,30 @@ class _Search:
     async def _of_phase(
         self, phase: int | None, started: Cursor | None, count: int, before: list[Placed], *, last: bool
     ) -> Sequence["Row"]:
+        if self.cursor is not None or before or self.lowering.broad:
+            return await self._fetch(*self._asked(phase, started, count, before, last=last))
+        key = self._key(phase)
+        kept = self.plan.firsts.get(key)
+        if kept is None:
+            asked, to = self._asked(phase, None, count, [], last=last)
+            sql = sql_of(asked)
+            kept = sql.text, sql.arguments(to)
+            if len(self.plan.firsts) >= FIRSTS_MAX:
+                self.plan.firsts.clear()
+            self.plan.firsts[key] = kept
+        return await self.connection.fetch(kept[0], *kept[1])
+
+    def _key(self, phase: int | None) -> tuple[Any, ...]:
+        """What the first statement of a plan depends on beside the plan."""
+        few = tuple([id(one) for one in self.lowering.few])
+        if self.note is None:
+            return phase, self.lowering.hasher, few
+        who = self.note.caller
+        return phase, self.lowering.hasher, few, who.kind, who.id, who.facility_id, who.purpose
+
+    def _asked(
+        self, phase: int | None, started: Cursor | None, count: int, before: list[Placed], *, last: bool
+    ) -> tuple[PageOf, Values]:
         to = Values()
         clauses, narrow = self.clauses(to)
         keys = order.keys_of(to, self.plan, phase)
@@ -184,7 +204,7 @@ class _Search:
             self._is_walk,
             self.lowering.of,
         )
-        return await self._fetch(asked, to)
+        return asked, to
 
     def _noted(self, to: Values, count: int, before: list[Placed], *, last: bool) -> Noted:
         assert self.note is not None, "asked for with a note only"
@@ -255,7 +275,8 @@ async def search(
     page = Page(total=await running.total())
     if request.count and not await _went_on(page, running, installation):
         await _fill(page, running, installation, bodies)
-    await _refuse_retired(connection, request)
+    if request.known.adds:
+        await refuse_retired(connection, request)
     return page
 
 
@@ -308,7 +329,7 @@ async def _found(running: _Search | Reading, chosen: Chosen) -> list[Found]:
     return await contained.found(running.connection, running.plan, running.lowering, chosen.rows, running.bodies)
 
 
-async def _refuse_retired(connection: "Connection", request: SearchRequest) -> None:
+async def refuse_retired(connection: "Connection", request: SearchRequest) -> None:
     """A parameter of this installation may be retired while we read, and its index with it: then nothing is said."""
     added = added_of(request) if request.known.adds else ()
     if added and not await declarations.still_served(connection, added):
@@ -327,55 +348,3 @@ def _cursor(plan: SearchPlan, installation: "Installation") -> Cursor:
     """The place the request's cursor says."""
     assert plan.request.cursor is not None, "looked at before"
     return opened(plan.request.cursor, installation.cursor_key, search_hash(plan.request, plan.access.person_id))
-
-
-@lru_cache(8)
-def hasher_of(hash_key: int) -> Hasher:
-    """One for all searches of an installation: it keeps what it has hashed."""
-    return Hasher(hash_key)
-
-
-async def match_ids(
-    connection: "Connection",
-    plan: SearchPlan,
-    limit: int,
-    *,
-    installation: "Installation",
-    source: int | None = None,
-) -> list[str]:
-    """Ids of the first matches, for conditional interactions; source: only resources of this facility."""
-    if plan.request.content:
-        raise NotSupported("a condition is answered by the index, which has no _content", at="_content")
-    if plan.request.contained != "own":
-        raise NotSupported("a condition names resources that have an address", at="_contained")
-    hasher = hasher_of(installation.hash_key)
-    plan = await resolved(connection, plan, installation, hasher, None)
-    lowering = await probe.lowering_of(connection, plan, hasher)
-    to = Values()
-    clauses, narrow = lowering.plan(to, plan)
-    if source is not None:
-        clauses.append(From(to.add(source)))
-    sql = sql_of(IdsOf(tuple(clauses), narrow, to.add(limit)))
-    found = [str(one["id"]) for one in await connection.fetch(sql.text, *sql.arguments(to))]
-    await _refuse_retired(connection, plan.request)
-    return found
-
-
-async def match_rids(
-    connection: "Connection",
-    plan: SearchPlan,
-    *,
-    installation: "Installation",
-    rids: tuple[int, int],
-    shards: Sequence[int] | None,
-) -> list[int]:
-    """All matches made after the first number up to the second, in these compartments; for exports."""
-    lowering = await probe.lowering_of(connection, plan, hasher_of(installation.hash_key))
-    to = Values()
-    clauses, _ = lowering.plan(to, plan)
-    if shards is not None:
-        clauses.append(Sharded(Wanted(to.add(list(shards)), many=True)))
-    sql = sql_of(RidsOf(tuple(clauses), *map(to.add, rids)))
-    found = [int(row["rid"]) for row in await connection.fetch(sql.text, *sql.arguments(to))]
-    await _refuse_retired(connection, plan.request)
-    return found

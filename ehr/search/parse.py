@@ -9,6 +9,7 @@ Source:  FHIR R4 3.1.1 search; 3.1.1.1.2 handling of unknown parameters (Prefer:
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -82,6 +83,31 @@ def _refuse_read(request: SearchRequest) -> None:
             raise NotSupported("_content is not served together with _contained", at="_content")
         if any(served.read_to_sort(key.parameter) for key in request.sort):
             raise NotSupported("_sort by a token, reference or uri is not served together with _contained", at="_sort")
+
+
+def understood(
+    type_name: str | None,
+    query: Sequence[tuple[str, str]],
+    *,
+    strict: bool = True,
+    compartment: tuple[str, str] | None = None,
+    known: Parameters = parameters.R4,
+) -> SearchRequest:
+    """parse, once for a query that is asked again and again; nobody changes what comes of it."""
+    if sum(len(name) + len(value) for name, value in query) > limits.search_kept_characters_max:
+        return parse(type_name, query, strict=strict, compartment=compartment, known=known)
+    return _kept(type_name, tuple(query), strict, compartment, known)
+
+
+@lru_cache(limits.searches_kept_max)
+def _kept(
+    type_name: str | None,
+    query: tuple[tuple[str, str], ...],
+    strict: bool,
+    compartment: tuple[str, str] | None,
+    known: Parameters,
+) -> SearchRequest:
+    return parse(type_name, query, strict=strict, compartment=compartment, known=known)
 
 
 def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> None:

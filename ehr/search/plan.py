@@ -7,7 +7,8 @@ Why:     a count or a chain through a type tells what is in it, so it needs the 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from ehr.access.policy import AccessPredicate, Action
 from ehr.errors import Forbidden
@@ -15,6 +16,9 @@ from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Has, Include, Not, SearchRequest
+
+PLANS_MAX: Final = 8
+"""Of one request: callers that ask the same have few different rights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,7 @@ class SearchPlan:
 
     types       the types searched, never empty
     conditions  an AND
+    firsts      statements of first pages with their values (ehr.search.page)
     """
 
     request: SearchRequest
@@ -41,6 +46,7 @@ class SearchPlan:
     types: tuple[str, ...]
     conditions: tuple[Condition, ...]
     includes: tuple[IncludeStep, ...]
+    firsts: dict[tuple[Any, ...], tuple[str, list[Any]]] = field(init=False, default_factory=dict, compare=False)
 
     @property
     def type_name(self) -> str:
@@ -49,6 +55,18 @@ class SearchPlan:
 
 
 def plan(request: SearchRequest, access: AccessPredicate) -> SearchPlan:
+    """Worked out once for these rights, as long as the request is kept."""
+    for made in request.plans:
+        if made.access == access:
+            return made
+    made = _plan(request, access)
+    if len(request.plans) >= PLANS_MAX:
+        request.plans.clear()
+    request.plans.append(made)
+    return made
+
+
+def _plan(request: SearchRequest, access: AccessPredicate) -> SearchPlan:
     if request.type_name is not None or (request.types and request.compartment is None):
         types = request.types
         for name in types:

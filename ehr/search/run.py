@@ -5,6 +5,7 @@ Out:     Page
 Errors:  Forbidden for a type the token does not grant; those of ehr.search.page
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import orjson
@@ -22,10 +23,16 @@ if TYPE_CHECKING:
 async def run(uow: "UnitOfWork", request: SearchRequest) -> Page:
     """One page."""
     planned = plan(request, uow.access)
-    record, detail = uow.record, {"parameters": sorted({name for name, _ in request.served})}
-    note = Note(uow.caller, orjson.dumps(detail).decode())
+    record, names = uow.record, tuple([name for name, _ in request.served])
+    note = Note(uow.caller, _detail(names))
     page = await search_page(uow.connection, planned, installation=record.installation, bodies=record.bodies, note=note)
     if not page.noted:
         shards = {found.shard for found in (*page.matches, *page.included) if found.type_name in PATIENT_TYPES}
-        await uow.audit.search(request.type_name, shards, detail=detail)
+        await uow.audit.search(request.type_name, shards, detail=orjson.loads(note.detail))
     return page
+
+
+@lru_cache(1_024)
+def _detail(names: tuple[str, ...]) -> str:
+    """What the audit says of a search: its parameters, and never their values."""
+    return orjson.dumps({"parameters": sorted(set(names))}).decode()

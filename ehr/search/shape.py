@@ -1,6 +1,7 @@
 """What a search asks of rows, every value taken out: the key under which its SQL is kept.
 
-Out:     trees of frozen nodes, equal where the SQL is equal; a Slot is the place of a value among Values
+Out:     trees of nodes, equal where the SQL is equal; a Slot is the place of a value among Values. Nobody changes a
+         node after it is made; not frozen, because a frozen one takes three times as long, and a search makes a dozen
 Why:     building and compiling a statement costs more than running it. ehr.search.lower makes a shape and its values,
          ehr.search.compile makes SQL of the shape alone. What compile cannot see cannot change the SQL, so the key
          is complete by construction: whoever gets the SQL of another search gets the SQL of an equal one
@@ -26,7 +27,7 @@ class Values:
         return len(self.all) - 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Wanted:
     """One value or a list: "= value" lets an index give its order, "= ANY(list)" does not."""
 
@@ -37,17 +38,17 @@ class Wanted:
 # -- conditions on a row of resource -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Never:
     """No row."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Typed:
     types: Wanted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Seen:
     """The access condition of a caller confined to a person: its shards; its open types; its own Person."""
 
@@ -56,19 +57,19 @@ class Seen:
     own: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class OfPerson:
     """Rows of a person's shards."""
 
     person: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Sharded:
     shards: Wanted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Tokens:
     """all: every hash is among the row's tokens; any: one is; none: none is."""
 
@@ -76,12 +77,12 @@ class Tokens:
     hashes: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Identified:
     ids: Wanted
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Compared:
     """A range against the range first to last (for numbers: what the prefix makes of a number; last may be unused)."""
 
@@ -90,17 +91,17 @@ class Compared:
     last: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Updated:
     values: tuple[Compared, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class MainDate:
     values: tuple[Compared, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Begins:
     """A text, or a part of one, from first up to what comes after all that begins so; exact: or the text alone."""
 
@@ -109,7 +110,7 @@ class Begins:
     exact: Slot | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Contains:
     """at_end: the text ends with it."""
 
@@ -117,14 +118,14 @@ class Contains:
     at_end: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Same:
     """The whole text."""
 
     text: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Near:
     """A circle on Earth, and the box around it: from and to in degrees of latitude, in microdegrees of longitude."""
 
@@ -135,7 +136,7 @@ class Near:
     longitudes: tuple[Slot, Slot]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Measured:
     """A number; its unit's code and system where they were given (a composite keeps its token in system, and its second
     number in code)."""
@@ -145,7 +146,7 @@ class Measured:
     system: Wanted | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Listed:
     """Rows that a side table lists: by these parameters, with one of these values."""
 
@@ -154,21 +155,21 @@ class Listed:
     values: tuple["Begins | Contains | Same | Compared | Measured | Near", ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Either:
     """One of these; each is an AND."""
 
     alternatives: tuple[tuple["Clause", ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Unlike:
     """Rows for which these do not all hold."""
 
     clauses: tuple["Clause", ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Part:
     """A reference parameter: what salts its tokens, and its number within the type."""
 
@@ -176,7 +177,7 @@ class Part:
     number: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Chained:
     """The row refers to a resource for which one of the links holds.
 
@@ -189,7 +190,7 @@ class Chained:
     links: tuple[tuple["Clause", ...], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Pointed:
     """A resource for which the clauses hold refers to the row (_has); how as in Chained."""
 
@@ -198,21 +199,21 @@ class Pointed:
     clauses: tuple["Clause", ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class HasDate:
     """Whether the row has a main date."""
 
     there: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Numbered:
     """Rows by their rids."""
 
     rids: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class NotAfter:
     """Rows made before a page was first read. contained: the same of contained ones, whose numbers are beyond."""
 
@@ -220,21 +221,21 @@ class NotAfter:
     contained: tuple[Slot, Slot] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Unchanged:
     """Rows that stand as a snapshot saw them."""
 
     since: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Held:
     """Resources with an address of their own, and those that resources of these types contain."""
 
     types: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Foremost:
     """Of what one resource contains only the first for which the clauses hold, and none if they hold for it, too.
 
@@ -245,7 +246,7 @@ class Foremost:
     own: tuple["Clause", ...] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class From:
     """Rows that a facility sent."""
 
@@ -261,7 +262,7 @@ Clause: TypeAlias = (
 # -- order -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class SideValue:
     """The least or greatest value a side table has for a row."""
 
@@ -270,7 +271,7 @@ class SideValue:
     greatest: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Key:
     """One expression to order by.
 
@@ -288,7 +289,7 @@ class Key:
 # -- statements --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Noted:
     """The audit rows of a search, in its own statement: one a shard whose rows are shown.
 
@@ -308,7 +309,7 @@ class Noted:
     patients: Literal["all", "none"] | Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class PageOf:
     """Rows in order, beyond a place where there is one.
 
@@ -328,7 +329,7 @@ class PageOf:
     of: Rows = "own"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class CountOf:
     """How many rows there are, counted up to a bound where there is one."""
 
@@ -337,7 +338,7 @@ class CountOf:
     of: Rows = "own"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class EstimateOf:
     """How many rows the planner expects."""
 
@@ -345,7 +346,7 @@ class EstimateOf:
     of: Rows = "own"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class IdsOf:
     """Ids in the order of creation."""
 
@@ -354,7 +355,7 @@ class IdsOf:
     count: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class MovedOf:
     """Rows whose first change since `began` lies between two snapshots, with the version that stood then."""
 
@@ -366,7 +367,7 @@ class MovedOf:
     count: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class RidsOf:
     """The numbers of all rows made after one number, up to another."""
 
@@ -375,7 +376,7 @@ class RidsOf:
     upto: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class PlacesOf:
     """Types and rids in the order of creation."""
 
@@ -384,7 +385,7 @@ class PlacesOf:
     count: Slot
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class IncludedOf:
     """Rows around a page, by type and creation, beyond a place where there is one."""
 

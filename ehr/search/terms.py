@@ -5,11 +5,14 @@ Source:   FHIR R4 3.1.1.3 to 3.1.1.5
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ehr.errors import Issue
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
+
+if TYPE_CHECKING:
+    from ehr.search.plan import SearchPlan
 
 Prefix = Literal["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap", "po"]
 """po: the periods overlap; only _filter says it."""
@@ -221,6 +224,7 @@ class SearchRequest:
     served     the parameters that count, in their order, as the self link repeats them
     known      the table its parameters were looked up in
     ignored    what lenient handling left out, one issue a parameter with its name in `at`
+    plans      made of it so far, one for each caller's rights (ehr.search.plan)
     """
 
     type_name: str | None
@@ -240,3 +244,4 @@ class SearchRequest:
     served: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[Issue] = field(default_factory=list)
     known: Parameters = parameters.R4
+    plans: "list[SearchPlan]" = field(default_factory=list, repr=False, compare=False)

@@ -50,6 +50,8 @@ _UNSTORABLE: Final = re.compile("[\\x00\\ud800-\\udfff]")
 
 def split(text: str, separator: str) -> list[str]:
     """Cut at separators that are not escaped; escapes stay for the next level."""
+    if "\\" not in text:
+        return text.split(separator)
     parts, current, position = [], "", 0
     while position < len(text):
         if text[position] == "\\" and position + 1 < len(text):
@@ -66,7 +68,7 @@ def split(text: str, separator: str) -> list[str]:
 
 
 def unescape(text: str) -> str:
-    return re.sub(r"\\([\\,$|])", r"\1", text)
+    return text if "\\" not in text else re.sub(r"\\([\\,$|])", r"\1", text)
 
 
 def alternatives(text: str, at: str) -> list[str]:

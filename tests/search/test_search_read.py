@@ -9,7 +9,7 @@ import pytest
 from ehr import limits
 from ehr.database.engine import Database
 from ehr.errors import NotSupported, TooMuch
-from ehr.search.page import match_ids
+from ehr.search.matches import match_ids
 from ehr.search.parse import parse
 from ehr.search.plan import plan
 from tests.search.store import EVERYTHING, Records

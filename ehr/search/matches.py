@@ -1,0 +1,67 @@
+"""SearchPlan → which resources it finds, by id or number, and nothing of what is in them.
+
+Out:     ids of the first matches, for conditional interactions; numbers of all, for exports
+Errors:  NotSupported where no index answers; those of ehr.search.resolve and ehr.search.probe
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ehr.errors import NotSupported
+from ehr.index.hashing import hasher_of
+from ehr.search import probe
+from ehr.search.page import refuse_retired
+from ehr.search.plan import SearchPlan
+from ehr.search.resolve import resolved
+from ehr.search.shape import From, IdsOf, RidsOf, Sharded, Values, Wanted
+from ehr.search.statements import sql_of
+
+if TYPE_CHECKING:
+    from ehr.database.engine import Installation
+    from ehr.store.connection import Connection
+
+
+async def match_ids(
+    connection: "Connection",
+    plan: SearchPlan,
+    limit: int,
+    *,
+    installation: "Installation",
+    source: int | None = None,
+) -> list[str]:
+    """Ids of the first matches, for conditional interactions; source: only resources of this facility."""
+    if plan.request.content:
+        raise NotSupported("a condition is answered by the index, which has no _content", at="_content")
+    if plan.request.contained != "own":
+        raise NotSupported("a condition names resources that have an address", at="_contained")
+    hasher = hasher_of(installation.hash_key)
+    plan = await resolved(connection, plan, installation, hasher, None)
+    lowering = await probe.lowering_of(connection, plan, hasher)
+    to = Values()
+    clauses, narrow = lowering.plan(to, plan)
+    if source is not None:
+        clauses.append(From(to.add(source)))
+    sql = sql_of(IdsOf(tuple(clauses), narrow, to.add(limit)))
+    found = [str(one["id"]) for one in await connection.fetch(sql.text, *sql.arguments(to))]
+    await refuse_retired(connection, plan.request)
+    return found
+
+
+async def match_rids(
+    connection: "Connection",
+    plan: SearchPlan,
+    *,
+    installation: "Installation",
+    rids: tuple[int, int],
+    shards: Sequence[int] | None,
+) -> list[int]:
+    """All matches made after the first number up to the second, in these compartments; for exports."""
+    lowering = await probe.lowering_of(connection, plan, hasher_of(installation.hash_key))
+    to = Values()
+    clauses, _ = lowering.plan(to, plan)
+    if shards is not None:
+        clauses.append(Sharded(Wanted(to.add(list(shards)), many=True)))
+    sql = sql_of(RidsOf(tuple(clauses), *map(to.add, rids)))
+    found = [int(row["rid"]) for row in await connection.fetch(sql.text, *sql.arguments(to))]
+    await refuse_retired(connection, plan.request)
+    return found
