@@ -161,28 +161,45 @@ def test_a_view_is_refused_with_its_place(name: str) -> None:
     assert refused.value.issues[0].at == at
 
 
-UNSERVED = {"fn_boundary"}
-"""lowBoundary() and highBoundary() are not of FHIRPath 2.0.0, which R4 names."""
+OTHERWISE = {
+    "constant: constant in where element": "its where is no boolean, which the group validate refuses",
+    "constant: boolean constant": "gives true as valueInteger",
+    "fhirpath: string join": "FHIRPath says that nothing joined is nothing; it expects an empty text",
+    "fhirpath: string join: default separator": "the same",
+    "fhirpath: getReferenceKey()": "keys are opaque; it expects the id alone, and a key of another server's resource",
+    "fhirpath: getReferenceKey(Organization)": "the same",
+}
+"""Public cases that are not followed, and why (docs/conformance.md)."""
 
 
 def public_cases() -> list[Any]:
     """The guide's own cases, where somebody has put them in a folder; they are not ours to keep."""
     folder = os.environ.get("SQL_ON_FHIR_TESTS")
     found = sorted(Path(folder).glob("*.json")) if folder else []
-    whole = [json.loads(place.read_text(encoding="utf-8")) for place in found]
-    return [
-        pytest.param(one["resources"], case, id=f"{one['title']}: {case['title']}")
-        for one in whole
-        if one["title"] not in UNSERVED
-        for case in one["tests"]
-    ]
+    made = []
+    for whole in (codec.loads(place.read_bytes()) for place in found):
+        for case in whole["tests"]:
+            name = f"{whole['title']}: {case['title']}"
+            marks = [pytest.mark.xfail(reason=OTHERWISE[name], strict=True)] if name in OTHERWISE else []
+            made.append(pytest.param(whole["resources"], case, id=name, marks=marks))
+    return made or [pytest.param([], {}, marks=pytest.mark.skip(reason="SQL_ON_FHIR_TESTS names no folder of cases"))]
 
 
 @pytest.mark.parametrize(("resources", "case"), public_cases())
 def test_public_case(resources: list[Tree], case: Tree) -> None:
     if case.get("expectError"):
         with pytest.raises(EhrError):
-            rows(case["view"], *resources)
+            [View(case["view"]).rows(one) for one in resources]
         return
-    made = json.loads(codec.dumps(rows(case["view"], *resources)))
-    assert sorted(map(str, made)) == sorted(str({name: row.get(name) for name in made[0]}) for row in case["expect"])
+    view = View(case["view"])
+    made = [row for one in resources for row in view.rows(one)]
+    if "expectColumns" in case:
+        assert [column.name for column in view.columns] == case["expectColumns"]
+    if "expectCount" in case:
+        assert len(made) == case["expectCount"]
+    if "expect" in case:
+        assert in_any_order(made) == in_any_order(case["expect"])
+
+
+def in_any_order(rows: list[Tree]) -> list[str]:
+    return sorted(json.dumps(json.loads(codec.dumps(row)), sort_keys=True) for row in rows)
