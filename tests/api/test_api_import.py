@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
+from ehr import limits
 from ehr.bulk import job
 from ehr.jobs.queue import Queue
 from ehr.jobs.work import work
@@ -30,18 +31,34 @@ def files(tmp_path: Path) -> Path:
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    """A file server that begins a file called silent, and then says nothing for as long as the test goes on."""
+
+    over: Event
+
     def log_message(self, *_: object) -> None:
         """Nothing on the terminal."""
+
+    def do_GET(self) -> None:
+        if "silent" not in self.path:
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(GOOD.encode() % 1)
+        self.wfile.flush()
+        self.over.wait()
 
 
 @pytest.fixture
 def address(files: Path) -> Iterator[str]:
+    Quiet.over = Event()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(files)))
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/"
     finally:
+        Quiet.over.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -160,6 +177,45 @@ async def test_references_that_lead_nowhere_are_refused_if_asked(city: City, fil
     assert (await client.get("Patient/i1")).status_code == 404
     wrong = await client.post("$import", json=asked("Patient.ndjson", references={"valueCode": "forbid"}))
     assert (wrong.status_code, wrong.json()["issue"][0]["expression"]) == (400, ["references"])
+
+
+async def test_a_client_has_so_many_imports_under_way(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "import_jobs_max", 2)
+    client = city.system()
+    begun = [await client.post("$import", json=asked("Patient.ndjson")) for _ in range(3)]
+    assert [one.status_code for one in begun] == [202, 202, 429]
+    assert "2 imports are under way" in begun[2].text
+    assert (await city.system(name="other").post("$import", json=asked("Patient.ndjson"))).status_code == 202
+    await worked(city)
+    assert (await client.post("$import", json=asked("Patient.ndjson"))).status_code == 202
+
+
+async def test_a_file_that_is_too_long_ends_the_job(city: City, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "import_file_bytes_max", 20)
+    client = city.system()
+    begun = await client.post("$import", json=asked(f"{address}Patient.ndjson"))
+    await worked(city)
+    failed = await client.get(begun.headers["content-location"])
+    assert failed.status_code == 500
+    assert "more than 20 bytes" in failed.text
+    assert (await client.get("Patient/i1")).status_code == 404
+
+
+async def test_a_server_that_says_nothing_is_given_up_and_asked_again_later(
+    city: City, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "import_silence_s", 0.2)
+    client = city.system()
+    begun = await client.post("$import", json=asked(f"{address}silent.ndjson"))
+    await worked(city)
+    where = begun.headers["content-location"]
+    assert (await client.get(where)).status_code == 202, "it waits for its next attempt"
+    async with city.record.database.acquire() as connection:
+        (row,) = await connection.fetch(
+            "select state, error from job_chunk where job_id = $1", where.rpartition("/")[2]
+        )
+    assert row["state"] == "queued"
+    assert "silent.ndjson could not be fetched: ReadTimeout" in row["error"]
 
 
 async def test_an_import_needs_every_right_and_is_its_owner_s(city: City) -> None:

@@ -4,8 +4,7 @@ import asyncio
 import functools
 import json
 import random
-import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,14 @@ import pytest
 
 from ehr import limits
 from ehr.access.policy import Caller
-from ehr.bulk import export, export_job, export_plan, job
+from ehr.bulk import export, export_job, export_plan
 from ehr.bulk.export_request import ExportRequest
 from ehr.bulk.manifest import export_manifest, files_of
 from ehr.bulk.output import clean
 from ehr.jobs.queue import Progress, Queue
 from ehr.jobs.work import work
-from ehr.record import open_record
-from ehr.settings import Settings
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
-from tests.conftest import Server, run
 
 CITY = Caller.system("test")
 TYPES = ("Basic", "Observation", "Organization")
@@ -67,7 +63,7 @@ def lines_of(progress: Progress, kind: str = "output") -> list[bytes]:
 
 def state_of(progress: Progress) -> State:
     lines = lines_of(progress)
-    found = {_key(json.loads(line)): line for line in lines}
+    found = {key_of(json.loads(line)): line for line in lines}
     assert len(found) == len(lines), "no resource is exported twice"
     return found
 
@@ -93,7 +89,7 @@ def follow(held: State, made: Progress) -> None:
         held.pop(key, None)
 
 
-def _key(tree: Mapping[str, Any]) -> str:
+def key_of(tree: Mapping[str, Any]) -> str:
     return f"{tree['resourceType']}/{tree['id']}"
 
 
@@ -114,7 +110,7 @@ async def at_watermark(record: Record, xid: int) -> State:
         if row["xid"] < xid and (key not in newest or newest[key]["version"] < row["version"]):
             newest[key] = row
     bodies = [record.bodies.decompress(row["body"]) for row in newest.values() if row["op"] != "D"]
-    found = {_key(json.loads(body)): body for body in bodies}
+    found = {key_of(json.loads(body)): body for body in bodies}
     return {name: body for name, body in found.items() if name.partition("/")[0] in TYPES}
 
 
@@ -270,56 +266,9 @@ async def test_patients_come_whole_and_others_not_at_all(record: Record, data_di
         if tree["resourceType"] == "Parameters":
             block = under[tree["parameter"][0]["valueReference"]["reference"]] = []
         else:
-            block.append(_key(tree))
+            block.append(key_of(tree))
             assert tree.get("subject", {"reference": block[0]})["reference"] == block[0]
     assert {key for block in under.values() for key in block} == {*observed, *(f"Patient/p{n}" for n in range(4))}
-
-
-ODD = [
-    b'{"resourceType":"Observation","id":"digits","status":"final","code":{"text":"x"},"valueQuantity":{"value":1.10}}',
-    b'{\n  "resourceType" : "Observation",\r\n  "id" : "pretty",\n  "status" : "final",'
-    b'\n  "code" : { "text" : "a  b\\n c" },\n  "valueQuantity" : { "value" : 6.02E+23 }\n}',
-    '{"resourceType":"Basic","id":"text","code":{"text":"Ho\u0323 Te\u0302n \\u0110a\u0300o \U0001f3e5 \\/"}}'.encode(),
-    b'{"id":"order","code":{"text":"0.000000000000000000010"},"resourceType":"Basic"}',
-    b'{"resourceType":"Organization","id":"tagged","meta":{"tag":[{"code":"t"}],"versionId":"9"},"name":"  N  "}',
-]
-SERVER_META = re.compile(rb'"(?:versionId|lastUpdated)":"[^"]*"')
-
-
-@pytest.fixture
-def second_url(postgres_server: Server) -> Iterator[str]:
-    name = run(postgres_server.create(template=postgres_server.template))
-    yield postgres_server.named(name)
-    run(postgres_server.drop(name))
-
-
-@pytest.fixture
-async def second(settings: Settings, second_url: str) -> AsyncIterator[Record]:
-    """Another, empty record."""
-    opened = await open_record(settings, second_url)
-    yield opened
-    await opened.close()
-
-
-async def test_export_import_export_is_the_same_apart_from_server_metadata(
-    record: Record, second: Record, settings: Settings, data_dir: Path
-) -> None:
-    for body in ODD:
-        await put(record, body)
-    await Store(record, 3).write(40)
-    first = await finish(record, await begin(record, data_dir))
-    folder = Path(first.params["home"]) / first.id
-    queue = Queue(second.database)
-    opener = functools.partial(open_record, settings, second.database.url)
-    import_id = await job.plan(queue, [folder], data_dir / "imports")
-    done = await job.run_here(second, queue, import_id, opener, processes=1, seen=lambda _: None)
-    assert (done.stored, done.refused) == (len(lines_of(first)), 0)
-    again = await finish(second, await begin(second, data_dir))
-    made, kept = (sorted(SERVER_META.sub(b"", line) for line in lines_of(one)) for one in (first, again))
-    assert made == kept
-    everything = b"\n".join(made)
-    for piece in (b'"value":1.10', b"6.02E+23", "Ho\u0323 Te\u0302n \\u0110a\u0300o \U0001f3e5 \\/".encode()):
-        assert piece in everything, "digits and text as they were sent"
 
 
 async def test_a_chunk_that_died_leaves_nothing_and_runs_again(

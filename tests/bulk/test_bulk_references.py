@@ -1,6 +1,7 @@
 """An import that refuses dangling references, against a model: nothing is stored that refers to what is not."""
 
 import asyncio
+import os
 import random
 import signal
 import sys
@@ -197,8 +198,11 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_killed_and_resumed_it_refuses_the_same(record: Record, settings: Settings, tmp_path: Path) -> None:
-    rng = random.Random(1)
+@pytest.mark.parametrize("seed", range(max(1, int(os.environ.get("EHR_IMPORT_KILLS", "2")) // 2)))
+async def test_killed_and_resumed_it_refuses_the_same(
+    record: Record, settings: Settings, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
     names = [f"g{n}" for n in range(400)]
     lines = [Line(f"List/{name}", (f"List/{rng.choice([*names, 'nobody'])}",)) for name in names[:395]]
     path = tmp_path / "List.ndjson"

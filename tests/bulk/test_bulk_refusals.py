@@ -1,8 +1,10 @@
 """Lines that cannot be stored: a precise error with file and line, the line itself kept; the others are stored."""
 
+import asyncio
 import gzip
 import json
 import multiprocessing
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -78,6 +80,52 @@ async def test_a_line_over_the_limit_is_refused_without_being_held(
     assert done.error_file is not None
     told = orjson.loads(Path(done.error_file).read_bytes())
     assert (told["line"], told["outcome"]["issue"][0]["code"]) == (2, "too-costly")
+
+
+MEMORY = """
+import asyncio, resource, sys
+from functools import partial
+from pathlib import Path
+from ehr.bulk import job
+from ehr.jobs.queue import Queue
+from ehr.record import open_record
+from ehr.settings import Settings
+
+async def main(path, data_dir, url):
+    settings = Settings(data_dir=Path(data_dir), pool_connections_max=2)
+    record = await open_record(settings, url)
+    queue = Queue(record.database)
+    job_id = await job.plan(queue, [Path(path)], Path(data_dir) / "imports")
+    opener = partial(open_record, settings, url)
+    done = await job.run_here(record, queue, job_id, opener, processes=1, seen=lambda _: None)
+    print(done.state, done.stored, done.refused, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    await record.close()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+WORKER_BYTES_MAX = 1024**3
+
+
+async def test_a_worker_needs_less_than_a_gibibyte_whatever_the_lines(settings: Settings, tmp_path: Path) -> None:
+    """Two parts of small lines; between them one of 50 MB, one that is just short enough, and one of many elements."""
+    small = '{"resourceType":"Basic","id":"b%d","code":{"text":"' + "x" * 1_000 + '"}}\n'
+    binary = {"resourceType": "Binary", "contentType": "x/x", "data": "A" * 4_800_000}
+    dense = {"resourceType": "Patient", "name": [{"text": "x"}] * 100_000}
+    path, count = tmp_path / "large.ndjson", 8_000
+    with path.open("w") as file:
+        file.writelines(small % n for n in range(count))
+        file.write(json.dumps({"resourceType": "Patient", "name": [{"text": "x" * 50_000_000}]}) + "\n")
+        file.writelines(json.dumps(one) + "\n" for one in (binary, dense))
+        file.writelines(small % n for n in range(count, 2 * count))
+    assert settings.database_url is not None
+    arguments = [str(path), str(settings.data_dir), settings.database_url.get_secret_value()]
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", MEMORY, *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await child.communicate()
+    state, stored, refused, peak = told.split()
+    assert (state, int(stored), int(refused)) == (b"done", 2 * count + 2, 1), "all but the line of 50 MB"
+    assert int(peak) < WORKER_BYTES_MAX
 
 
 async def test_several_processes_store_everything_once(record: Record, settings: Settings, tmp_path: Path) -> None:
