@@ -24,6 +24,7 @@ from ehr.database import migrate
 from ehr.database.child import account
 from ehr.database.embedded import EmbeddedPostgres, wheel_bin
 from ehr.errors import EhrError
+from ehr.index import formats
 from ehr.jobs.broker import wheel_folder
 from ehr.serve import running
 from ehr.settings import Settings
@@ -109,6 +110,7 @@ async def _inside(connection: "asyncpg.Connection[asyncpg.Record]", url: str, cl
         yield Finding("migrations", "failed", f"the database is at {found}, not {needed}", "ehr db upgrade")
         return
     yield Finding("migrations", "ok", f"at {found}")
+    yield await _index(connection)
     row = await connection.fetchrow(_CHECKS, MESSAGE_AGE_MAX_S, TRANSACTION_AGE_MAX_S)
     assert row is not None, "a row of counts"
     for name, text, fix in (
@@ -119,6 +121,14 @@ async def _inside(connection: "asyncpg.Connection[asyncpg.Record]", url: str, cl
     ):
         count = row[name]
         yield Finding(name, "warning" if count else "ok", f"{count} {text}", fix if count else "")
+
+
+async def _index(connection: "asyncpg.Connection[asyncpg.Record]") -> Finding:
+    found = await formats.standing(connection)
+    if found >= formats.FORMAT:
+        return Finding("index", "ok", f"every row is indexed in format {found}")
+    text = f"rows may be indexed in format {found}, not {formats.FORMAT}: searches that need more are refused"
+    return Finding("index", "warning", text, "workers index them anew; if the job failed, ehr db reindex")
 
 
 def _python(_: Settings) -> Finding:

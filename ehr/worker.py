@@ -114,6 +114,7 @@ class RecordHands:
         if count:
             log.info("exports removed, their time was over", count=count)
         await bulk_job.clean(self._queue)
+        await backfill.bring_up(self._record)
 
     async def collect(self) -> None:
         await drop.collect(self._record)
@@ -142,7 +143,10 @@ def main(arguments: list[str]) -> None:
     warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
 
     async def open_hands() -> RecordHands:
-        return RecordHands(await open_record(settings, database_url))
+        record = await open_record(settings, database_url)
+        if job_id := await backfill.bring_up(record):
+            log.info("rows of an earlier version are indexed anew", job_id=job_id)
+        return RecordHands(record)
 
     if given.clock_only:
         celery = make_celery(broker_url)

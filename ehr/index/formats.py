@@ -2,8 +2,9 @@
 
 FORMAT     what this version writes. A version that changes what is written raises it, and its migration says so of an
            empty store
-standing   what is true of all rows (installation.index_format): raised when `ehr db reindex` has been through them
-Why        a search that needs what some rows have not would leave them out silently: it is refused until they have it
+standing   what is true of all rows: installation.index_format, or more where a job has been through them since
+Why        a search that needs what some rows have not would leave them out silently: it is refused until they have it.
+           Workers bring older rows up to date by themselves (ehr.store.backfill)
 """
 
 from typing import TYPE_CHECKING, Final
@@ -23,18 +24,26 @@ SPANS: Final = 3
 FORMAT: Final = SPANS
 
 
+_STANDING: Final = """
+select greatest(i.index_format, (
+    select max((j.params ->> 'format')::int) from job j where j.kind = 'index' and j.state = 'done'
+)) from installation i
+"""
+_RAISE: Final = "update installation set index_format = $1 where index_format < $1"
+
+
 async def require(connection: "Connection", installation: "Installation", needed: int, what: str) -> None:
     """Refuse a search that would leave rows of before out. what: the parameter that asks."""
     if installation.index_format < needed and await standing(connection) < needed:
-        text = "rows of an earlier version of the server are not indexed for this yet; run ehr db reindex"
+        text = "rows of an earlier version of the server are still being indexed for this; ask again later"
         raise NotSupported(text, at=what)
 
 
 async def standing(connection: "Connection") -> int:
-    found: int = await connection.fetchval("select index_format from installation")
+    found: int = await connection.fetchval(_STANDING)
     return found
 
 
-async def raised(connection: "Connection") -> None:
-    """Every row has been indexed anew."""
-    await connection.execute("update installation set index_format = $1 where index_format < $1", FORMAT)
+async def raised(connection: "Connection", to: int) -> None:
+    """Keep what a job has reached, which is not kept as long."""
+    await connection.execute(_RAISE, to)

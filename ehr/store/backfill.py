@@ -28,6 +28,10 @@ SELECT DISTINCT virtualtransaction FROM pg_locks
 WHERE locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
   AND relation = 'resource'::regclass AND mode = 'RowExclusiveLock' AND granted
 """
+_ALONE: Final = "SELECT 1 FROM installation FOR UPDATE"
+_UNDER_WAY: Final = """
+SELECT 1 FROM job WHERE kind = 'index' AND state IN ('queued', 'running') AND (params ->> 'format')::int >= $1 LIMIT 1
+"""
 _CALLER: Final = Caller.system("index")
 
 
@@ -74,6 +78,26 @@ async def _page(record: "Record", type_name: str, after: int, until: int | None)
     return await record.run(_CALLER, rebuilt)
 
 
+async def bring_up(record: "Record") -> str | None:
+    """Where rows of an earlier format may be there: keep that they are not, or let a job go through them; its id.
+
+    Not where such a job is under way. One that failed is begun anew by the next process that starts to work.
+    """
+    if record.installation.index_format >= formats.FORMAT:
+        return None
+
+    async def brought(uow: "UnitOfWork") -> str | None:
+        await uow.connection.execute(_ALONE)
+        standing = await formats.standing(uow.connection)
+        if standing < formats.FORMAT:
+            under_way = await uow.connection.fetchval(_UNDER_WAY, formats.FORMAT)
+            return None if under_way else await declarations.rebuild_all(uow.connection)
+        await formats.raised(uow.connection, standing)
+        return None
+
+    return await record.run(_CALLER, brought)
+
+
 async def rebuild_all(record: "Record") -> Progress:
     """Every row of every type, here and now; also what an earlier job could not finish."""
 
@@ -88,6 +112,6 @@ async def rebuild_all(record: "Record") -> Progress:
         assert progress is not None, "the job was enqueued"
         if progress.over:
             if progress.state == "done":
-                await record.run(_CALLER, lambda uow: formats.raised(uow.connection))
+                await bring_up(record)
             return progress
         await asyncio.sleep(LOOK_S)

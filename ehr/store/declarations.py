@@ -21,6 +21,7 @@ from ehr.fhir import parameters
 from ehr.fhir.declared import TYPE, Declared, declared
 from ehr.fhir.parameters import COMMON, Parameters, parameter_of
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.index import formats
 from ehr.jobs import queue
 from ehr.store.connection import Connection
 from ehr.store.version import Before, Version
@@ -190,7 +191,8 @@ async def enqueue(connection: Connection, bases: Iterable[str], version: int) ->
     width = max(RIDS_MIN, last // CHUNKS_MAX + 1)
     starts = range(0, last + 1, width)
     chunks = [{"after": start, "until": start + width if start != starts[-1] else None} for start in starts]
-    job_id = await queue.add(connection, JOB, {"types": types, "version": version}, chunks, owner="system")
+    params = {"types": types, "version": version, "format": formats.FORMAT if COMMON in named else 0}
+    job_id = await queue.add(connection, JOB, params, chunks, owner="system")
     return job_id, list(range(len(chunks)))
 
 

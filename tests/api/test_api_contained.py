@@ -14,6 +14,7 @@ from ehr.ids import new_id
 from ehr.index import formats
 from ehr.store import backfill
 from tests.api.conftest import City
+from tests.api.declared import finish
 
 LEAF = "_contained=true&_containedType=contained"
 
@@ -94,7 +95,9 @@ async def rows_beside(city: City) -> list[Sequence[Any]]:
     return [*({**row, "tokens": set(row["tokens"])} for row in rows), *map(tuple, dates)]  # type: ignore[list-item]
 
 
-async def test_an_import_and_a_reindex_make_the_same(city: City, client: httpx.AsyncClient, tmp_path: Path) -> None:
+async def test_an_import_and_a_worker_that_indexes_anew_make_the_same(
+    city: City, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
     path = tmp_path / "requests.ndjson"
     trees = [prescribed("a", "b", id="1"), prescribed(id="2"), prescribed("c", id="3")]
     path.write_bytes(b"\n".join(map(orjson.dumps, trees)))
@@ -103,18 +106,24 @@ async def test_an_import_and_a_reindex_make_the_same(city: City, client: httpx.A
     assert await addresses(client, f"code=a,c&{LEAF}") == ["MedicationRequest/1#m0", "MedicationRequest/3#m0"]
     made = await rows_beside(city)
     async with city.record.database.acquire() as connection:
-        await connection.execute("update installation set index_format = 1")
+        await connection.execute("update installation set index_format = 0")
         await connection.execute("delete from contained where id = 'm1'")
         await connection.execute("update contained set tokens = tokens[1:2] where id = 'm0'")
         await connection.execute("delete from date_index where rid > 1::bigint << 62")
-    city.record.installation = replace(city.record.installation, index_format=1)  # as a process that begins now
-    refused = await client.get("/Medication?_contained=true")
-    assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, ["_contained"])
-    assert (await backfill.rebuild_all(city.record)).state == "done"
-    async with city.record.database.acquire() as connection:
-        assert await formats.standing(connection) == formats.FORMAT
-    assert await rows_beside(city) == made
+    city.record.installation = replace(city.record.installation, index_format=0)  # as a process that begins now
+    for query, at in (("_contained=true", "_contained"), ("code:text=a", "code:text")):
+        refused = await client.get(f"/Medication?{query}")
+        assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, [at])
+    assert await backfill.bring_up(city.record) is not None
+    assert await backfill.bring_up(city.record) is None, "it is under way"
+    await finish(city.record)
     assert await addresses(client, f"code=b&{LEAF}") == ["MedicationRequest/1#m1"]
+    assert await rows_beside(city) == made
+    assert await backfill.bring_up(city.record) is None, "it is done"
+    async with city.record.database.acquire() as connection:
+        assert await connection.fetchval("select index_format from installation") == formats.FORMAT
+    assert (await backfill.rebuild_all(city.record)).state == "done"
+    assert await rows_beside(city) == made
 
 
 async def test_a_condition_does_not_name_contained_resources(client: httpx.AsyncClient) -> None:
