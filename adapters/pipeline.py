@@ -14,7 +14,7 @@ Why:     an HL7 message that meets a fault of ours is marked failed and answered
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Final
 from weakref import WeakValueDictionary
 
 import structlog
@@ -27,17 +27,13 @@ from adapters.hl7v2.parse import Envelope, parse, peek
 from adapters.port import Bundle, Origin
 from adapters.weave import weave
 from ehr.access.policy import Caller
+from ehr.aside import aside, is_large
 from ehr.errors import EhrError, Forbidden, Invalid, Issue, Unavailable
 from ehr.intake import FacilityRow, Held, Intake, Receipt, Source
 
 log = structlog.get_logger(__name__)
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 UNKNOWN_SENDER: Final = "the sending facility is not registered; ask the city to register its code"
-THREAD_BYTES: Final = 128 * 1024
-"""Bodies above this are read in a thread: a report of megabytes must not hold up the other connections."""
 UNREADABLE: Final = "?"
 
 
@@ -77,7 +73,7 @@ class Pipeline:
     async def receive_bundle(self, body: bytes, caller: Caller, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """A transaction Bundle of a facility that speaks FHIR: ledger first, then the transaction."""
         facility = await self._intake.facility_of(caller.facility_id)
-        control_id = fhir_push.control_id(body, headers)
+        control_id = await aside(is_large(body), fhir_push.control_id, body, headers)
         receipt = await self._intake.keep(body, Source(facility.id, facility.code, "fhir", "transaction", control_id))
         if receipt.answer is not None:
             return fhir_push.unpacked(receipt.answer)
@@ -135,12 +131,12 @@ class Pipeline:
     async def _answer_hl7(self, block: bytes, receipt: Receipt, facility: FacilityRow | None) -> bytes:
         message: Message | None = None
         try:
-            message = await _aside(parse, block)
+            message = await aside(is_large(block), parse, block)
             if facility is None or not facility.active:
                 raise Forbidden(UNKNOWN_SENDER, at="MSH-4")
             origin = _origin(facility, receipt.source.control_id)
             mapper = route.mapper(message)
-            bundle = _settled(await _aside(lambda _: mapper(message, origin), block))
+            bundle = _settled(await aside(is_large(block), mapper, message, origin))
             answer = ack.accept(message, number=receipt.message_id, now=self._intake.clock.now())
             return await self._submit_woven(bundle, receipt, facility, answer)
         except Unavailable:
@@ -181,7 +177,7 @@ class Pipeline:
 
     async def _dossiers(self, body: bytes, facility: FacilityRow, control_id: str) -> Bundle:
         """The Bundle of an envelope, with the removal of what its earlier file had and it has not."""
-        bundle = _settled(await _aside(claim_xml.bundle_of, body, _origin(facility, control_id)))
+        bundle = _settled(await aside(is_large(body), claim_xml.bundle_of, body, _origin(facility, control_id)))
         bundle["entry"] += await claim_xml.replaced(self._intake, facility, bundle)
         return bundle
 
@@ -211,15 +207,8 @@ class Pipeline:
         return answer
 
 
-async def _aside(work: Callable[Concatenate[bytes, P], T], body: bytes, *rest: P.args, **named: P.kwargs) -> T:
-    """Pure work on a body, in a thread where the body is large."""
-    if len(body) > THREAD_BYTES:
-        return await asyncio.to_thread(work, body, *rest, **named)
-    return work(body, *rest, **named)
-
-
 async def _pushed(body: bytes) -> Bundle:
-    return await _aside(fhir_push.bundle_of, body)
+    return await aside(is_large(body), fhir_push.bundle_of, body)
 
 
 def _hl7_source(block: bytes, envelope: Envelope, facility: FacilityRow | None) -> Source:

@@ -19,6 +19,7 @@ import zstandard
 
 from ehr import limits
 from ehr.access.policy import Caller, predicate
+from ehr.aside import LARGE_ENTRIES, aside, is_large
 from ehr.clock import Clock, instant
 from ehr.errors import Forbidden, Issue, TooMuch
 from ehr.fhir import codec
@@ -135,7 +136,7 @@ class Intake:
 
     async def keep(self, raw: bytes, source: Source) -> Receipt:
         """Make a message durable. Returns after the commit."""
-        sha256 = hashlib.sha256(raw).digest()
+        sha256, packed = await aside(is_large(raw), _kept, raw)
         key = (source.facility_id, source.control_id, sha256)
         async with self._record.reading(Caller.system(KEEPER)) as uow:  # one statement is one transaction
             row = await uow.connection.fetchrow(
@@ -147,7 +148,7 @@ class Intake:
                 sha256,
                 uow.now,
                 _REUSED,
-                zstandard.compress(raw, 1),
+                packed,
             ) or await uow.connection.fetchrow(_KNOWN, *key)
         assert row is not None, "a message that conflicts is there"
         return Receipt(row["id"], source, row["duplicate"], row["state"], row["answer"])
@@ -168,7 +169,8 @@ class Intake:
         caller = Caller.of_facility(receipt.source.facility_id, receipt.source.facility_code)
         if receipt.state == "applied":
             return dict(_NOTHING)
-        entries = bundles.checked(bundle, weaves=weave is not None)
+        count = len(bundle.get("entry", ()))
+        entries = await aside(count > LARGE_ENTRIES, bundles.checked, bundle, weaves=weave is not None)
         woven = _as_held(weave) if weave is not None else None
 
         async def work(uow: "UnitOfWork") -> dict[str, Any]:
@@ -269,6 +271,11 @@ class Intake:
     async def _finish(self, receipt: Receipt, state: str, answer: bytes | None, issues: Sequence[Issue]) -> None:
         async with self._record.unit_of_work(Caller.system(KEEPER)) as uow:
             await uow.connection.execute(_FINISH, receipt.message_id, state, uow.now, answer, _issues_json(issues))
+
+
+def _kept(raw: bytes) -> tuple[bytes, bytes]:
+    """Digest and frame."""
+    return hashlib.sha256(raw).digest(), zstandard.compress(raw, 1)
 
 
 def _provenance(

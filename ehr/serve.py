@@ -52,10 +52,8 @@ WORKER_HANDS: Final = 1
 
 WORKER_END_S: Final = 10
 LOOK_S: Final = 0.5
-
-YOUNG_MAX: Final = 10_000
-"""Objects between two looks for garbage in cycles. Answers leave none behind, and a page makes some hundred objects: at
-Python's own 700 there is a look every few pages. The definitions, which stay, are never looked at again."""
+SWITCH_S: Final = 0.001
+"""How long one thread keeps the interpreter while another wants it."""
 COLLECT_AT: Final = 10_000
 """New objects that make Python look for cycles: half a millisecond each time."""
 
@@ -220,16 +218,17 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     for asked in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(asked, stopping.set)
     async with city(settings) as running:
-        _collect_seldom()
+        _set_interpreter()
         announce(f"ready {running.base_url}")
         log.info("serving", port=running.settings.port, pid=os.getpid())
         await stopping.wait()
         log.info("stopping", pid=os.getpid())
 
 
-def _collect_seldom() -> None:
+def _set_interpreter() -> None:
     """What is there now stays; trees of requests end without a collection, and looking for cycles among them took a
-    fifth of a transaction's time."""
+    fifth of a transaction's time. The event loop gets its turn from ehr.aside's thread soon."""
+    sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AT, 10, 10)

@@ -29,6 +29,7 @@ from ehr.api.negotiation import (
     produced_or_json,
     read_form,
 )
+from ehr.aside import aside, is_large
 from ehr.errors import EhrError, Malformed, MethodNotAllowed, NotFound, NotSupported, TooMuch, UnsupportedMedia
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.xml_reader import to_json
@@ -77,7 +78,7 @@ class Exchange:
         """The request's body as JSON, within its bounds of size and time."""
         form = read_form(self.headers.get("content-type"))
         body = await read_body(self.receive, self.headers, bytes_max)
-        return body if form == "json" else to_json(body, bytes_max=bytes_max)
+        return body if form == "json" else await aside(is_large(body), to_json, body, bytes_max=bytes_max)
 
     async def form(self) -> list[tuple[str, str]]:
         """The fields of a POST _search."""

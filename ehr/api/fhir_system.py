@@ -18,10 +18,11 @@ from ehr.api.capability import capability_statement
 from ehr.api.exchange import Exchange, Handler
 from ehr.api.terminology_capability import terminology_capabilities
 from ehr.api.written import once
+from ehr.aside import aside, is_large
 from ehr.errors import NotSupported
 from ehr.interactions.batch import batch
 from ehr.interactions.transaction import transaction
-from ehr.store import gate
+from ehr.store import bundles, gate
 from ehr.store.bundles import Prefer
 from ehr.store.unit_of_work import UnitOfWork
 from terminology.codesystem import loaded
@@ -65,10 +66,10 @@ def bundle_door(facility_bundle: FacilityBundleDoor | None, find: Find) -> Handl
     async def process(exchange: Exchange) -> Answer:
         exchange.only()
         body = await exchange.body(limits.bundle_bytes_max)
-        if exchange.caller.facility_id and facility_bundle is not None and not _is_batch(body):
+        if exchange.caller.facility_id and facility_bundle and not await aside(is_large(body), _is_batch, body):
             status, answered = await facility_bundle(body, exchange.caller, exchange.headers)
             return json_answer(status, answered)
-        bundle = gate.accept_bundle(body)
+        bundle = await aside(is_large(body), gate.accept_bundle, body)
         if bundle["type"] == "batch":
             return await _batch(exchange, bundle, find)
         return await _transaction(exchange, body, bundle, find)
@@ -77,8 +78,10 @@ def bundle_door(facility_bundle: FacilityBundleDoor | None, find: Find) -> Handl
 
 
 async def _transaction(exchange: Exchange, body: bytes, bundle: dict[str, Any], find: Find) -> Answer:
+    entries = await aside(is_large(body), bundles.checked, bundle)
+
     async def work(uow: UnitOfWork) -> Answer:
-        done = await transaction(uow, bundle, prefer=_prefer(exchange), get=EntryDoor(exchange, find).get)
+        done = await transaction(uow, bundle, entries, prefer=_prefer(exchange), get=EntryDoor(exchange, find).get)
         return tree_answer(200, done)
 
     return await once(exchange, body, work)
@@ -99,6 +102,8 @@ def _prefer(exchange: Exchange) -> Prefer:
 
 def _is_batch(body: bytes) -> bool:
     """Bundle.type without reading the entries; what cannot be read is a transaction, so that the ledger keeps it."""
+    if b'"batch"' not in body and b"\\u00" not in body:
+        return False
     try:
         return _KIND.decode(body).type == "batch"
     except msgspec.DecodeError:

@@ -7,6 +7,7 @@ Source:  as ehr.fhir.explain; each check here is at least as strict as the one t
 
 import keyword
 import sys
+import threading
 from functools import cache
 from typing import Annotated, Any, Final, ForwardRef, Literal, Union
 
@@ -62,10 +63,16 @@ def checked(wanted: Any, value: Any) -> Any:
     return stand_in
 
 
+_BUILDING: Final = threading.Lock()
+
+
 @cache
 def accepted_type(type_name: str, meet: Meet | None) -> Any:
     """The msgspec type of a resource type. With meet, contained resources and references to them are allowed."""
-    return _Builder(meet).build(type_name)
+    with _BUILDING:
+        made = _Builder(meet).build(type_name)
+        msgspec.json.Decoder(made)  # resolves the names of its parts, which may be done by one thread only
+        return made
 
 
 class _Builder:

@@ -7,12 +7,13 @@ Source:  FHIR R4 2.36 Bundle (request, ifMatch, ifNoneMatch, ifModifiedSince, if
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal, cast
 from urllib.parse import unquote
 
 from ehr.errors import Issue, Malformed, NotSupported, Refused
+from ehr.fhir import references
 from ehr.fhir.patch import Patch, of_entry
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
@@ -32,6 +33,7 @@ class Entry:
     unless      of a read: versions the client has (ifNoneMatch), or everything (*)
     since       of a read: not, when it did not change after this moment (ifModifiedSince)
     resource    of a POST or PUT
+    loose       its references, or those of its patch, whose meaning is not in their text alone
     patch       of a PATCH
     """
 
@@ -46,15 +48,15 @@ class Entry:
     if_match: int | None
     full_url: str | None
     resource: dict[str, Any] | None
+    loose: tuple[str, ...] = ()
     if_none: bool = False
     unless: frozenset[str] = frozenset()
     since: datetime | None = None
     patch: Patch | None = None
 
-    @property
-    def referring(self) -> Mapping[str, Any] | None:
-        """What may hold references to be resolved."""
-        return self.patch.content if self.patch else self.resource
+    def with_resource(self, resource: dict[str, Any]) -> "Entry":
+        """The same entry, writing another resource."""
+        return replace(self, resource=resource, loose=_loose(resource))
 
 
 def read_entries(raw: Sequence[Mapping[str, Any]]) -> list[Entry]:
@@ -75,6 +77,8 @@ def _entry(at: str, raw: Mapping[str, Any]) -> Entry:
     _refuse_place(at, kind, id or query, version)
     resource = raw.get("resource")
     unless = _none_match(at, kind, request.get("ifNoneMatch"))
+    sent = _resource(at, type_name, resource) if kind in ("POST", "PUT") else None
+    patch = _patch(at, type_name, resource) if kind == "PATCH" else None
     entry = Entry(
         at=at,
         method=kind,
@@ -86,17 +90,23 @@ def _entry(at: str, raw: Mapping[str, Any]) -> Entry:
         criteria=_criteria(at, kind, type_name, "" if id else query, request),
         if_match=_if_match(request.get("ifMatch"), at),
         full_url=_text(raw.get("fullUrl")),
-        resource=_resource(at, type_name, resource) if kind in ("POST", "PUT") else None,
+        resource=sent,
+        loose=_loose(patch.content if patch else sent),
         if_none=kind == "PUT" and bool(unless),
         unless=unless,
         since=_since(at, kind, request.get("ifModifiedSince")),
-        patch=_patch(at, type_name, resource) if kind == "PATCH" else None,
+        patch=patch,
     )
     if kind in READS and (unless or entry.since) and (id is None or query):
         raise NotSupported("only the read of one resource is conditional", at=f"{at}.request")
     if kind == "PUT" and id and entry.resource is not None and entry.resource.get("id", id) != id:
         raise Malformed("the resource's id is not the id of the url", at=f"{at}.resource.id")
     return entry
+
+
+def _loose(referring: Mapping[str, Any] | None) -> tuple[str, ...]:
+    texts = dict.fromkeys(references.texts(referring)) if referring is not None else ()
+    return tuple(text for text in texts if text.startswith("urn:") or "?" in text or references.VERSION in text)
 
 
 def _refuse_place(at: str, method: Method, named: str | None, version: int | None) -> None:

@@ -43,14 +43,15 @@ class Loose:
         return self.named is None and references.VERSION in self.text
 
 
-def loose_of(entry: Entry) -> Iterator[Loose]:
-    for text in dict.fromkeys(references.texts(entry.referring)) if entry.referring is not None else ():
-        if text.startswith("urn:") or "?" in text or references.VERSION in text:
-            parsed = references.parse(text)
-            if parsed.kind == "urn" or parsed.version:
-                yield Loose(entry, text, None)
-            elif parsed.kind == "conditional" and parsed.type:
-                yield Loose(entry, text, criteria.parse(parsed.type, text, _place(entry, text)))
+def loose_of(entry: Entry) -> list[Loose]:
+    found = []
+    for text in entry.loose:
+        parsed = references.parse(text)
+        if parsed.kind == "urn" or parsed.version:
+            found.append(Loose(entry, text, None))
+        elif parsed.kind == "conditional" and parsed.type:
+            found.append(Loose(entry, text, criteria.parse(parsed.type, text, _place(entry, text))))
+    return found
 
 
 def _place(entry: Entry, text: str) -> str:

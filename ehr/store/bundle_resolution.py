@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ehr.aside import Turns
 from ehr.errors import Duplicate, EhrError, Invalid, Malformed, NotFound, PreconditionFailed
 from ehr.fhir import references
 from ehr.ids import new_id
@@ -105,7 +106,7 @@ async def resolve(uow: "UnitOfWork", entries: list[Entry]) -> Resolution:
     _refuse_equal_conditions(entries)
     conditional = [entry for entry in entries if entry.criteria is not None]
     wanted = {_claimed(entry): _wanted_id(entry) for entry in conditional if entry.method in ("POST", "PUT")}
-    loose = [found for entry in entries for found in loose_of(entry)]
+    loose = [one for found in await Turns().each(loose_of, entries) for one in found]
     asked = await _look(uow, entries, wanted, loose)
     resolution.holding = asked.found.holding
     await _decide(uow, conditional, wanted, asked, resolution)

@@ -10,10 +10,10 @@ Source:  FHIR R4 3.1.0.11.2 transaction processing rules
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ehr import limits
+from ehr.aside import Turns
 from ehr.clock import instant
 from ehr.errors import EhrError, Issue, Malformed, NotSupported, TooMuch
 from ehr.fhir import codec, outcome
@@ -55,7 +55,8 @@ async def transaction(
     if weave is not None:
         entries = _woven(uow, entries, resolution, weave)
     standing = list(resolution.existing.values())
-    asked = [_write(entry, resolution) for entry in entries if _writes(entry, resolution)]
+    turns, writing = Turns(), [entry for entry in entries if _writes(entry, resolution)]
+    asked = await turns.each(lambda entry: _write(entry, resolution), writing)
     written = await uow.resources.apply(
         asked,
         holding=resolution.holding,
@@ -69,6 +70,7 @@ async def transaction(
             answers.append(await _answer(uow, entry, by_entry.get(entry.at), resolution, prefer=prefer, get=get))
         except EhrError as error:
             raise _at_entry(error, entry) from error
+        await turns.take()
     return {"resourceType": "Bundle", "type": "transaction-response", "entry": answers}
 
 
@@ -82,7 +84,7 @@ def _woven(uow: "UnitOfWork", entries: list[Entry], resolution: Resolution, weav
             text = resolution.holding.text(key, uow.record.bodies)
             held[place] = before.as_version(*key, text), resolution.holding.tree(key, uow.record.bodies)
     new = weave(held) if held else {}
-    woven = [replace(entry, resource=new.get(place, entry.resource)) for place, entry in enumerate(entries)]
+    woven = [entry.with_resource(new[place]) if place in new else entry for place, entry in enumerate(entries)]
     _check([entry for entry in woven if _is_restated(entry)])
     return woven
 

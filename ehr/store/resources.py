@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr.access.policy import Caller, predicate
+from ehr.aside import Turns
 from ehr.errors import (
     Duplicate,
     Forbidden,
@@ -171,8 +172,7 @@ class Resources:
 
     async def delete(self, type_name: str, id: str, *, if_match: int | None = None) -> Version | None:
         """The deletion as a version; the earlier one when it is deleted already; None when it never was."""
-        written = await self.apply([Write("D", type_name, id, if_match=if_match)])
-        return written[0].version
+        return (await self.apply([Write("D", type_name, id, if_match=if_match)]))[0].version
 
     async def history(
         self,
@@ -206,17 +206,17 @@ class Resources:
         for write in asked:
             self._check(write)
         await self._uow.plan("once")
-        holding = await hold(self._uow.connection, _keys(asked), holding)
+        held = await hold(self._uow.connection, _keys(asked), holding)
         shards = await self._shards()
-        outcomes = [self._plan(w, holding, shards) for w in asked]
+        outcomes = await Turns().each(lambda write: self._plan(write, held, shards), asked)
         await self._check_claims(asked, outcomes)
         staged = [o for o in outcomes if isinstance(o, Staged)]
         kept = [o.version for o in outcomes if isinstance(o, Written) and o.version and o.version.op != "D"]
         further = also([s.done() for s in staged], kept) if also is not None else ()
         for write in further:
             self._check(write)
-        holding = await hold(self._uow.connection, _keys(further), holding)
-        staged += [o for o in (self._plan(w, holding, shards) for w in further) if isinstance(o, Staged)]
+        held = await hold(self._uow.connection, _keys(further), held)
+        staged += [o for o in (self._plan(w, held, shards) for w in further) if isinstance(o, Staged)]
         unchanged = [Noted("U", v.type_name, v.id, v.shard, unchanged=True) for v in kept]
         made = await writes.flush(self._uow, self.caller, staged, [*noted, *unchanged])
         for s, version in zip(staged, made, strict=True):
@@ -258,7 +258,7 @@ class Resources:
 
     async def _check_claims(self, asked: Sequence[Write], outcomes: Sequence[Staged | Written]) -> None:
         """A resource conforms to what it claims in meta.profile, where that is a profile known here (docs/adr/0073)."""
-        record = self._uow.record
+        record, turns = self._uow.record, Turns()
         if record.settings.profile_claims == "trusted":
             return
         for write, staged in zip(asked, outcomes, strict=True):
@@ -271,6 +271,7 @@ class Resources:
             if broken:
                 raise Invalid("the resource does not conform to the profile it claims", issues=broken)
             await self._uow.plan("once")
+            await turns.take()
 
     async def _shards(self) -> frozenset[int] | None:
         if self.access.person_id is None:

@@ -22,6 +22,7 @@ import asyncpg
 import orjson
 
 from ehr.access.policy import Caller
+from ehr.aside import Turns
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import contained
@@ -186,8 +187,9 @@ async def flush(
         await _delete(uow.connection, deleted)
         uow.claims.forget()
     replaced = sum(s.op == "U" for s in staged)
+    arguments = await _arguments(uow, caller, staged, noted)
     try:
-        rows = await uow.connection.fetch(_WRITE if replaced else _CREATE, *_arguments(uow, caller, staged, noted))
+        rows = await uow.connection.fetch(_WRITE if replaced else _CREATE, *arguments)
     except asyncpg.UniqueViolationError as error:
         raise Raced("the resource was created by another writer at the same moment") from error
     fresh = {one for s in staged if s.rows is not None for one in s.rows.terms}
@@ -224,7 +226,7 @@ async def _delete(connection: Connection, deleted: list[Staged]) -> None:
         assert changed == f"INSERT 0 {len(group)}", "every row was locked before it was deleted"
 
 
-def _arguments(
+async def _arguments(
     uow: "UnitOfWork", caller: Caller, staged: Sequence[Staged], noted: Sequence[Noted]
 ) -> tuple[object, ...]:
     """$1 … $36 of _CREATE and _WRITE."""
@@ -237,7 +239,7 @@ def _arguments(
         numbers([s.shard for s in staged]),
         numbers([s.source for s in staged]),
         texts([s.updated.isoformat() for s in staged]),
-        *_contents(uow, staged),
+        *await _contents(uow, staged),
         SUMMARY_TOPIC,
         texts(
             uow.outbox.fresh(
@@ -252,12 +254,12 @@ def _arguments(
     )
 
 
-def _contents(uow: "UnitOfWork", staged: Sequence[Staged]) -> Iterable[object]:
+async def _contents(uow: "UnitOfWork", staged: Sequence[Staged]) -> Iterable[object]:
     """Columns of what a version holds, then of its side rows, each with its place in staged, from 1.
 
     What is deleted has no row and no index any more.
     """
-    compress = uow.record.bodies.compress
+    compress, turns = uow.record.bodies.compress, Turns()
     places: list[int] = []
     lows: list[int | None] = []
     highs: list[int | None] = []
@@ -279,6 +281,7 @@ def _contents(uow: "UnitOfWork", staged: Sequence[Staged]) -> Iterable[object]:
         strings += [(n, *row) for row in rows.strings]
         dates += [(n, *row) for row in rows.dates]
         quantities += [(n, *row) for row in rows.quantities]
+        await turns.take()
     return (
         numbers(places),
         numbers(lows),

@@ -5,11 +5,13 @@ Promises P2 (once), P3 (whole), P4 (versions), P6 (one owner), and pages that mi
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import httpx
 import orjson
@@ -227,3 +229,40 @@ async def test_a_page_walk_under_constant_writing_finds_everything_once(clients:
     counted = Counter(found)
     assert {id: counted[id] for id in at_start} == dict.fromkeys(at_start, 1)
     assert max(counted.values()) == 1
+
+
+async def test_reads_are_answered_while_a_large_transaction_is_checked_and_written(clients: Clients) -> None:
+    """Megabytes of one client hold up nobody: the longest read is a small part of the transaction."""
+    writer, reader = await clients(2)
+    await reader.put("/Patient/read", json=patient("read", id="read"))
+    entries = [
+        {"fullUrl": f"urn:uuid:{uuid4()}", "request": {"method": "POST", "url": "Observation"}, "resource": result}
+        for result in map(glucose, range(4000))
+    ]
+    body = orjson.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries})
+    assert len(body) > 2_000_000
+    took_s: list[float] = []
+    began_s = time.perf_counter()
+    writing = asyncio.create_task(writer.post("", content=body))
+    while not writing.done():
+        asked_s = time.perf_counter()
+        assert (await reader.get("/Patient/read")).status_code == 200
+        took_s.append(time.perf_counter() - asked_s)
+    whole_s = time.perf_counter() - began_s
+    answer = await writing
+    assert answer.status_code == 200, answer.text[:500]
+    assert len(answer.json()["entry"]) == len(entries)
+    assert max(took_s) < whole_s / 4, f"{max(took_s):.3f} s of {whole_s:.3f} s, {len(took_s)} reads"
+
+
+def glucose(number: int) -> dict[str, Any]:
+    return {
+        "resourceType": "Observation",
+        "status": "final",
+        "category": [{"coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category"}]}],
+        "code": {"coding": [{"system": "http://loinc.org", "code": f"{number % 90}-1", "display": "Glucose"}]},
+        "subject": {"reference": "Patient/read"},
+        "effectiveDateTime": f"2026-11-{number % 28 + 1:02}T08:00:00+07:00",
+        "valueQuantity": {"value": number, "unit": "mmol/L", "system": "http://unitsofmeasure.org", "code": "mmol/L"},
+        "referenceRange": [{"text": f"normal below {number + 1}, as the laboratory tells its readers in many words"}],
+    }
