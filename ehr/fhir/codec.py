@@ -24,7 +24,7 @@ import orjson
 from ehr import limits
 from ehr.clock import instant
 from ehr.errors import Malformed, TooMuch
-from ehr.fhir.primitives import CONTROL
+from ehr.fhir.controls import refuse_controls
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -69,7 +69,7 @@ def _read(body: bytes, bytes_max: int, depth_max: int) -> Any:
     if body.count(b'":') != members or _SPACE_BEFORE_COLON.search(body):
         _refuse_repeated_keys(body)
     if ESCAPED_CONTROL.search(body):
-        _refuse_controls(tree)
+        refuse_controls(tree)
     return tree
 
 
@@ -160,22 +160,6 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> None:
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
         raise Malformed(f"the key {twice[:64]!r} occurs twice in one object")
-
-
-def _refuse_controls(tree: object) -> None:
-    """No string of FHIR holds them, XML cannot write them, and PostgreSQL has no U+0000 in text (error 22021)."""
-    match tree:
-        case str() if found := CONTROL.search(tree):
-            raise Malformed(f"a control character (U+{ord(found[0]):04X}) in a string")
-        case dict():
-            for name, value in tree.items():
-                _refuse_controls(name)
-                _refuse_controls(value)
-        case list():
-            for value in tree:
-                _refuse_controls(value)
-        case _:
-            pass
 
 
 def _verbatim(value: object) -> orjson.Fragment:

@@ -48,10 +48,12 @@ from ehr.search.terms import (
     Criterion,
     Has,
     Ids,
+    InList,
     Missing,
     Not,
     ReferenceValue,
     Rows,
+    Selves,
 )
 
 
@@ -168,6 +170,11 @@ class Lowering:
                 self._chain(to, gathered, type_name, condition)
             case Has():
                 self._has(to, gathered, condition)
+            case InList(has=has):  # where nothing is read
+                self._has(to, gathered, has)
+            case Selves(references):
+                tokens = [self.hasher.self_token(*one) for one in references]
+                gathered.others.append(Tokens("any", to.add(tokens)))
             case Missing():
                 self._missing(to, gathered, condition)
             case AllOf(conditions):

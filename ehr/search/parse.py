@@ -31,6 +31,7 @@ from ehr.search.terms import (
     Has,
     Ids,
     Include,
+    InList,
     Rows,
     SearchRequest,
     SortKey,
@@ -241,7 +242,8 @@ def _list(request: SearchRequest, name: str, value: str) -> None:
         if not FHIR_ID.fullmatch(one):
             raise Invalid("a list is named by its id", at=name)
     item = parameters.of("List")["item"]
-    request.conditions.append(Has(request.type_name or parameters.COMMON, "List", item, Ids(tuple(found))))
+    has = Has(request.type_name or parameters.COMMON, "List", item, Ids(tuple(found)))
+    request.conditions.append(InList(tuple(found), has))
 
 
 def _cursor(request: SearchRequest, _: str, value: str) -> None:

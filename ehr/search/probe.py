@@ -20,7 +20,7 @@ from ehr.search.lower import Lowering, is_named, parts_of, typed
 from ehr.search.plan import SearchPlan
 from ehr.search.shape import Clause, CountOf, EstimateOf, Never, Values
 from ehr.search.statements import sql_of
-from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, Not
+from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, InList, Not
 
 if TYPE_CHECKING:
     from ehr.store.connection import Connection
@@ -87,6 +87,8 @@ _rows_of: Final[dict[tuple[tuple[str, ...], tuple[int, ...]], _Expected]] = {}
 
 
 async def _probed(connection: "Connection", lowering: Lowering, type_name: str, condition: Condition) -> Lowering:
+    if isinstance(condition, InList):
+        condition = condition.has
     if isinstance(condition, Criterion):
         return await _probed_list(connection, lowering, condition)
     ends: Sequence[tuple[str, Condition]]

@@ -3,6 +3,7 @@
 :text             texts in term that begin as asked
 :in, :not-in      codes of the value set: loaded, of the specification, or a ValueSet of this record
 :above, :below    codes of the loaded code system; profiles in term that lie under a url
+_list             entries that are marked as deleted
 quantities        in a UCUM unit: the same range in every unit in use that it converts to, so that what is stored costs
                   nothing more (1 g finds 1000 mg; the range of the digits is converted, not guessed anew)
 Cost:    one statement for each such value, none for any other search
@@ -21,7 +22,7 @@ import orjson
 
 from ehr import limits
 from ehr.errors import Invalid, TooMuch
-from ehr.fhir import parameters
+from ehr.fhir import parameters, references
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import codes as bound_codes
 from ehr.ids import FHIR_ID
@@ -42,8 +43,10 @@ from ehr.search.terms import (
     Condition,
     Criterion,
     Has,
+    InList,
     Not,
     NumberValue,
+    Selves,
     StringValue,
     TextValue,
     TokenValue,
@@ -66,6 +69,7 @@ select distinct value from term where param_id = any($1::int[]) and value >= $2 
 limit $4"""
 _UNITS: Final = "select distinct value from term where param_id = $1"
 _BY_ID: Final = "select body from resource where type_id = $1 and id = $2"
+_BY_IDS: Final = "select body from resource where type_id = $1 and id = any($2::text[])"
 _BY_URL: Final = (
     "select body from resource where type_id = $1 and tokens @> array[$2::bigint] order by rid desc limit 1"
 )
@@ -87,12 +91,12 @@ def _asks(condition: Condition) -> bool:
             return _of_terminology(condition) or _spanned(condition) or any(map(_measured, condition.values))
         case Chain(links=links):
             return any(_asks(inner) for _, inner in links)
-        case Has(inner=inner):
+        case Has(inner=inner) | Not(inner):
             return _asks(inner)
+        case InList():
+            return True
         case AllOf(conditions) | AnyOf(conditions):
             return any(map(_asks, conditions))
-        case Not(inner):
-            return _asks(inner)
     return False
 
 
@@ -127,8 +131,9 @@ class _Resolver:
         if not _asks(condition):
             return condition
         match condition:
-            case Criterion():
-                return await self._criterion(condition)
+            case Criterion() | InList():
+                read = self._criterion(condition) if isinstance(condition, Criterion) else self._in_list(condition)
+                return await read
             case Chain(links=links):
                 return replace(condition, links=tuple([(name, await self.condition(one)) for name, one in links]))
             case Has(inner=inner):
@@ -158,6 +163,19 @@ class _Resolver:
             raise TooMuch(f"this stands for more than {limits.search_codes_max} codes or texts", at=_at(asked))
         modifier = {"text": "text", "not-in": "not"}.get(asked.modifier, "")
         return Criterion(asked.type_name, asked.parameter, modifier, tuple(found))
+
+    async def _in_list(self, asked: InList) -> Condition:
+        """Without what is in a List only as deleted (List.entry.deleted)."""
+        if self.bodies is None:
+            return asked.has
+        live, deleted = set[tuple[str, str]](), set[tuple[str, str]]()
+        for row in await self.connection.fetch(_BY_IDS, TYPE_IDS["List"], list(asked.ids)):
+            for entry in orjson.loads(self.bodies.decompress(row["body"])).get("entry", ()):
+                found = references.parse(str(entry.get("item", {}).get("reference", "")))
+                if found.kind == "relative" and found.type and found.id:
+                    (deleted if entry.get("deleted") is True else live).add((found.type, found.id))
+        gone = sorted(deleted - live)
+        return AllOf((asked.has, Not(Selves(tuple(gone))))) if gone else asked.has
 
     async def _texts(self, asked: Criterion, text: str) -> list[Value]:
         folded = fold(text)[:VALUE_CHARACTERS_MAX]

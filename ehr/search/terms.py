@@ -171,6 +171,21 @@ class Has:
 
 
 @dataclass(frozen=True, slots=True)
+class InList:
+    """_list: entries of these Lists refer to the resource, not only those that are marked as deleted."""
+
+    ids: tuple[str, ...]
+    has: Has
+
+
+@dataclass(frozen=True, slots=True)
+class Selves:
+    """One of these resources: types and ids."""
+
+    references: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AllOf:
     conditions: tuple["Condition", ...]
 
@@ -185,7 +200,7 @@ class Not:
     condition: "Condition"
 
 
-Condition = Criterion | Missing | Ids | Updated | Chain | Has | AllOf | AnyOf | Not
+Condition = Criterion | Missing | Ids | Updated | Chain | Has | InList | Selves | AllOf | AnyOf | Not
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,26 @@ def test_control_characters_are_refused(escape: bytes) -> None:
         assert quick(body % escape) is None
 
 
+@pytest.mark.parametrize(
+    ("body", "at"),
+    [
+        (b'{"resourceType":"Patient","name":[{"text":"a"},{"given":["b","\\u0001"]}]}', "Patient.name[1].given[1]"),
+        (b'{"resourceType":"Observation","valueString":"\\u0001"}', "Observation.value"),
+        (b'{"resourceType":"Patient","_birthDate":{"extension":[{"url":"\\u0001"}]}}',
+         "Patient.birthDate.extension[0].url"),
+        (b'{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Patient","id":"\\b"}}]}',
+         "Bundle.entry[0].resource.id"),
+        (b'{"resourceType":"Patient","contact":[{"x\\u0001":1}]}', "Patient.contact[0]"),
+        (b'{"resourceType":"Horse","mane":[{"colour":"\\u0001"}]}', "mane[0].colour"),
+        (b'["\\u0001"]', "[0]"),
+    ],
+)  # fmt: skip
+def test_a_control_character_is_told_with_its_place(body: bytes, at: str) -> None:
+    with pytest.raises(Malformed) as refused:
+        codec.loads_list(body) if body[:1] == b"[" else codec.loads(body)
+    assert refused.value.issues[0].at == at
+
+
 def test_tabs_and_line_ends_are_text() -> None:
     assert codec.loads(b'{"a":"\\t\\r\\n\\u0009\\u007f"}') == {"a": "\t\r\n\t\x7f"}
 
