@@ -130,7 +130,10 @@ def lines(part: Part, *, line_bytes_max: int = limits.ndjson_line_bytes_max) -> 
 def _whole_lines(content: bytes, first_line: int, line_bytes_max: int) -> Iterator[Line]:
     if not content:
         return
-    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=first_line):
+    found = content.split(b"\n")
+    if not found[-1]:
+        found.pop()
+    for number, line in enumerate(found, start=first_line):
         text = line.rstrip(b"\r")
         yield Line(number, text if len(text) <= line_bytes_max else None)
 

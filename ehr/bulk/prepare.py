@@ -32,13 +32,15 @@ from ehr.index.ranges import BEGINNING_US, date_range
 from ehr.store import gate
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LOOSE: Final = re.compile(rb'\\|[ \t\r][",:{}\[\]]|[",:{}\[\]][ \t\r]')
+"""An escape, or space where JSON may have it; also where a string has it, which is no harm."""
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 
 
 class Ready(Struct, gc=False):
     """A resource that may be stored. tree is kept for the types whose writes have followers.
 
-    plain    canonical text that begins with type and id and has no meta, as bulk exports write it
+    plain    text without needless space that begins with type and id and has no meta, as bulk exports write it
     tokens   those of rows, as COPY sends bigint[]
     claims   it claims to conform to profiles
     version, updated  what it is stored as, if nothing is there yet; updated None: now
@@ -106,7 +108,7 @@ class Preparer:
         try:
             if content is None:
                 raise TooMuch(f"the line has more than {limits.ndjson_line_bytes_max} bytes")
-            tree, canonical = _checked(content)
+            tree, is_canonical = _checked(content)
             if self._keep_meta:
                 _check_meta(tree)
         except EhrError as error:
@@ -120,7 +122,7 @@ class Preparer:
             TYPE_IDS[type_name],
             id,
             content,
-            canonical and "meta" not in tree and _begins_plainly(content, type_name, id),
+            "meta" not in tree and _is_plain(content, type_name, id, is_canonical=is_canonical),
             rows,
             copy.int8_array(rows.tokens),
             tree if type_name in self._followed else None,
@@ -150,8 +152,9 @@ def _check_meta(tree: dict[str, Any]) -> None:
         raise Malformed(text, at=f"{tree['resourceType']}.meta.versionId")
 
 
-def _begins_plainly(content: bytes, type_name: str, id: str) -> bool:
-    return content.startswith(b'{"resourceType":"%b","id":"%b",' % (type_name.encode(), id.encode()))
+def _is_plain(content: bytes, type_name: str, id: str, *, is_canonical: bool) -> bool:
+    begins = content.startswith(b'{"resourceType":"%b","id":"%b",' % (type_name.encode(), id.encode()))
+    return begins and (is_canonical or _LOOSE.search(content) is None)
 
 
 def _checked(content: bytes) -> tuple[dict[str, Any], bool]:

@@ -141,7 +141,7 @@ class Leaves:
             found = _LOCAL.fullmatch(reference)
             token = None
             if found and found[1] in TYPE_IDS:
-                token = self.hasher.shard_of(f"{found[1]}/{found[2]}") & TARGET_MASK
+                token = self.hasher.digest(reference[: found.end(2)]) & TARGET_MASK
             if len(self._targets) >= CACHE_MAX:
                 self._targets.clear()
             self._targets[reference] = token
@@ -187,8 +187,8 @@ class Leaves:
         if value.__class__ is not dict:
             return False
         text = value.get("reference")
-        if isinstance(text, str) and (found := _LOCAL.fullmatch(text)):
-            return found[1] == type_name
+        if isinstance(text, str) and self.target(text) is not None:
+            return text.startswith(f"{type_name}/")
         return bool(value.get("type") == type_name)
 
     def resource(self, update: Update, value: Any, _: int, slot: int, salt: int) -> None:

@@ -91,6 +91,7 @@ def test_what_the_careful_reader_refuses_is_refused(content: bytes) -> None:
         b'{"resourceType":"Patient","id":"p","active":true}',
         '{"resourceType":"Patient","id":"p","name":[{"text":"Nguyễn Văn Ầ: \\"x\\", y"}]}'.encode(),
         b'{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"valueQuantity":{"value":13.5}}',
+        b'{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"valueQuantity":{"value":13.50}}',
     ],
 )
 def test_the_one_insertion_is_what_the_codec_would_write(content: bytes) -> None:
@@ -110,7 +111,7 @@ def test_the_one_insertion_is_what_the_codec_would_write(content: bytes) -> None
         b'{"resourceType": "Patient","id":"p","active":true}',
         b'{"resourceType":"Patient","id":"p", "active":true}',
         b'{"resourceType":"Patient","id":"p"}',
-        b'{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"valueQuantity":{"value":13.50}}',
+        b'{"resourceType":"Observation","id":"o","status":"final","c\\u006fde":{"text":"x"}}',
     ],
 )
 def test_other_forms_are_left_to_the_codec(content: bytes) -> None:
