@@ -136,7 +136,7 @@ async def compare(server: Server, url: str, paths: list[Path], folder: Path) -> 
         for part in files.parts(path.name, warming(path, folder)):
             await ingest(record, part, job_id=new_id())
     async with record.database.acquire() as cleaner:
-        await cleaner.execute("truncate resource, resource_history, change, string_index, date_index, quantity_index")
+        await cleaner.execute("truncate resource, resource_history, string_index, date_index, quantity_index")
         await cleaner.execute("truncate claim, person_link, outbox, audit, intake_message")
 
     async def load() -> None:

@@ -207,7 +207,7 @@ async def _settle(record: "Record") -> None:
         try:
             for partition in [*map(partition_name, OWN_TYPES), "resource_default"]:
                 await connection.execute("select gin_clean_pending_list($1::text::regclass)", f"{partition}_tokens_idx")
-            await connection.execute("analyze resource, string_index, date_index, quantity_index, change")
+            await connection.execute("analyze resource, string_index, date_index, quantity_index")
         finally:
             await connection.execute("reset statement_timeout")
 

@@ -1,4 +1,4 @@
-"""Ready resources → binary COPY contents of resource, its side tables and the feed. Pure but for the codec's frames.
+"""Ready resources → binary COPY contents of resource and its side tables. Pure but for the codec's frames.
 
 Cost:    the database's half of an import is small (15 % of the work); this encoding is what the client adds to it
 """
@@ -22,7 +22,6 @@ from ehr.store.body import BodyCodec
 RESOURCE: Final = (
     "type_id", "rid", "shard", "version", "updated", "source", "id", "date_lo_us", "date_hi_us", "tokens", "body",
 )  # fmt: skip
-CHANGE: Final = ("type_id", "rid", "shard", "version", "updated", "source", "op", "id")
 CONTAINED: Final = (
     "rid", "type_id", "shard", "container_type", "updated", "date_lo_us", "date_hi_us", "id", "tokens",
 )  # fmt: skip
@@ -37,13 +36,10 @@ _quantity = copy.fixed("int4", "float8", "int8", "int8", "int8", "int8", columns
 
 
 @cache
-def _packers(id_bytes: int, *, dated: bool) -> tuple[Callable[..., bytes], Callable[..., bytes]]:
-    """The row of resource up to its tokens, and the row of change."""
+def _packer(id_bytes: int, *, dated: bool) -> Callable[..., bytes]:
+    """The row of resource up to its tokens."""
     dates = ("int8", "int8") if dated else (None, None)
-    return (
-        copy.fixed(*_FIXED, id_bytes, *dates, columns=len(RESOURCE)),
-        copy.fixed(*_FIXED, 1, id_bytes, columns=len(CHANGE)),
-    )
+    return copy.fixed(*_FIXED, id_bytes, *dates, columns=len(RESOURCE))
 
 
 @cache
@@ -77,7 +73,6 @@ class Encoder:
         self._versions = FirstVersions(updated)
         self._moment = copy.moment(round(updated.timestamp() * 1_000_000))
         self._resources: list[bytes] = []
-        self._changes: list[bytes] = []
         self._contained: list[bytes] = []
         self._strings: list[bytes] = []
         self._dates: list[bytes] = []
@@ -87,7 +82,7 @@ class Encoder:
         index, type_id, id = one.rows, one.type_id, one.id.encode()
         shard, low, high = index.shard, index.date_lo_us, index.date_hi_us
         dates = () if low is None or high is None else (low, high)
-        head, change = _packers(len(id), dated=bool(dates))
+        head = _packer(len(id), dated=bool(dates))
         moment = self._moment if one.updated is None else copy.moment(one.last_updated_us // 1_000 * 1_000)
         frame = self._bodies.compress(type_id, self._versions.body(one))
         self._resources += (
@@ -97,7 +92,6 @@ class Encoder:
             copy.length(frame),
             frame,
         )
-        self._changes.append(change(type_id, rid, shard, one.version, moment, self._source, b"C", id))
         if index.strings or index.dates or index.quantities:
             self._add_beside(rid, shard, index)
         for inside in index.contained:
@@ -129,7 +123,6 @@ class Encoder:
             "date_index": (COLUMNS["date_index"], self._dates),
             "quantity_index": (COLUMNS["quantity_index"], self._quantities),
             "contained": (CONTAINED, self._contained),
-            "change": (CHANGE, self._changes),
         }
         for table, (columns, pieces) in contents.items():
             if pieces:

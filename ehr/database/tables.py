@@ -8,6 +8,9 @@ Conventions
   source    integer    facility.id that sent it; 0 = the city itself
   *_us      bigint     microseconds since 1970-01-01T00:00Z, so that years 0001 to 9999 fit
   xid       xid8       the writing transaction; below pg_snapshot_xmin all of them have ended
+  seq       bigint     the order of versions within their transaction
+  op        text       what made a version: C create, U update, D delete
+Columns of the large tables stand by width, the widest first, because PostgreSQL fills the gaps between with nothing.
 Terminology's tables are in terminology/tables.py, because that room knows nobody.
 """
 
@@ -17,6 +20,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     DateTime,
     Float,
     ForeignKey,
@@ -31,7 +35,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    column,
+    event,
     func,
+    table,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -89,25 +96,24 @@ resource = Table(
     "resource",
     metadata,
     # The current version of every resource that is not deleted. Partitioned by list of type_id: the clinical
-    # types have partitions of their own (ehr.database.partitions), the rest share the default one.
-    Column("type_id", SmallInteger, nullable=False),
+    # types have partitions of their own, the rest share the default one; ehr.database.partitions says which, and what
+    # indexes a partition has beside those that stand here.
     Column("rid", BigInteger, nullable=False),
     Column("shard", BigInteger, nullable=False),
-    Column("id", C_TEXT, nullable=False),
-    Column("version", Integer, nullable=False),
     Column("updated", MOMENT, nullable=False),
     Column("xid", Xid8, nullable=False, server_default=THIS_TRANSACTION),
-    Column("source", Integer, nullable=False),
+    Column("seq", BigInteger, nullable=False, server_default=change_seq.next_value()),
     Column("date_lo_us", BigInteger),  # the type's main date parameter, as a range
     Column("date_hi_us", BigInteger),
+    Column("version", Integer, nullable=False),
+    Column("source", Integer, nullable=False),
+    Column("type_id", SmallInteger, nullable=False),
+    Column("op", C_TEXT, nullable=False, server_default=text("'C'")),
+    Column("id", C_TEXT, nullable=False),
     Column("tokens", ARRAY(BigInteger), nullable=False),
     Column("body", LargeBinary, nullable=False),  # zstd frame of the JSON as sent, with meta set
     PrimaryKeyConstraint("type_id", "rid"),
     UniqueConstraint("type_id", "id"),
-    Index("resource_shard_date_ix", "type_id", "shard", text("date_lo_us DESC"), "rid"),
-    Index("resource_date_ix", "type_id", "date_lo_us", "rid", postgresql_where=text("date_lo_us IS NOT NULL")),
-    Index("resource_date_hi_ix", "type_id", "date_hi_us", "rid", postgresql_where=text("date_hi_us IS NOT NULL")),
-    Index("resource_updated_ix", "type_id", "updated", "rid"),
     Index("resource_tokens_ix", "tokens", postgresql_using="gin", postgresql_with={"fastupdate": "on"}),
     postgresql_partition_by="LIST (type_id)",
 )
@@ -115,20 +121,50 @@ resource = Table(
 resource_history = Table(
     "resource_history",
     metadata,
-    # Superseded versions and tombstones; append-only. op: C create, U update, D delete (body is null).
-    Column("type_id", SmallInteger, nullable=False),
+    # Superseded versions and tombstones (body is null); append-only.
     Column("rid", BigInteger, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("id", C_TEXT, nullable=False),
     Column("shard", BigInteger, nullable=False),
     Column("updated", MOMENT, nullable=False),
     Column("xid", Xid8, nullable=False),
+    Column("seq", BigInteger, nullable=False, server_default=change_seq.next_value()),
+    Column("version", Integer, nullable=False),
     Column("source", Integer, nullable=False),
+    Column("type_id", SmallInteger, nullable=False),
     Column("op", C_TEXT, nullable=False),
+    Column("id", C_TEXT, nullable=False),
     Column("body", LargeBinary),
     PrimaryKeyConstraint("type_id", "rid", "version"),
     Index("resource_history_id_ix", "type_id", "id", text("version DESC")),
+    Index("resource_history_feed_ix", "xid", "seq"),
+    Index("resource_history_type_feed_ix", "type_id", "xid", "seq"),
+    Index("resource_history_deleted_ix", "type_id", "updated", postgresql_where=text("op = 'D'")),
 )
+
+change = table(
+    "change",
+    # The feed, a view: every version stands in one of the two tables, and says when it was written. Readers take rows
+    # below pg_snapshot_xmin(pg_current_snapshot()), in (xid, seq) order.
+    column("xid", Xid8()),
+    column("seq", BigInteger()),
+    column("type_id", SmallInteger()),
+    column("rid", BigInteger()),
+    column("id", C_TEXT),
+    column("version", Integer()),
+    column("op", C_TEXT),
+    column("shard", BigInteger()),
+    column("source", Integer()),
+    column("updated", MOMENT),
+)
+_CHANGED: Final = ", ".join(change.c.keys())
+CHANGE_VIEW: Final = f"""
+CREATE VIEW change AS SELECT {_CHANGED} FROM resource UNION ALL SELECT {_CHANGED} FROM resource_history
+"""  # noqa: S608 - constants of ours
+
+
+@event.listens_for(metadata, "after_create")
+def _create_views(_: MetaData, connection: Connection, **__: Any) -> None:
+    connection.exec_driver_sql(CHANGE_VIEW)
+
 
 string_index = Table(
     "string_index",
@@ -211,25 +247,6 @@ person_link = Table(
     Column("person_id", C_TEXT, nullable=False),
     Column("assurance", C_TEXT, nullable=False),
     Index("person_link_person_id_ix", "person_id"),
-)
-
-change = Table(
-    "change",
-    metadata,
-    # The feed. Readers take rows below pg_snapshot_xmin(pg_current_snapshot()), in (xid, seq) order.
-    Column("xid", Xid8, nullable=False, server_default=THIS_TRANSACTION),
-    Column("seq", BigInteger, nullable=False, server_default=change_seq.next_value()),
-    Column("type_id", SmallInteger, nullable=False),
-    Column("rid", BigInteger, nullable=False),
-    Column("id", C_TEXT, nullable=False),
-    Column("version", Integer, nullable=False),
-    Column("op", C_TEXT, nullable=False),
-    Column("shard", BigInteger, nullable=False),
-    Column("source", Integer, nullable=False),
-    Column("updated", MOMENT, nullable=False),
-    PrimaryKeyConstraint("xid", "seq"),
-    Index("change_type_ix", "type_id", "xid", "seq"),
-    Index("change_deleted_ix", "type_id", "updated", postgresql_where=text("op = 'D'")),
 )
 
 feed_cursor = Table(

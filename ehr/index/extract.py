@@ -22,6 +22,7 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.generate import source
 from ehr.index.hashing import TARGET_MASK, Hasher
 from ehr.index.leaves import Add, Leaves, Rows, Update
+from ehr.index.outline import Outlines, stated
 from ehr.index.term import KEPT_MAX, Term
 
 Generated = Callable[[Mapping[str, Any], Add, Update, Rows, Rows, Rows], tuple[int | None, int | None]]
@@ -35,7 +36,8 @@ class IndexRows(Struct, gc=False):
     dates       (param_id, lo_us, hi_us), other than the type's main date
     quantities  (param_id, value, unit hash or 0, unit system hash or 0)
     patient     id of the source Patient it belongs to; the shard is that of it
-    terms       (param_id, folded text) or (0, unit) that no earlier resource of this process has left in term
+    terms       (param_id, folded text), (0, unit) or (-param_id, outline) that no earlier resource of this process has
+                left in term
     contained   the same of each contained resource, in the container's shard; its terms are among the container's
     """
 
@@ -143,7 +145,8 @@ class Extractor:
         if code is None:
             text = source(type_name, self.hasher, self.known)
             code = self._codes[type_name] = compile(text, f"<index of {type_name}>", "exec")
-        namespace = self._leaves.namespace()
+        outlines = Outlines(self._leaves, stated(self.known, type_name))
+        namespace = {**self._leaves.namespace(), "outline": outlines.token}
         exec(code, namespace)  # noqa: S102 - our own text, made from our own table
         function: Generated = namespace.pop("extract")  # else it could only be freed with all that it remembers
         self._functions[type_name] = function

@@ -21,8 +21,9 @@ CONTAINED: Final = 2
 """Contained resources, and references to them (ehr.index.contained)."""
 SPANS: Final = 3
 """Variants of a MolecularSequence with their chromosome (ehr.index.leaves.spanned)."""
-FORMAT: Final = SPANS
-
+OUTLINES: Final = 4
+"""Which parameters have a value, in one token (ehr.index.outline). Nothing needs it: older rows are found as well."""
+FORMAT: Final = OUTLINES
 
 _STANDING: Final = """
 select greatest(i.index_format, (

@@ -1,6 +1,6 @@
 """Search parameters of one type → the source of a straight-line Python function that extracts them all.
 
-In:      type name; constants (hashes of presence, salts of references) from a Hasher
+In:      type name; constants (salts of references) from a Hasher
 Out:     source of  extract(tree, add, update, strings, dates, numbers) -> (lo, hi) of the main date parameter; its
          globals are those of Leaves.namespace
 Why:     each member is looked up once, whatever the number of parameters that read it: about 40 times faster than
@@ -8,15 +8,15 @@ Why:     each member is looked up once, whatever the number of parameters that r
 Not in:  _id and _lastUpdated (columns), parameters that a union of others answers (but for their presence)
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ehr.fhir import parameters
 from ehr.fhir.parameters import ElementPath, Parameter, Parameters, Step
 from ehr.index.hashing import Hasher
 from ehr.index.main_date import main_date
+from ehr.index.outline import stated
 
-COLUMNS = frozenset({"_id", "_lastUpdated"})
 NO_TEXT = frozenset({"_profile", "_source"})
 """uri parameters of every resource, without :below: their texts would be a row for each resource."""
 
@@ -54,9 +54,9 @@ class Node:
 
 def source(type_name: str, hasher: Hasher, known: Parameters = parameters.R4) -> str:
     root = Node()
-    for parameter in known.of(type_name).values():
-        if parameter.code in COLUMNS:
-            continue
+    bits = {}
+    for number, parameter in enumerate(stated(known, type_name)):
+        bits[parameter.id] = 1 << number
         if parameter.kind == "composite":
             if parameter.is_paired or parameter.is_spanned:
                 root.reach(parameter.bases[0]).pairs.append(parameter)
@@ -64,17 +64,19 @@ def source(type_name: str, hasher: Hasher, known: Parameters = parameters.R4) ->
         for path in parameter.paths:
             if not parameter.union or path.only:
                 root.reach(path.steps).leaves.append((parameter, path))
-    writer = _Writer(hasher, main_date(type_name))
+    writer = _Writer(hasher, main_date(type_name), bits)
     body = list(writer.node(root, "tree", 1))
     memories = [f"{name} = {{}}" for name in writer.memories]
-    head = [*memories, "def extract(tree, add, update, strings, dates, numbers):", "    lo = hi = None"]
-    return "\n".join([*head, *body, "    return lo, hi", ""])
+    head = [*memories, "def extract(tree, add, update, strings, dates, numbers):", "    lo = hi = None", "    have = 0"]
+    last = ["    if have:", "        add(outline(have))", "    return lo, hi", ""]
+    return "\n".join([*head, *body, *last])
 
 
 class _Writer:
-    def __init__(self, hasher: Hasher, main: str | None) -> None:
+    def __init__(self, hasher: Hasher, main: str | None, bits: Mapping[int, int]) -> None:
         self._hasher = hasher
         self._main = main
+        self._bits = bits
         self._count = 0
         self.memories: list[str] = []
 
@@ -122,27 +124,29 @@ class _Writer:
         self.memories.append(known)
         yield f"{pad}if {value}.__class__ is dict and 'identifier' not in {value}:"
         yield f"{pad}    literal = {value}.get('reference')"
-        yield f"{pad}    hashes = {known}.get(literal) if literal.__class__ is str else None"
+        yield f"{pad}    kept = {known}.get(literal) if literal.__class__ is str else None"
         yield f"{pad}else:"
-        yield f"{pad}    literal = hashes = None"
-        yield f"{pad}if hashes is None:"
-        yield f"{pad}    hashes = set()"
+        yield f"{pad}    literal = kept = None"
+        yield f"{pad}if kept is None:"
+        yield f"{pad}    stated, hashes = 0, set()"
         for parameter, path in leaves:
-            yield from self._leaf(parameter, path, value, depth + 1, into="hashes.")
+            yield from self._leaf(parameter, path, value, depth + 1, of_one=True)
+        yield f"{pad}    kept = stated, tuple(hashes)"
         yield f"{pad}    if literal.__class__ is str:"
-        yield f"{pad}        leaves.remember({known}, literal, hashes)"
-        yield f"{pad}update(hashes)"
+        yield f"{pad}        leaves.remember({known}, literal, kept)"
+        yield f"{pad}have |= kept[0]"
+        yield f"{pad}update(kept[1])"
 
     def _leaf(
-        self, parameter: Parameter, path: ElementPath, value: str, depth: int, *, into: str = ""
+        self, parameter: Parameter, path: ElementPath, value: str, depth: int, *, of_one: bool = False
     ) -> Iterator[str]:
         pad = "    " * depth
         if path.only:
             yield f"{pad}if leaves.points_to({value}, {path.only!r}):"
             pad += "    "
-        yield f"{pad}{into}add({self._hasher.present(parameter.id)})"
+        yield f"{pad}{'stated' if of_one else 'have'} |= {self._bits[parameter.id]}"
         if not parameter.union:
-            yield from (pad + line for line in self._call(parameter, path.type, value, into))
+            yield from (pad + line for line in self._call(parameter, path.type, value, "hashes." if of_one else ""))
 
     def _call(self, parameter: Parameter, type_name: str, value: str, into: str) -> Iterator[str]:
         number = parameter.id
@@ -220,12 +224,12 @@ class _Writer:
                 call = QUANTITY_CALLS.get(path.type, "quantity")
                 yield f"{pad}leaves.{call}(rows, {base}.get({path.steps[0].name!r}), 0)"
             yield f"{pad}if firsts and rows:"
-            yield f"{pad}    add({self._hasher.present(number)})"
+            yield f"{pad}    have |= {self._bits[number]}"
             yield f"{pad}    leaves.measured(numbers, firsts, rows, {number})"
         else:
             yield f"{pad}seconds = {_forms(second.paths, base)}"
             yield f"{pad}if firsts and seconds:"
-            yield f"{pad}    add({self._hasher.present(number)})"
+            yield f"{pad}    have |= {self._bits[number]}"
             yield f"{pad}    leaves.pairs(update, firsts, seconds, {number})"
 
     def _spans(self, parameter: Parameter, base: str, depth: int) -> Iterator[str]:
@@ -236,7 +240,7 @@ class _Writer:
         yield f"{pad}try:"
         yield f"{pad}    firsts = leaves.forms({value}, {token.type!r})"
         yield f"{pad}    if leaves.spanned(numbers, firsts, {start}, {end}, {number}):"
-        yield f"{pad}        add({self._hasher.present(number)})"
+        yield f"{pad}        have |= {self._bits[number]}"
         yield f"{pad}except (AttributeError, KeyError, TypeError):"
         yield f"{pad}    pass"
 

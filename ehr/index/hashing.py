@@ -11,6 +11,7 @@ Forms    token       system|code ; code ; |code where there is no system ; syste
 Source:  xxHash 3, 64 bit, seeded
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -70,8 +71,12 @@ class Hasher:
         """A string as written, for :exact."""
         return self.digest(f"x{param_id}\x1f{value}")
 
+    def outline(self, param_ids: Iterable[int]) -> int:
+        """These parameters have a value, and no others of the type."""
+        return self.digest("o" + " ".join(map(str, sorted(param_ids))))
+
     def present(self, param_id: int) -> int:
-        """The parameter has a value, for :missing."""
+        """The parameter has a value: on rows that were indexed before there were outlines."""
         return self.digest(f"p{param_id}")
 
     def identifier(self, param_id: int, system: str | None, value: str) -> int:

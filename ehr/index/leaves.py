@@ -8,7 +8,7 @@ Source:  FHIR R4 3.1.1.4.4 to 3.1.1.4.12, the element types of each kind of para
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ehr.fhir.r4 import TYPE_IDS
@@ -21,6 +21,8 @@ from ehr.index.words import narrative, sounds, words
 Add = Callable[[int], None]
 Update = Callable[[Iterable[int]], None]
 Rows = set[tuple[Any, ...]]
+Given = tuple[int, tuple[int, ...]]
+"""Bits of the parameters that have a value (ehr.index.outline), and their tokens."""
 
 _LOCAL: Final = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 _NAME_PARTS: Final = ("family", "given", "prefix", "suffix", "text")
@@ -72,14 +74,14 @@ class Leaves:
         kept = True
         if isinstance(display, str) and (folded := fold(display)[:VALUE_CHARACTERS_MAX]):
             hashes += (self.hasher.text(param_id, folded),)
-            kept = self._is_kept((param_id, folded))
+            kept = self.is_kept((param_id, folded))
         if hashes and kept and all(one is None or isinstance(one, str) for one in (system, code, display)):
             if len(self._codings) >= CACHE_MAX:
                 self._codings.clear()
             self._codings[param_id, system, code, display] = hashes
         return hashes
 
-    def _is_kept(self, term: Term) -> bool:
+    def is_kept(self, term: Term) -> bool:
         """Else the term goes with the resource to whoever writes it."""
         if term in self.kept:
             return True
@@ -168,13 +170,13 @@ class Leaves:
         if "identifier" in value and (identifier := value["identifier"]).__class__ is dict:
             self._reference_identifier(update, identifier, param_id)
 
-    def remember(self, known: dict[str, Collection[int]], literal: str, hashes: set[int]) -> None:
+    def remember(self, known: dict[str, Given], literal: str, given: Given) -> None:
         """What a local reference gives all parameters that read it; of others, Reference.type says something too."""
         if self.target(literal) is None:
             return
         if len(known) >= REFERENCES_MAX:
             known.clear()
-        known[literal] = tuple(hashes)
+        known[literal] = given
 
     def _reference_identifier(self, update: Update, value: dict[str, Any], param_id: int) -> None:
         system, text = value.get("system"), value.get("value")
@@ -209,7 +211,7 @@ class Leaves:
         """meta.profile: on every resource, so its text is a term and not a row, for :below."""
         self.canonical(update, value, param_id)
         if value.__class__ is str and value:
-            self._is_kept((param_id, value.partition("|")[0][:VALUE_CHARACTERS_MAX]))
+            self.is_kept((param_id, value.partition("|")[0][:VALUE_CHARACTERS_MAX]))
 
     def uri(self, update: Update, strings: Rows, value: Any, param_id: int) -> None:
         """The text itself is kept too, for :below."""
@@ -315,7 +317,7 @@ class Leaves:
                 self.hasher.unit(system, "") if isinstance(system, str) and system else 0,
             )
             measured = system == UCUM and isinstance(code, str) and 0 < len(code) <= UNIT_CHARACTERS_MAX
-            if measured and not self._is_kept((UNIT, str(code))):
+            if measured and not self.is_kept((UNIT, str(code))):
                 return made
             if isinstance(code, str) and len(self._units) < CACHE_MAX and (system is None or isinstance(system, str)):
                 self._units[key] = made

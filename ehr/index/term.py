@@ -1,7 +1,8 @@
-"""The texts and units that tokens are known by: one row for each distinct one, whatever the number of resources.
+"""The texts, units and outlines that tokens are known by: one row for each distinct one, whatever the number of
+resources.
 
 term     (param_id, folded text) of a display or text, for :text; (UNIT, code) of a UCUM unit, for quantities in
-         other units
+         other units; (-param_id, token) of an outline that has a value for a parameter (ehr.index.outline)
 Why:     a resource holds the hash of a text, which cannot be looked through; a search first finds the texts that
          begin as asked, then the resources by their hashes. A text on a million resources costs one row here
 Keeps:   what is written in the transaction of the first resource that has it. An Extractor knows what is committed and

@@ -32,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from ehr.database.tables import C_TEXT, PgSnapshot, person_link, resource
+from ehr.database.tables import C_TEXT, PgSnapshot, person_link, resource, term
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import TARGET_MASK
 from ehr.search import compile_contained, shape
@@ -57,13 +57,13 @@ def condition(row: FromClause, clause: shape.Clause) -> Condition:
             made = wanted(row.c.type_id, types)
         case shape.Identified(ids):
             made = wanted(row.c.id, ids)
-        case shape.Tokens():
-            made = _tokens(row, clause)
+        case shape.Tokens() | shape.Stated():
+            made = _tokens(row, clause) if isinstance(clause, shape.Tokens) else _stated(row, clause)
         case shape.Listed():
             made = row.c.rid.in_(listed(clause))
         case shape.MainDate(values):
             low, high = row.c.date_lo_us, row.c.date_hi_us
-            made = and_(low.is_not(None), or_(*(dated(low, high, one) for one in values)))
+            made = and_(low.is_not(None), or_(*(dated(low, high, one, main=True) for one in values)))
         case shape.Updated(values):
             made = or_(*(updated(row.c.updated, one) for one in values))
         case shape.HasDate(there):
@@ -130,6 +130,14 @@ def _tokens(row: FromClause, clause: shape.Tokens) -> Condition:
         return held
     found: Condition = row.c.tokens.overlap(hashes)
     return found if clause.which == "any" else ~found
+
+
+def _stated(row: FromClause, clause: shape.Stated) -> Condition:
+    """The outlines are asked for in the same statement, so that none is written between the question and the rows."""
+    of_parameters = term.c.param_id == any_(value(clause.parameters, ARRAY(Integer)))
+    outlines = func.array(select(cast(term.c.value, BigInteger)).where(of_parameters).scalar_subquery())
+    found: Condition = row.c.tokens.overlap(func.array_cat(outlines, value(clause.hashes, ARRAY(BigInteger))))
+    return found if clause.there else ~found
 
 
 def _seen(row: FromClause, clause: shape.Seen) -> Condition:

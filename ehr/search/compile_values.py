@@ -15,12 +15,14 @@ from sqlalchemy import (
     cast,
     extract,
     func,
+    literal_column,
     or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
+from ehr.database.partitions import LONG_US
 from ehr.database.tables import C_TEXT, MOMENT, date_index, quantity_index, string_index
 from ehr.index.leaves import MICRODEGREES
 from ehr.index.ranges import SECOND_US
@@ -29,6 +31,8 @@ from ehr.search.lower_values import APPROXIMATE, LIKE_ESCAPE
 from ehr.search.near import EARTH_METRES
 
 Condition: TypeAlias = ColumnElement[bool]
+LONG: Final = literal_column(str(LONG_US), BigInteger)
+"""Not a bound value: the planner must see that the condition is the index's."""
 SIDE: Final = {"string": string_index, "date": date_index, "quantity": quantity_index}
 
 
@@ -129,19 +133,23 @@ def _number(column: ColumnElement[float], asked: shape.Compared) -> Condition:
     return found
 
 
-def dated(low: ColumnElement[int], high: ColumnElement[int], asked: shape.Compared) -> Condition:
-    """A resource's range against the search's; each begins with a bound an index can use."""
+def dated(low: ColumnElement[int], high: ColumnElement[int], asked: shape.Compared, *, main: bool = False) -> Condition:
+    """A resource's range against the search's; each begins with a bound an index can use.
+
+    main  of a type's main date, whose ends are indexed of long ranges only
+    """
     first, last = value(asked.first, BigInteger()), value(asked.last, BigInteger())
+    after = _ends_after_main if main else _ends_after
     found: Condition
     match asked.prefix:
         case "eq":
             found = and_(low >= first, low <= last, high <= last)
         case "ne":
-            found = or_(low < first, high > last)
+            found = or_(low < first, after(low, high, last))
         case "gt":
-            found = high > last
+            found = after(low, high, last)
         case "ge":
-            found = or_(low >= first, high > last)
+            found = or_(low >= first, after(low, high, last))
         case "lt":
             found = low < first
         case "le":
@@ -149,14 +157,23 @@ def dated(low: ColumnElement[int], high: ColumnElement[int], asked: shape.Compar
         case "sa":
             found = low > last
         case "eb":
-            found = high < first
+            found = and_(low < first, high < first) if main else high < first
         case "po":
-            found = and_(low <= last, high >= first)
+            found = and_(low <= last, after(low, high, first - 1))
         case "ap":
             now_us = cast(extract("epoch", func.now()) * SECOND_US, BigInteger)
             near = cast(func.abs(now_us - first) * cast(APPROXIMATE, Numeric), BigInteger)
-            found = and_(low <= last + near, high >= first - near)
+            found = and_(low <= last + near, after(low, high, first - near - 1))
     return found
+
+
+def _ends_after(_: ColumnElement[int], high: ColumnElement[int], bound: ColumnElement[int]) -> Condition:
+    return high > bound
+
+
+def _ends_after_main(low: ColumnElement[int], high: ColumnElement[int], bound: ColumnElement[int]) -> Condition:
+    """By its beginning, which is at most LONG_US earlier; or by the index of those that last longer."""
+    return or_(and_(low > bound - LONG, high > bound), and_(high - low > LONG, high > bound))
 
 
 def updated(column: ColumnElement[Any], asked: shape.Compared) -> Condition:

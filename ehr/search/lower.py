@@ -32,6 +32,7 @@ from ehr.search.shape import (
     Pointed,
     Seen,
     Sharded,
+    Stated,
     Tokens,
     Typed,
     Unlike,
@@ -191,10 +192,13 @@ class Lowering:
         if condition.parameter.code in {"_id", "_lastUpdated"}:  # never missing
             gathered.others += [Never()] if condition.missing else []
             return
-        own = condition.parameter
-        parts = [own] if own.only else parts_of(own)  # a filtered union is stored with a presence of its own
-        present = to.add([self.hasher.present(part.id) for part in parts])
-        gathered.others.append(Tokens("none" if condition.missing else "any", present))
+        parts = stored_in(condition.parameter)
+        present = [self.hasher.present(part.id) for part in parts]
+        if condition.outlines is not None:
+            gathered.others.append(Tokens("any", to.add([*present, *condition.outlines])))
+        else:
+            of_outlines = to.add([-part.id for part in parts])
+            gathered.others.append(Stated(not condition.missing, of_outlines, to.add(present)))
 
     def _criterion(self, to: Values, gathered: Gathered, type_name: str, criterion: Criterion) -> None:
         parts = parts_of(criterion.parameter)
@@ -319,6 +323,11 @@ def parts_of(parameter: Parameter) -> Sequence[Parameter]:
         return (parameter,)
     known = parameters.of(parameter.type_name)
     return [known[code] for code in parameter.union]
+
+
+def stored_in(parameter: Parameter) -> Sequence[Parameter]:
+    """The parameters that outlines say of whether it has a value: a filtered union is one of its own."""
+    return (parameter,) if parameter.only else parts_of(parameter)
 
 
 def by_shard(type_name: str, chain: Chain) -> bool:

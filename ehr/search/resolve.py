@@ -3,6 +3,7 @@
 :text             texts in term that begin as asked
 :in, :not-in      codes of the value set: loaded, of the specification, or a ValueSet of this record
 :above, :below    codes of the loaded code system; profiles in term that lie under a url
+:missing=false    outlines in term that have a value (:missing=true, and what is negated, the statement itself asks for)
 _list             entries that are marked as deleted
 quantities        in a UCUM unit: the same range in every unit in use that it converts to, so that what is stored costs
                   nothing more (1 g finds 1000 mg; the range of the digits is converted, not guessed anew)
@@ -13,6 +14,7 @@ Errors:  NotSupported  rows of before are not indexed for it yet (ehr.index.form
 Source:  FHIR R4 3.1.1.4.10 token, 3.1.1.4.11 quantity, 3.1.1.5.5 modifiers
 """
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -32,7 +34,7 @@ from ehr.index.leaves import UCUM
 from ehr.index.normalize import VALUE_CHARACTERS_MAX, fold
 from ehr.index.term import UNIT
 from ehr.search.found import Bodies
-from ehr.search.lower import parts_of
+from ehr.search.lower import parts_of, stored_in
 from ehr.search.lower_values import after
 from ehr.search.plan import SearchPlan
 from ehr.search.terms import (
@@ -44,6 +46,7 @@ from ehr.search.terms import (
     Criterion,
     Has,
     InList,
+    Missing,
     Not,
     NumberValue,
     Selves,
@@ -67,6 +70,7 @@ _MODIFIERS: Final = frozenset({"text", "in", "not-in", "above", "below"})
 _TEXTS: Final = """
 select distinct value from term where param_id = any($1::int[]) and value >= $2 and ($3::text is null or value < $3)
 limit $4"""
+_OUTLINES: Final = "select distinct value::bigint as outline from term where param_id = any($1::int[]) limit $2"
 _UNITS: Final = "select distinct value from term where param_id = $1"
 _BY_ID: Final = "select body from resource where type_id = $1 and id = $2"
 _BY_IDS: Final = "select body from resource where type_id = $1 and id = any($2::text[])"
@@ -86,18 +90,22 @@ async def resolved(
 
 
 def _asks(condition: Condition) -> bool:
+    if isinstance(condition, Criterion):
+        return _of_terminology(condition) or _spanned(condition) or any(map(_measured, condition.values))
+    if isinstance(condition, Missing):
+        return not condition.missing
+    return isinstance(condition, InList) or any(map(_asks, _within(condition)))
+
+
+def _within(condition: Condition) -> Iterable[Condition]:
     match condition:
-        case Criterion():
-            return _of_terminology(condition) or _spanned(condition) or any(map(_measured, condition.values))
         case Chain(links=links):
-            return any(_asks(inner) for _, inner in links)
+            return [inner for _, inner in links]
         case Has(inner=inner) | Not(inner):
-            return _asks(inner)
-        case InList():
-            return True
+            return [inner]
         case AllOf(conditions) | AnyOf(conditions):
-            return any(map(_asks, conditions))
-    return False
+            return conditions
+    return ()
 
 
 def _of_terminology(criterion: Criterion) -> bool:
@@ -127,22 +135,37 @@ class _Resolver:
     bodies: Bodies | None
     units: dict[str, Unit] | None = None
 
-    async def condition(self, condition: Condition) -> Condition:
+    async def condition(self, condition: Condition, *, negated: bool = False) -> Condition:
         if not _asks(condition):
             return condition
+        within = functools.partial(self.condition, negated=negated)
         match condition:
-            case Criterion() | InList():
-                read = self._criterion(condition) if isinstance(condition, Criterion) else self._in_list(condition)
-                return await read
+            case Criterion() | Missing() | InList():
+                return await self._leaf(condition, negated=negated)
             case Chain(links=links):
-                return replace(condition, links=tuple([(name, await self.condition(one)) for name, one in links]))
+                return replace(condition, links=tuple([(name, await within(one)) for name, one in links]))
             case Has(inner=inner):
-                return replace(condition, inner=await self.condition(inner))
+                return replace(condition, inner=await within(inner))
             case AllOf(conditions) | AnyOf(conditions):
-                return replace(condition, conditions=tuple([await self.condition(one) for one in conditions]))
+                return replace(condition, conditions=tuple([await within(one) for one in conditions]))
             case Not(inner):
-                return Not(await self.condition(inner))
+                return Not(await self.condition(inner, negated=True))
         raise AssertionError("nothing else asks")
+
+    async def _leaf(self, condition: Criterion | Missing | InList, *, negated: bool) -> Condition:
+        if isinstance(condition, Criterion):
+            return await self._criterion(condition)
+        if isinstance(condition, InList):
+            return await self._in_list(condition)
+        return condition if negated else await self._stated(condition)
+
+    async def _stated(self, asked: Missing) -> Missing:
+        """The planner judges by the values it sees: a parameter few have is looked up, one that most have is walked."""
+        ids = [-part.id for part in stored_in(asked.parameter)]
+        rows = await self.connection.fetch(_OUTLINES, ids, limits.search_codes_max + 1)
+        if len(rows) > limits.search_codes_max:
+            return asked
+        return replace(asked, outlines=tuple([row["outline"] for row in rows]))
 
     async def _criterion(self, asked: Criterion) -> Criterion:
         found: list[Value] = []

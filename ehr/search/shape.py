@@ -78,6 +78,15 @@ class Tokens:
 
 
 @dataclass(slots=True, unsafe_hash=True)
+class Stated:
+    """Whether the row has a value for one of these parameters; hashes: as rows say it that have no outline."""
+
+    there: bool
+    parameters: Slot
+    hashes: Slot
+
+
+@dataclass(slots=True, unsafe_hash=True)
 class Identified:
     ids: Wanted
 
@@ -138,8 +147,7 @@ class Near:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Measured:
-    """A number; its unit's code and system where they were given (a composite keeps its token in system, and its second
-    number in code)."""
+    """A number; its unit's code and system where they were given (of a composite: its second number, its token)."""
 
     number: Compared
     code: Slot | Compared | None = None
@@ -237,10 +245,8 @@ class Held:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Foremost:
-    """Of what one resource contains only the first for which the clauses hold, and none if they hold for it, too.
-
-    own: what must hold for the container; None: it is not asked
-    """
+    """Of what one resource contains only the first with these clauses, and none if they hold for it, too; own: what
+    must hold for the container (None: it is not asked)."""
 
     clauses: tuple["Clause", ...]
     own: tuple["Clause", ...] | None
@@ -254,8 +260,8 @@ class From:
 
 
 Clause: TypeAlias = (
-    Never | Typed | Seen | OfPerson | Sharded | Tokens | Identified | Updated | MainDate | Listed | Either | Unlike
-    | Chained | Pointed | HasDate | Numbered | NotAfter | Unchanged | From | Held | Foremost
+    Never | Typed | Seen | OfPerson | Sharded | Tokens | Stated | Identified | Updated | MainDate | Listed | Either
+    | Unlike | Chained | Pointed | HasDate | Numbered | NotAfter | Unchanged | From | Held | Foremost
 )  # fmt: skip
 
 
@@ -311,11 +317,8 @@ class Noted:
 
 @dataclass(slots=True, unsafe_hash=True)
 class PageOf:
-    """Rows in order, beyond a place where there is one.
-
-    narrow  look the rows up before any order is tried
-    dated   each row says which snapshot it was found in
-    """
+    """Rows in order, beyond a place where there is one; narrow: looked up before any order is tried; dated: each says
+    which snapshot it was found in."""
 
     clauses: tuple[Clause, ...]
     types: Typed

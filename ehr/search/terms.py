@@ -135,9 +135,12 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
+    """outlines: tokens of those that have a value for it, where they were looked up before (ehr.search.resolve)."""
+
     type_name: str
     parameter: Parameter
     missing: bool
+    outlines: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

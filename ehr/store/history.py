@@ -52,13 +52,9 @@ class HistoryPage:
     total: int | None
 
 
-_MADE_BY: Final = """CASE WHEN v.op IS NOT NULL THEN v.op WHEN v.version = 1 OR EXISTS (
-    SELECT 1 FROM resource_history p
-    WHERE p.type_id = v.type_id AND p.rid = v.rid AND p.version = v.version - 1 AND p.op = 'D') THEN 'C' ELSE 'U' END"""
-
 _OF_ONE: Final = f"""
 WITH v AS (
-    SELECT r.type_id, r.id, r.rid, r.version, r.updated, r.shard, r.source, NULL AS op, r.body FROM resource r
+    SELECT r.type_id, r.id, r.rid, r.version, r.updated, r.shard, r.source, r.op, r.body FROM resource r
     WHERE r.type_id = $3 AND r.id = $4 AND {seen("r")}
     UNION ALL
     SELECT h.type_id, h.id, h.rid, h.version, h.updated, h.shard, h.source, h.op, h.body FROM resource_history h
@@ -66,7 +62,7 @@ WITH v AS (
 ), timed AS (
     SELECT v.*, lead(v.updated) OVER (ORDER BY v.version) AS until, count(*) OVER () AS total FROM v
 )
-SELECT v.type_id, v.id, v.rid, v.version, v.updated, v.shard, v.source, {_MADE_BY} AS op, v.body, v.total,
+SELECT v.type_id, v.id, v.rid, v.version, v.updated, v.shard, v.source, v.op, v.body, v.total,
        0::bigint AS xid, v.version::bigint AS seq
 FROM timed v
 WHERE v.version < $5

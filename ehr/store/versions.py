@@ -43,7 +43,7 @@ FROM (
     WHERE h.type_id = c.type_id AND h.rid = c.rid AND h.xid < $4::xid8 ORDER BY h.version DESC LIMIT 1
 ) v WHERE v.op <> 'D' AND {seen("v")}"""  # noqa: S608 - constants of ours
 _DELETED: Final = f"""
-SELECT v.type_id, v.shard, v.id FROM change v
+SELECT v.type_id, v.shard, v.id FROM resource_history v
 WHERE v.op = 'D' AND v.type_id = ANY($3::smallint[]) AND v.rid > $5::bigint AND v.rid <= $6::bigint
   AND v.xid < $4::xid8 AND {seen("v")}
   AND NOT EXISTS (SELECT 1 FROM resource r WHERE r.type_id = v.type_id AND r.rid = v.rid AND r.xid < $4::xid8)

@@ -14,7 +14,8 @@ from tests.api.mothers import MRN, bundle, entry, observation, patient
 GRAMS = "gt1|http://unitsofmeasure.org|g"
 Ask = Callable[[httpx.AsyncClient, int], Awaitable[httpx.Response]]
 
-TAGGED = {"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": {"tag": [{"code": "x"}]}}]}
+TAG = {"tag": [{"code": "x"}]}
+TAGGED = {"resourceType": "Parameters", "parameter": [{"name": "meta", "valueMeta": TAG}]}
 
 COUNTS: dict[str, tuple[int, Ask]] = {
     "read": (1, lambda c, n: c.get(f"/Patient/p{n}")),
@@ -76,6 +77,8 @@ async def test_an_interaction_issues_its_statements_and_no_more(shared_city: Cit
     await client.put(f"/Observation/o{number}", json=observation(f"Patient/p{number}", id=f"o{number}"))
     of = {"subject": {"reference": f"Patient/p{number}"}}
     visit = {"resourceType": "Encounter", "id": "e", "status": "finished", "class": {"code": "AMB"}, **of}
+    tagged = {**patient((MRN, "tagged"), id="tagged"), "meta": TAG}
+    await client.put("/Patient/tagged", json=tagged)  # who is first with a set of members pays a statement for it
     await client.put("/Encounter/e", json=visit)
     letter = {"resourceType": "Composition", "id": "c", "status": "final", "type": {"text": "x"}, "title": "x", **of}
     await client.put("/Composition/c", json={**letter, "date": "2026", "author": [{"display": "x"}]})

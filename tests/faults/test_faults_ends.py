@@ -26,7 +26,7 @@ from tests.mllp.mothers import admission, code_of
 WRITES = 6
 HELD_S = 0.7
 """How long the writes hang after SIGTERM: well within the 2 s that the listener gives to messages in hand."""
-WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'change'::regclass AND NOT granted"
+WAITING = "SELECT count(*) FROM pg_locks WHERE relation = 'date_index'::regclass AND NOT granted"
 
 
 @asynccontextmanager
@@ -104,7 +104,7 @@ async def begun_requests_are_answered(serving: Serving, http: httpx.AsyncClient)
     async with database(serving.data_dir) as connection, asyncio.TaskGroup() as begun:
         hold = connection.transaction()
         await hold.start()
-        await connection.execute("LOCK TABLE change IN EXCLUSIVE MODE")
+        await connection.execute("LOCK TABLE date_index IN EXCLUSIVE MODE")
         writes = [begun.create_task(put(http, serving.base, f"w{n}")) for n in range(WRITES)]
         message = begun.create_task(hl7.send(admission("TERM1")))
         await slow.begin(serving.base)

@@ -31,6 +31,7 @@ CATALOG = {
     "sequences": """
         select sequencename, data_type::text, start_value, increment_by, cache_size from pg_sequences
         where schemaname = 'public' order by 1""",
+    "views": "select viewname, definition from pg_views where schemaname = 'public' order by 1",
     "partitions": """
         select relname, relkind, pg_get_expr(relpartbound, oid), pg_get_partkeydef(oid) from pg_class
         where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and relname <> 'alembic_version'
@@ -53,7 +54,7 @@ async def create_from_metadata(url: str) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
         await connection.run_sync(terminology_tables.metadata.create_all)
-        for statement in partitions.statements(TYPE_IDS):
+        for statement in [*partitions.statements(TYPE_IDS), *partitions.indexes()]:
             await connection.exec_driver_sql(statement)
     await engine.dispose()
 
@@ -96,3 +97,42 @@ async def test_two_installations_have_different_keys(database_url: str, empty_da
         await opened.close()
     assert keys[0].hash_key != keys[1].hash_key
     assert keys[0].cursor_key != keys[1].cursor_key
+
+
+WRITTEN = """
+    insert into resource (type_id, rid, shard, id, version, updated, source, tokens, body, xid) values
+        (1, 1, 5, 'a', 2, '2026-01-02', 0, '{7}', 'now', '20'), (1, 2, 6, 'b', 1, '2026-01-01', 3, '{8}', 'b', '10');
+    insert into resource_history (type_id, rid, version, id, shard, updated, source, op, body, xid) values
+        (1, 1, 1, 'a', 5, '2026-01-01', 0, 'C', 'then', '10'), (2, 3, 1, 'c', 7, '2026-01-01', 0, 'C', 'c', '10'),
+        (2, 3, 2, 'c', 7, '2026-01-03', 0, 'D', null, '30');
+    insert into change (type_id, rid, id, version, op, shard, source, updated, xid) values
+        (2, 3, 'c', 1, 'C', 7, 0, '2026-01-01', '10'), (1, 1, 'a', 1, 'C', 5, 0, '2026-01-01', '10'),
+        (1, 2, 'b', 1, 'C', 6, 3, '2026-01-01', '10'), (1, 1, 'a', 2, 'U', 5, 0, '2026-01-02', '20'),
+        (2, 3, 'c', 2, 'D', 7, 0, '2026-01-03', '30');
+"""
+HELD = {
+    "feed": "select xid, seq, type_id, rid, id, version, op, shard, source, updated from change order by xid, seq",
+    "rows": "select type_id, rid, shard, id, version, updated, xid, source, tokens, body from resource order by rid",
+    "history": "select rid, version, op, xid, body from resource_history order by rid, version",
+}
+
+
+async def held(url: str) -> dict[str, list[tuple[object, ...]]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return {name: [tuple(row) for row in await connection.fetch(sql)] for name, sql in HELD.items()}
+    finally:
+        await connection.close()
+
+
+async def test_the_feed_of_an_older_store_is_carried_over_and_back(empty_database_url: str) -> None:
+    await migrate.upgrade(empty_database_url, "0010")
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute(WRITTEN)
+    await connection.close()
+    before = await held(empty_database_url)
+    assert len(before["feed"]) == 5
+    await migrate.upgrade(empty_database_url, "0011")
+    assert await held(empty_database_url) == before
+    await migrate.downgrade(empty_database_url, "0010")
+    assert await held(empty_database_url) == before

@@ -142,8 +142,9 @@ async def test_a_write_takes_its_round_trips_and_no_more(record: Record, city: C
     async def prepare(uow: UnitOfWork) -> None:
         await uow.resources.update("Patient", "p", None, patient("1", national="001090000001"))
         await uow.resources.update("Observation", "o", None, observation(0, "Patient/p"))
+        await uow.resources.update("Patient", "q", None, patient("2", national="001090000002", active=True))
 
-    await record.write(city, prepare)
+    await record.write(city, prepare)  # what it says, with which members, costs who says it first a statement more
     expected, work = WRITES[name]
     async with statements(record) as seen:
         await record.write(city, work)
@@ -177,6 +178,8 @@ async def test_a_message_takes_its_round_trips_and_no_more(record: Record, intak
         ("with a new telephone number of that patient", 2, 2, moved, 11),
     ]
     await receive(intake, "first", message(0, 1))
+    for name, more in (("second", told), ("third", moved)):
+        await receive(intake, name, message(9, 1, **more | {"national": "001090000009"}))
     for control_id, (name, number, value, more, expected) in enumerate(steps):
         async with statements(record) as seen:
             response = await receive(intake, str(control_id), message(number, value, **more))
