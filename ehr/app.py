@@ -5,7 +5,7 @@ Out:     a FastAPI application; ehr.api.server.run_http runs it
 Order:   FHIR requests go to their own routes at the edge; then the JSON APIs, the pages, and what the root adds
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI
 from starlette.routing import BaseRoute, Route
@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ehr.access.authenticate import Authenticator, issuer
 from ehr.api import errors, fhir, identity, smart
-from ehr.api.edge import Edge
+from ehr.api.edge import Edge, FhirEdge
 from ehr.api.errors import is_fhir
 from ehr.api.exchange import Door
 from ehr.api.fhir_system import FacilityBundleDoor
@@ -32,12 +32,11 @@ class Application(FastAPI):
 
     fhir: ASGIApp
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:  # type: ignore[override]
         if scope["type"] == "http" and is_fhir(scope["path"]):
             scope["app"] = self
-            await self.fhir(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
+            return self.fhir(scope, receive, send)
+        return super().__call__(scope, receive, send)
 
 
 def create_app(
@@ -66,8 +65,8 @@ def create_app(
     app.state.metrics = metrics
     tls = (settings.base_url or "").startswith("https:")
     routes = fhir.Routes(door, facility_bundle, smart.configuration_of(settings))
-    app.fhir = Edge(routes, fhir=routes, metrics=metrics, clock=record.clock, tls=tls)
-    app.add_middleware(Edge, fhir=routes, metrics=metrics, clock=record.clock, tls=tls)
+    app.fhir = FhirEdge(routes, metrics, record.clock, tls=tls)
+    app.add_middleware(Edge, metrics=metrics, clock=record.clock, tls=tls)
     errors.install(app)
 
     ops = OpsDoor(record, metrics, checks or {})

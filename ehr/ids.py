@@ -14,27 +14,28 @@ FHIR_ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 
 _RANDOM_BYTES: Final = 10
 _AHEAD: Final = 256
-_ahead: list[int] = []
-os.register_at_fork(after_in_child=_ahead.clear)
+_VERSION_7: Final = 0x7 << 76 | 0x2 << 62
+_FIXED: Final = 0xF << 76 | 0x3 << 62
+"""The bits of version and variant."""
+
+_tails: list[str] = []
+os.register_at_fork(after_in_child=_tails.clear)
 
 
 def new_id() -> str:
     """A fresh UUIDv7 in its 36-character form, usable as a FHIR id."""
     try:
-        random = _ahead.pop()
+        tail = _tails.pop()
     except IndexError:
-        random, *more = _drawn()
-        _ahead.extend(more)
-    text = f"{(time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF) << 80 | random:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        tail, *more = _drawn()
+        _tails.extend(more)
+    milliseconds = f"{time.time_ns() // 1_000_000 & 0xFFFF_FFFF_FFFF:012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}-{tail}"
 
 
-def _drawn() -> list[int]:
-    """The random parts of ids to come, with version and variant."""
+def _drawn() -> list[str]:
+    """What follows the time in ids to come: version, variant and randomness."""
     drawn = os.urandom(_AHEAD * _RANDOM_BYTES)
-    parts = [drawn[at : at + _RANDOM_BYTES] for at in range(0, len(drawn), _RANDOM_BYTES)]
-    return [int.from_bytes(part) & ~_FIXED | _VERSION_7 for part in parts]
-
-
-_FIXED: Final = 0xF << 76 | 0x3 << 62
-_VERSION_7: Final = 0x7 << 76 | 0x2 << 62
+    parts = [int.from_bytes(drawn[at : at + _RANDOM_BYTES]) for at in range(0, len(drawn), _RANDOM_BYTES)]
+    texts = [f"{part & ~_FIXED | _VERSION_7:020x}" for part in parts]
+    return [f"{text[:4]}-{text[4:8]}-{text[8:]}" for text in texts]

@@ -13,7 +13,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,9 +245,11 @@ class _Late:
         self._app = app
         self._made.set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._app is None:
-            await self._made.wait()
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._waited(scope, receive, send) if self._app is None else self._app(scope, receive, send)
+
+    async def _waited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._made.wait()
         assert self._app is not None, "it is made"
         await self._app(scope, receive, send)
 
@@ -259,7 +261,7 @@ class _ClaimDoor:
         self._pipeline = pipeline
 
     async def post(self, request: Request) -> Response:
-        caller = await request.app.state.authenticator.caller(
+        caller = request.app.state.authenticator.caller(
             request.headers, request.client.host if request.client else None
         )
         if not caller.facility_id:

@@ -52,7 +52,7 @@ class Authenticator:
         self._clock = record.clock
         self._known: OrderedDict[str, tuple[int, Caller]] = OrderedDict()
 
-    async def caller(self, headers: Mapping[str, str], peer: str | None = None) -> Caller:
+    def caller(self, headers: Mapping[str, str], peer: str | None = None) -> Caller:
         """Who asks. headers are looked up in lower case; peer is the address of the other end of the socket."""
         authorization = headers.get("authorization")
         if authorization is None:

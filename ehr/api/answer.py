@@ -6,6 +6,7 @@ Keeps:   the stored bytes as they are: nothing is parsed to be served
 Source:  FHIR R4 http.html#general (Location, ETag, Last-Modified), RFC 9110 15.4.5 (304 carries the validators)
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -32,9 +33,9 @@ class Answer:
     body: bytes = b""
     headers: list[Header] = field(default_factory=list)
 
-    async def send(self, send: Send, *, head: bool = False) -> None:
-        """Send it; a HEAD gets the headers of the GET and no body."""
-        headers = [*self.headers]
+    async def send(self, send: Send, more: Sequence[Header] = (), *, head: bool = False) -> None:
+        """Send it with more headers; a HEAD gets the headers of the GET and no body."""
+        headers = [*self.headers, *more]
         if self.status not in (204, 304):
             headers.append((b"content-length", str(len(self.body)).encode()))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})

@@ -3,11 +3,12 @@
 In:      any ASGI http request
 Out:     the application's response with X-Request-Id and security headers; 413 for an over-long query; 500 for a bug
 Why:     One plain ASGI layer and not five: a layer of Starlette's middleware costs more than a read's own Python.
-         From here FHIR requests go straight to their own routes; the rest to FastAPI's.
+         FHIR requests go straight to their own routes, which hand their answer back to be sent; the rest to FastAPI's.
 """
 
 import logging
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -15,9 +16,10 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr import ids, limits
-from ehr.api.answer import Answer
-from ehr.api.errors import answer_of, bug_answer, is_fhir
+from ehr.api.answer import Answer, Header
+from ehr.api.errors import answer_of, bug_answer
 from ehr.api.exchange import form_of
+from ehr.api.fhir import Routes
 from ehr.api.form import shown_as
 from ehr.clock import Clock
 from ehr.errors import TooMuch
@@ -42,62 +44,95 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 _TLS: Final = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 
-class Edge:
-    """ASGI middleware."""
+class _Edge:
+    """What every answer gets, and what is noted of it."""
 
-    def __init__(self, app: ASGIApp, *, fhir: ASGIApp, metrics: Metrics, clock: Clock, tls: bool) -> None:
-        self._app = app
-        self._fhir = fhir
+    def __init__(self, metrics: Metrics, clock: Clock, *, tls: bool) -> None:
         self._metrics = metrics
-        self._clock = clock
+        self._monotonic_s = clock.monotonic_s
         self._always = [*_ALWAYS, _TLS] if tls else _ALWAYS
+
+    def _added(self, headers: Sequence[Header], request_id: str) -> list[Header]:
+        """What goes with the headers of an answer."""
+        names = [name for name, _ in headers]
+        unless_said = [one for one in (_NOT_KEPT, _NOTHING_RUNS) if one[0] not in names]
+        return [*unless_said, *self._always, (b"x-request-id", request_id.encode())]
+
+    def _observe(self, scope: Scope, route: str, status: int, began_s: float) -> None:
+        seconds, method = self._monotonic_s() - began_s, _method(scope)
+        self._metrics.observe(route, method, status, seconds)
+        if status >= 400 or _ROOT.level <= logging.DEBUG:
+            told = log.info if status >= 400 else log.debug
+            told("answered", route=route, method=method, status=status, duration_ms=round(seconds * 1000, 1))
+
+
+class FhirEdge(_Edge):
+    """The ASGI application of /fhir: sends what its routes answer."""
+
+    def __init__(self, routes: Routes, metrics: Metrics, clock: Clock, *, tls: bool) -> None:
+        super().__init__(metrics, clock, tls=tls)
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began_s = self._monotonic_s()
+        request_id = _begun(scope)
+        answer = await self._answer(scope, receive)
+        more = self._added(answer.headers, request_id)
+        try:
+            await answer.send(send, more, head=scope["method"] == "HEAD")
+        except Exception:
+            log.error("request failed", route=_pattern(scope), method=scope["method"], exc_info=True)
+        self._observe(scope, _pattern(scope), answer.status, began_s)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        error = _too_long(scope)
+        if error is not None:
+            return shown_as(answer_of(scope["path"], error), form_of(scope))
+        try:
+            return await self._routes.answer(scope, receive)
+        except Exception:
+            log.error("request failed", route=_pattern(scope), method=scope["method"], exc_info=True)
+            return shown_as(bug_answer(scope["path"]), form_of(scope))
+
+
+class Edge(_Edge):
+    """ASGI middleware around everything else."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, clock: Clock, tls: bool) -> None:
+        super().__init__(metrics, clock, tls=tls)
+        self._app = app
         self._paths: dict[object, str] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began_s = self._clock.monotonic_s()
-        request_id = _request_id(scope)
-        scope["request_id"] = request_id
+        began_s = self._monotonic_s()
+        request_id = _begun(scope)
         status = 0
 
         async def with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message["headers"], *self._always, (b"x-request-id", request_id.encode())]
-                names = [name for name, _ in headers]
-                headers += [one for one in (_NOT_KEPT, _NOTHING_RUNS) if one[0] not in names]
-                message["headers"] = headers
+                headers = list(message["headers"])
+                message["headers"] = headers + self._added(headers, request_id)
             await send(message)
 
-        REQUEST_ID.set(request_id)
         try:
-            if len(scope["query_string"]) > limits.http_query_bytes_max:
-                error = TooMuch(f"the query is over {limits.http_query_bytes_max} bytes; use POST _search")
-                await _as_asked(answer_of(scope["path"], error), scope).send(with_headers)
+            error = _too_long(scope)
+            if error is not None:
+                await answer_of(scope["path"], error).send(with_headers)
             else:
-                application = self._fhir if is_fhir(scope["path"]) else self._app
-                await application(scope, receive, with_headers)
+                await self._app(scope, receive, with_headers)
         except Exception:
             log.error("request failed", route=self._route(scope), method=scope["method"], exc_info=True)
             if status == 0:
-                await _as_asked(bug_answer(scope["path"]), scope).send(with_headers)
-        self._observe(scope, status or 500, self._clock.monotonic_s() - began_s)
-
-    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        route, method = self._route(scope), _method(scope)
-        self._metrics.observe(route, method, status, seconds)
-        if status >= 400 or _ROOT.level <= logging.DEBUG:
-            told = log.info if status >= 400 else log.debug
-            told("answered", route=route, method=method, status=status, duration_ms=round(seconds * 1000, 1))
+                await bug_answer(scope["path"]).send(with_headers)
+        self._observe(scope, self._route(scope), status or 500, began_s)
 
     def _route(self, scope: Scope) -> str:
         """The pattern of the route that answered, never the address: that holds ids."""
-        pattern = scope.get("route_pattern")
-        if isinstance(pattern, str):
-            return pattern
         if self._paths is None:
             routes = scope["app"].routes
             self._paths = {one.endpoint: one.path for one in routes if isinstance(one, Route)}
@@ -106,8 +141,23 @@ class Edge:
         return str(known or "none")
 
 
-def _as_asked(answer: Answer, scope: Scope) -> Answer:
-    return shown_as(answer, form_of(scope)) if is_fhir(scope["path"]) else answer
+def _pattern(scope: Scope) -> str:
+    """The pattern of the FHIR route that answered."""
+    return scope.get("route_pattern", "none")  # type: ignore[no-any-return]  # Routes put it there
+
+
+def _begun(scope: Scope) -> str:
+    """The request's id, known from here on to every line that is logged for it."""
+    request_id = _request_id(scope)
+    scope["request_id"] = request_id
+    REQUEST_ID.set(request_id)
+    return request_id
+
+
+def _too_long(scope: Scope) -> TooMuch | None:
+    if len(scope["query_string"]) > limits.http_query_bytes_max:
+        return TooMuch(f"the query is over {limits.http_query_bytes_max} bytes; use POST _search")
+    return None
 
 
 def _request_id(scope: Scope) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from ehr import limits
 from ehr.access.authenticate import Authenticator
@@ -128,11 +128,11 @@ class Door:
         host, port = scope.get("server") or ("127.0.0.1", 80)
         return f"http://[{host}]:{port}/fhir" if ":" in host else f"http://{host}:{port}/fhir"
 
-    async def open(self, scope: Scope, receive: Receive, *, public: bool) -> Exchange:
+    def open(self, scope: Scope, receive: Receive, *, public: bool) -> Exchange:
         """Authenticate first, then read the query: an unknown caller learns nothing about either."""
         headers = header_map(scope)
         peer = scope["client"][0] if scope.get("client") else None
-        caller = NOBODY if public else await self.authenticator.caller(headers, peer)
+        caller = NOBODY if public else self.authenticator.caller(headers, peer)
         raw = scope["query_string"]
         return Exchange(
             self.record,
@@ -151,7 +151,7 @@ NOBODY: Final = Caller("anonymous", "anonymous", Grants())
 
 
 class Endpoint:
-    """The ASGI application of one FHIR route: method → handler."""
+    """One FHIR route: method → handler."""
 
     def __init__(
         self, door: Door, pattern: str, handlers: Mapping[str, Handler], *, public: bool = False, files: bool = False
@@ -165,17 +165,18 @@ class Endpoint:
         if "GET" in self._handlers:
             self._handlers["HEAD"] = self._handlers["GET"]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+        """The handler's answer, or that of its refusal."""
         scope["route_pattern"] = self._pattern
         try:
-            answer = await self._answer(scope, receive)
+            return await self._answer(scope, receive)
         except EhrError as error:
             answer = shown_as(error_answer(error), form_of(scope))
             if isinstance(error, MethodNotAllowed):
                 answer.headers.append(self._allow())
             if isinstance(error, UnsupportedMedia) and scope["method"] == "PATCH":
                 answer.headers.append((b"accept-patch", ", ".join(PATCH_FORMATS).encode()))
-        await answer.send(send, head=scope["method"] == "HEAD")
+            return answer
 
     def handler(self, method: str) -> Handler:
         handler = self._handlers.get(method)
@@ -188,7 +189,7 @@ class Endpoint:
             known_type(scope["path_params"].get("type", "Patient"))
             return Answer(204, b"", [self._allow()])
         handler = self.handler(scope["method"])
-        exchange = await self._door.open(scope, receive, public=self._public)
+        exchange = self._door.open(scope, receive, public=self._public)
         if exchange.query:
             exchange.query = exchange.negotiated(exchange.query)
         if exchange.format_asked is None and not (self._files and exchange.method in _READING):

@@ -5,12 +5,12 @@ Order:   the busiest first, those of Binary's own for a Binary only; addresses w
 Source:  FHIR R4 http.html#summary
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final
 
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.routing import compile_path
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from ehr.api import bulk, view_run
 from ehr.api import fhir_binary as binary
@@ -119,7 +119,7 @@ CONTENT_OF_BINARY: Final[Table] = [
 
 
 class Routes:
-    """The ASGI application of /fhir: the first address that fits answers; the last one takes whatever is left."""
+    """Every address under /fhir: the first address that fits answers; the last one takes whatever is left."""
 
     def __init__(self, door: Door, facility_bundle: FacilityBundleDoor | None, configuration: Handler) -> None:
         public: Table = [
@@ -139,14 +139,14 @@ class Routes:
         ]
         self._of_binary = [(compile_path(path)[0], endpoint) for path, endpoint in of_binary] + self._endpoints
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def answer(self, scope: Scope, receive: Receive) -> Awaitable[Answer]:
+        """What the first endpoint answers whose address fits."""
         path = scope["path"]
         for pattern, endpoint in self._of_binary if path.startswith(_BINARY) else self._endpoints:
             found = pattern.fullmatch(path)
             if found is not None:
                 scope["path_params"] = found.groupdict()
-                await endpoint(scope, receive, send)
-                return
+                return endpoint.answer(scope, receive)
         raise AssertionError("the edge sends addresses under /fhir, and the last pattern takes them all")
 
     def find(self, method: str, path: str) -> tuple[Handler, Mapping[str, str]]:

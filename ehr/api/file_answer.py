@@ -10,13 +10,13 @@ Source:  RFC 9110 12.5.3 (Accept-Encoding), 15.3.1
 import asyncio
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
 from starlette.types import Receive, Send
 
-from ehr.api.answer import Answer
+from ehr.api.answer import Answer, Header
 
 _BLOCK_BYTES: Final = 256 * 1024
 _GZIP_BITS: Final = 31
@@ -34,12 +34,12 @@ class FileAnswer(Answer):
     gzip: bool = False
     receive: Receive | None = None
 
-    async def send(self, send: Send, *, head: bool = False) -> None:
+    async def send(self, send: Send, more: Sequence[Header] = (), *, head: bool = False) -> None:
         assert self.file is not None, "made with a file"
         assert self.receive is not None, "made with the request"
         with self.file:
             encoding = [(b"content-encoding", b"gzip")] if self.gzip else [(b"content-length", b"%d" % self.length)]
-            headers = [*self.headers, *encoding, (b"vary", b"Accept-Encoding")]
+            headers = [*self.headers, *encoding, (b"vary", b"Accept-Encoding"), *more]
             await send({"type": "http.response.start", "status": self.status, "headers": headers})
             if head:
                 await send({"type": "http.response.body", "body": b""})

@@ -41,7 +41,7 @@ def router(record: Record, authenticator: Authenticator) -> APIRouter:
     async def read_health_book(
         request: Request, cccd: Annotated[str, Path(pattern=PATTERN, description="12-digit CCCD or 9-digit CMND")]
     ) -> Response:
-        caller = await authenticator.caller(request.headers, request.client.host if request.client else None)
+        caller = authenticator.caller(request.headers, request.client.host if request.client else None)
         body = codec.dumps(await book(record, caller, cccd))
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 

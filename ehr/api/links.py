@@ -7,11 +7,14 @@ Source:  FHIR R4 bundle.html#bundle-unique, search.html#conformance, http.html#p
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
 from urllib.parse import quote
 
 from ehr.api.exchange import Exchange
 
 Link = tuple[str, str]
+KEPT_CHARACTERS_MAX: Final = 120
 
 
 def address(path: str, parameters: Sequence[tuple[str, str]]) -> str:
@@ -19,8 +22,17 @@ def address(path: str, parameters: Sequence[tuple[str, str]]) -> str:
     if not parameters:
         return path
     return f"{path}?" + "&".join(
-        f"{quote(name, safe=':.$')}={quote(value, safe=',|:/$-_.')}" for name, value in parameters
+        _kept(name, value) if len(name) + len(value) <= KEPT_CHARACTERS_MAX else _written(name, value)
+        for name, value in parameters
     )
+
+
+def _written(name: str, value: str) -> str:
+    return f"{quote(name, safe=':.$')}={quote(value, safe=',|:/$-_.')}"
+
+
+_kept: Final = lru_cache(1_024)(_written)
+"""The links of a page repeat the parameters of its search, and those of other pages; a cursor is longer."""
 
 
 def history_links(exchange: Exchange, next_cursor: str | None) -> list[Link]:

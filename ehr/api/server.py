@@ -69,6 +69,7 @@ async def run_http(app: ASGIApp, host: str, port: int) -> HttpServer:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
         app,
+        interface="asgi3",
         http=DeadlineProtocol,
         ws="none",
         lifespan="off",

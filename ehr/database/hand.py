@@ -32,6 +32,12 @@ class Hand:
         self._loans = 0
         self._closing = False
 
+    def at_once(self) -> "Connection | None":
+        """The last one that was given back, where it lives."""
+        if self.at_hand and not _lost(self.at_hand[-1]):
+            return self.at_hand.pop()
+        return None
+
     async def take(self, timeout_s: float | None) -> "Connection":
         while self.at_hand:
             connection = self.at_hand.pop()
@@ -93,7 +99,7 @@ class Loan:
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> "Connection":
-        self._connection = await self._hand.take(self._timeout_s)
+        self._connection = self._hand.at_once() or await self._hand.take(self._timeout_s)
         return self._connection
 
     async def __aexit__(

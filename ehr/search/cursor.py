@@ -1,6 +1,6 @@
 """Where a page begins ↔ the opaque text of a next or previous link.
 
-Out:     base64url of JSON, signed with HMAC-SHA-256 (cut to 16 bytes) by the installation's cursor_key
+Out:     base64url of JSON, signed with BLAKE2b keyed by the installation's cursor_key (RFC 7693)
 Errors:  Invalid   a cursor that is not ours, was changed, or belongs to another search
 Keeps:   the highest rid when the first page was read, so that what is created meanwhile does not enter later pages;
          the total, so that it is counted once
@@ -124,4 +124,4 @@ def _inside(said: dict[str, Any]) -> Inside:
 
 
 def _signature(content: bytes, key: bytes) -> bytes:
-    return hmac.digest(key, content, "sha256")[:SIGNATURE_BYTES]
+    return hashlib.blake2b(content, key=key, digest_size=SIGNATURE_BYTES).digest()

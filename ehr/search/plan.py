@@ -39,6 +39,7 @@ class SearchPlan:
     types       the types searched, never empty
     conditions  an AND
     firsts      statements of first pages with their values (ehr.search.page)
+    tokens      hashes of its criteria (ehr.search.probe)
     """
 
     request: SearchRequest
@@ -47,6 +48,7 @@ class SearchPlan:
     conditions: tuple[Condition, ...]
     includes: tuple[IncludeStep, ...]
     firsts: dict[tuple[Any, ...], tuple[str, list[Any]]] = field(init=False, default_factory=dict, compare=False)
+    tokens: dict[tuple[Any, ...], tuple[int, ...]] = field(init=False, default_factory=dict, compare=False)
 
     @property
     def type_name(self) -> str:

@@ -64,7 +64,12 @@ async def _probed_tokens(
     """The planner takes the resources with a code for spread evenly over any order; those of a season, or of a device
     that came last year, lie together, and the walk to them is long. Where they are few, to look them up is never long.
     """
-    key = (plan.types, tuple(lower_values.hashes(lowering.hasher, criterion, parts_of(criterion.parameter))))
+    asked = lowering.hasher, id(criterion)
+    hashes = plan.tokens.get(asked)
+    if hashes is None:
+        found = lower_values.hashes(lowering.hasher, criterion, parts_of(criterion.parameter))
+        hashes = plan.tokens[asked] = tuple(found)
+    key = plan.types, hashes
     known = _rows_of.get(key)
     if known is None or known.uses >= USES_MAX:
         if len(_rows_of) >= KEPT_MAX:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from ehr.access.policy import Caller, predicate
+from ehr.access.policy import AccessPredicate, Caller
 from ehr.aside import Turns
 from ehr.errors import (
     Duplicate,
@@ -111,10 +111,10 @@ class Written:
 class Resources:
     """Bound to one unit of work and one caller."""
 
-    def __init__(self, uow: "UnitOfWork", caller: Caller) -> None:
+    def __init__(self, uow: "UnitOfWork", caller: Caller, access: AccessPredicate) -> None:
         self._uow = uow
         self.caller = caller
-        self.access = predicate(caller)
+        self.access = access
 
     async def read(self, type_name: str, id: str) -> Version:
         """The current version."""

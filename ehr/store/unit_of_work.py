@@ -80,9 +80,9 @@ class UnitOfWork:
         """When it began; without a transaction, when that was first asked."""
         return _now(self.record.clock)
 
-    @cached_property
+    @property
     def resources(self) -> Resources:
-        return Resources(self, self.caller)
+        return Resources(self, self.caller, self.access)
 
     @cached_property
     def claims(self) -> Claims:
@@ -98,7 +98,8 @@ class UnitOfWork:
 
     def as_city(self, reason: str) -> Resources:
         """The same transaction, acting as the city itself: for what a write brings with it (a Person, a Provenance)."""
-        return Resources(self, Caller.system(reason))
+        city = Caller.system(reason)
+        return Resources(self, city, predicate(city))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -59,7 +59,7 @@ class OperatorPages:
         if COOKIE in request.cookies:
             headers["authorization"] = f"Bearer {request.cookies[COOKIE]}"
         try:
-            caller = await self._authenticator.caller(headers, request.client.host if request.client else None)
+            caller = self._authenticator.caller(headers, request.client.host if request.client else None)
         except NotAccepted:
             return None
         every = caller.grants.allow("*", "r") and caller.grants.allow("*", "s")

@@ -226,7 +226,7 @@ def _settings(tmp_path: Path, **changes: Any) -> Settings:
 async def test_a_citizen_is_confined_and_gets_no_system_right(tmp_path: Path) -> None:
     authenticator = Authenticator(Timed(), _settings(tmp_path))
     token = citizen_token(authenticator.tokens, "person-1")
-    caller = await authenticator.caller({"authorization": f"Bearer {token}"})
+    caller = authenticator.caller({"authorization": f"Bearer {token}"})
     assert (caller.kind, caller.person_id) == ("citizen", "person-1")
     assert caller.grants.allow("Observation", "r")
     assert not caller.grants.allow("Observation", "u")
@@ -235,7 +235,7 @@ async def test_a_citizen_is_confined_and_gets_no_system_right(tmp_path: Path) ->
 async def test_a_system_scope_in_a_citizens_token_gives_nothing(tmp_path: Path) -> None:
     authenticator = Authenticator(Timed(), _settings(tmp_path))
     token = authenticator.tokens.issue("p", "system/*.cruds", kind="citizen", person_id="p")
-    caller = await authenticator.caller({"authorization": f"Bearer {token}"})
+    caller = authenticator.caller({"authorization": f"Bearer {token}"})
     assert not caller.grants.allow("Patient", "r")
 
 
@@ -243,7 +243,7 @@ async def test_a_link_opens_no_api(tmp_path: Path) -> None:
     authenticator = Authenticator(Timed(), _settings(tmp_path))
     link = citizen_link(authenticator.tokens, "person-1")
     with pytest.raises(Unauthenticated):
-        await authenticator.caller({"authorization": f"Bearer {link}"})
+        authenticator.caller({"authorization": f"Bearer {link}"})
 
 
 @pytest.mark.parametrize(
@@ -261,10 +261,10 @@ async def test_a_link_opens_no_api(tmp_path: Path) -> None:
 async def test_open_access_is_for_this_machine_only(tmp_path: Path, peer: str | None, host: str, opens: bool) -> None:
     authenticator = Authenticator(Timed(), _settings(tmp_path, access="open"))
     if opens:
-        assert await authenticator.caller({"host": host}, peer) == Caller.system("open access")
+        assert authenticator.caller({"host": host}, peer) == Caller.system("open access")
     else:
         with pytest.raises(Unauthenticated):
-            await authenticator.caller({"host": host}, peer)
+            authenticator.caller({"host": host}, peer)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.1.2.3", "::", "ehr.example"])
@@ -276,4 +276,4 @@ def test_open_access_is_refused_on_any_other_host(tmp_path: Path, host: str) -> 
 async def test_enforced_access_needs_a_token_on_this_machine_too(tmp_path: Path) -> None:
     authenticator = Authenticator(Timed(), _settings(tmp_path))
     with pytest.raises(Unauthenticated):
-        await authenticator.caller({"host": "127.0.0.1"}, "127.0.0.1")
+        authenticator.caller({"host": "127.0.0.1"}, "127.0.0.1")
