@@ -4,7 +4,7 @@ Keeps:   the same answer for both methods: a POST's parameters are those of its 
 Source:  FHIR R4 search.html, http.html#search, compartmentdefinition.html
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from ehr.api import bundle_writer
@@ -19,9 +19,9 @@ from ehr.search.parse import CURSOR
 COMPARTMENTS: Final = frozenset({"Patient", "Person", "Encounter", "Practitioner", "RelatedPerson", "Device"})
 
 
-async def search_type(exchange: Exchange) -> Answer:
+def search_type(exchange: Exchange) -> Awaitable[Answer]:
     """GET [type]?…"""
-    return await _answer(exchange, exchange.type_name, exchange.query, None)
+    return _answer(exchange, exchange.type_name, exchange.query, None)
 
 
 async def search_type_form(exchange: Exchange) -> Answer:
@@ -29,9 +29,9 @@ async def search_type_form(exchange: Exchange) -> Answer:
     return await _answer(exchange, exchange.type_name, [*exchange.query, *await exchange.form()], None)
 
 
-async def search_system(exchange: Exchange) -> Answer:
+def search_system(exchange: Exchange) -> Awaitable[Answer]:
     """GET [base]?_type=…"""
-    return await _answer(exchange, None, exchange.query, None)
+    return _answer(exchange, None, exchange.query, None)
 
 
 async def search_system_form(exchange: Exchange) -> Answer:
@@ -39,9 +39,9 @@ async def search_system_form(exchange: Exchange) -> Answer:
     return await _answer(exchange, None, [*exchange.query, *await exchange.form()], None)
 
 
-async def search_compartment(exchange: Exchange) -> Answer:
+def search_compartment(exchange: Exchange) -> Awaitable[Answer]:
     """GET [compartment]/[id]/[type]?…"""
-    return await _answer(exchange, exchange.type_name, exchange.query, _compartment(exchange))
+    return _answer(exchange, exchange.type_name, exchange.query, _compartment(exchange))
 
 
 async def search_compartment_form(exchange: Exchange) -> Answer:

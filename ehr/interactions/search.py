@@ -22,7 +22,7 @@ from ehr.store.unit_of_work import UnitOfWork
 Compartment = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Searched:
     """request says what was understood; page what was found."""
 

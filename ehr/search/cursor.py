@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from ehr.errors import Invalid
+from ehr.search.plan import SearchPlan
 from ehr.search.terms import SearchRequest
 
 SIGNATURE_BYTES: Final = 16
@@ -24,7 +25,7 @@ SHAPE: Final = frozenset(
 """Parameters that change what a page shows, not which rows it is a page of."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Walk:
     """How far a walk is in an order that updates change (ehr.search.moved); snapshots as PostgreSQL writes them.
 
@@ -63,7 +64,7 @@ class Inside:
     more: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cursor:
     """A place between two rows.
 
@@ -89,8 +90,14 @@ class Cursor:
     inside: Inside | None = None
 
 
-def search_hash(request: SearchRequest, person_id: str | None) -> str:
+def search_hash(plan: SearchPlan) -> str:
     """What must be equal for a cursor to be used again."""
+    if plan.kept.name is None:
+        plan.kept.name = _hash(plan.request, plan.access.person_id)
+    return plan.kept.name
+
+
+def _hash(request: SearchRequest, person_id: str | None) -> str:
     place = (request.compartment.name, request.compartment.id) if request.compartment else None
     pairs = [pair for pair in request.served if pair[0].partition(":")[0] not in SHAPE]
     text = orjson.dumps([request.type_name, place, pairs, person_id])

@@ -14,7 +14,7 @@ from ehr.search.plan import SearchPlan
 from ehr.search.shape import Values
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Places:
     """What the cursors of one page have in common. cursor: where it begins; rid_max: 0 where its rows say it."""
 
@@ -40,7 +40,7 @@ class Places:
 
     def _cursor(self, chosen: Chosen, placed: Placed, *, forward: bool, walk: Walk | None = None) -> Cursor:
         row, phase = placed
-        own = search_hash(self.plan.request, self.plan.access.person_id)
+        own = search_hash(self.plan)
         keys = phase if isinstance(phase, list) else order.kept(order.keys_of(Values(), self.plan, phase), row)
         of_phase: Literal[0, 1] = 1 if phase == order.WITHOUT_DATE else 0
         rid_max = self.cursor.rid_max if self.cursor else self.rid_max or int(chosen.placed[0][0]["rid_max"])

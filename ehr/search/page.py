@@ -59,7 +59,7 @@ FIRSTS_MAX: Final = 64
 """Of one plan: one for each caller with its rights that asks it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Note:
     """Who searches, for the audit. detail: JSON; names of parameters, never their values."""
 
@@ -164,14 +164,14 @@ class _Search:
         if self.cursor is not None or before or self.lowering.broad:
             return await self._fetch(*self._asked(phase, started, count, before, last=last))
         key = self._key(phase)
-        kept = self.plan.firsts.get(key)
+        kept = self.plan.kept.firsts.get(key)
         if kept is None:
             asked, to = self._asked(phase, None, count, [], last=last)
             sql = sql_of(asked)
             kept = sql.text, sql.arguments(to)
-            if len(self.plan.firsts) >= FIRSTS_MAX:
-                self.plan.firsts.clear()
-            self.plan.firsts[key] = kept
+            if len(self.plan.kept.firsts) >= FIRSTS_MAX:
+                self.plan.kept.firsts.clear()
+            self.plan.kept.firsts[key] = kept
         return await self.connection.fetch(kept[0], *kept[1])
 
     def _key(self, phase: int | None) -> tuple[Any, ...]:
@@ -283,7 +283,7 @@ async def search(
 async def _fill(page: Page, running: _Search | Reading, installation: "Installation", bodies: Bodies) -> None:
     """The page's resources, and the places beside it."""
     plan, cursor = running.plan, running.cursor
-    chosen = await _choose(running, plan.request.count)
+    chosen = await running.choose(plan.request.count)
     page.noted = running.noted
     forward = cursor is None or cursor.forward
     if not forward:
@@ -336,15 +336,7 @@ async def refuse_retired(connection: "Connection", request: SearchRequest) -> No
         raise NotSupported("a search parameter of this search is no longer served", at="code")
 
 
-async def _choose(running: _Search | Reading, count: int) -> Chosen:
-    """The rows of the page. What is read is ordered anew each time, as it stood when the walk began."""
-    if isinstance(running, _Search):
-        return await running.choose(count)
-    placed: list[Placed] = [*await running.rows(count)]
-    return Chosen(placed[:count], [], len(placed) > count, running.walk)
-
-
 def _cursor(plan: SearchPlan, installation: "Installation") -> Cursor:
     """The place the request's cursor says."""
     assert plan.request.cursor is not None, "looked at before"
-    return opened(plan.request.cursor, installation.cursor_key, search_hash(plan.request, plan.access.person_id))
+    return opened(plan.request.cursor, installation.cursor_key, search_hash(plan))

@@ -32,14 +32,22 @@ class IncludeStep:
     iterate: bool
 
 
+@dataclass(slots=True)
+class Kept:
+    """firsts: statements of first pages with their values; tokens: hashes of criteria; name: what cursors call it."""
+
+    firsts: dict[tuple[Any, ...], tuple[str, list[Any]]] = field(default_factory=dict)
+    tokens: dict[tuple[Any, ...], tuple[int, ...]] = field(default_factory=dict)
+    name: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class SearchPlan:
     """What compile turns into SQL.
 
     types       the types searched, never empty
     conditions  an AND
-    firsts      statements of first pages with their values (ehr.search.page)
-    tokens      hashes of its criteria (ehr.search.probe)
+    kept        what was worked out of it before
     """
 
     request: SearchRequest
@@ -47,8 +55,7 @@ class SearchPlan:
     types: tuple[str, ...]
     conditions: tuple[Condition, ...]
     includes: tuple[IncludeStep, ...]
-    firsts: dict[tuple[Any, ...], tuple[str, list[Any]]] = field(init=False, default_factory=dict, compare=False)
-    tokens: dict[tuple[Any, ...], tuple[int, ...]] = field(init=False, default_factory=dict, compare=False)
+    kept: Kept = field(init=False, default_factory=Kept, compare=False)
 
     @property
     def type_name(self) -> str:

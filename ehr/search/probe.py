@@ -65,10 +65,10 @@ async def _probed_tokens(
     that came last year, lie together, and the walk to them is long. Where they are few, to look them up is never long.
     """
     asked = lowering.hasher, id(criterion)
-    hashes = plan.tokens.get(asked)
+    hashes = plan.kept.tokens.get(asked)
     if hashes is None:
         found = lower_values.hashes(lowering.hasher, criterion, parts_of(criterion.parameter))
-        hashes = plan.tokens[asked] = tuple(found)
+        hashes = plan.kept.tokens[asked] = tuple(found)
     key = plan.types, hashes
     known = _rows_of.get(key)
     if known is None or known.uses >= USES_MAX:

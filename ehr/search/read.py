@@ -24,6 +24,7 @@ from ehr.index.extract import Extractor, IndexRows
 from ehr.index.main_date import main_date
 from ehr.index.ranges import date_range
 from ehr.index.words import content
+from ehr.search.chosen import Chosen, Placed
 from ehr.search.cursor import Cursor, Walk
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.lower import Lowering, parts_of, typed
@@ -79,6 +80,11 @@ class Reading:
         if self.cursor is not None and self.cursor.total is not None:
             return self.cursor.total
         return len(await self._ordered())
+
+    async def choose(self, count: int) -> Chosen:
+        """The rows of the page. They are ordered anew each time, as they stood when the walk began."""
+        placed: list[Placed] = [*await self.rows(count)]
+        return Chosen(placed[:count], [], len(placed) > count, self.walk)
 
     async def rows(self, count: int) -> list[tuple["Row", list[Any]]]:
         """Beyond the cursor, in the order asked or, going back, against it; one above count where there are more."""

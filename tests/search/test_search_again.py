@@ -92,7 +92,7 @@ async def test_few_are_remembered_of_one_search(records: Records) -> None:
     request = understood("Observation", QUERY)
     for number in range(FIRSTS_MAX + 2):
         await asked(records, client(f"c{number}"))
-    assert len(plan(request, EVERYTHING).firsts) <= FIRSTS_MAX
+    assert len(plan(request, EVERYTHING).kept.firsts) <= FIRSTS_MAX
     for number in range(PLANS_MAX + 2):
         plan(request, AccessPredicate(ALL_GRANTS, f"person-{number}", DIRECTORY_TYPES))
     assert len(request.plans) <= PLANS_MAX
