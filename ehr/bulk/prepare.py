@@ -42,6 +42,7 @@ class Ready(Struct, gc=False):
 
     plain    text without needless space that begins with type and id and has no meta, as bulk exports write it
     tokens   those of rows, as COPY sends bigint[]
+    meta     as sent
     claims   it claims to conform to profiles
     version, updated  what it is stored as, if nothing is there yet; updated None: now
     last_updated_us  the sender's meta.lastUpdated, or before all time
@@ -56,6 +57,7 @@ class Ready(Struct, gc=False):
     rows: IndexRows
     tokens: bytes
     tree: dict[str, Any] | None
+    meta: dict[str, Any] | None = None
     claims: bool = False
     last_updated_us: int = BEGINNING_US
     version: int = 1
@@ -128,11 +130,12 @@ class Preparer:
             tree if type_name in self._followed else None,
         )
         if "meta" in tree:
-            self._add_meta(made, tree)
+            self._add_meta(made, tree, is_canonical=is_canonical)
         return made
 
-    def _add_meta(self, made: Ready, tree: dict[str, Any]) -> None:
+    def _add_meta(self, made: Ready, tree: dict[str, Any], *, is_canonical: bool) -> None:
         meta = tree["meta"]
+        made.meta = careful(made.content)["meta"] if "extension" in meta and not is_canonical else meta
         if claimed(tree):
             made.claims, made.tree = True, tree
         updated = date_range(meta["lastUpdated"]) if "lastUpdated" in meta else None

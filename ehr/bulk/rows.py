@@ -9,7 +9,6 @@ from functools import cache
 from typing import Final
 
 from ehr.bulk.prepare import Ready
-from ehr.bulk.read import read
 from ehr.clock import instant
 from ehr.database import copy
 from ehr.fhir import codec
@@ -61,8 +60,8 @@ class FirstVersions:
         if one.plain:  # nothing comes before the meta but type and id
             head = _HEAD_BYTES + len(one.type_name) + len(one.id)
             return b"".join((content[:head], self._meta, content[head:]))
-        tree, updated = one.tree or read(content), one.updated or self._updated
-        return codec.with_meta(content, tree, id=one.id, version=one.version, updated=updated)
+        updated = one.updated or self._updated
+        return codec.with_meta(content, {"meta": one.meta}, id=one.id, version=one.version, updated=updated)
 
 
 class Encoder:

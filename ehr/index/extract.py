@@ -99,13 +99,14 @@ class Extractor:
         function = self._functions.get(type_name) or self._generate(type_name)
         whole = f"{type_name}/{id}"
         self._leaves.whole = within or whole
-        tokens: set[int] = set()
+        hashes: list[int] = []  # a list grows faster than a set
         strings: Rows = set()
         dates: Rows = set()
         numbers: Rows = set()
-        low, high = function(tree, tokens.add, tokens.update, strings, dates, numbers)
+        low, high = function(tree, hashes.append, hashes.extend, strings, dates, numbers)
         place = self.hasher.digest(whole)  # not looked up: each resource has its own
         own = place & TARGET_MASK
+        tokens = set(hashes)
         tokens.discard(own)
         patient = id if type_name == "Patient" else patient_of(tree)
         shard = self.hasher.shard("Patient", patient) if patient else place

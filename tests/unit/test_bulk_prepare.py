@@ -188,9 +188,10 @@ def test_parts_of_any_size_hold_every_line_once(
     assert sum(part.length for part in parts) == path.stat().st_size
 
 
-def test_digits_of_a_line_are_stored_as_sent() -> None:
-    content = (
-        b'{"resourceType":"Basic","id":"b","code":{"text":"x"},"extension":[{"url":"urn:x","valueDecimal":0.010}]}'
+@pytest.mark.parametrize("within", [b'"extension":[%b]', b'"meta":{"extension":[%b]}'])
+def test_digits_of_a_line_are_stored_as_sent(within: bytes) -> None:
+    content = b'{"resourceType":"Basic","id":"b",%b,"code":{"text":"x"}}' % (
+        within % b'{"url":"urn:x","valueDecimal":0.010}'
     )
     encoder = Encoder(BodyCodec(), NOW, 0)
     encoder.add(1, ready(content))
