@@ -4,7 +4,8 @@ In:      clauses of ehr.search.shape, and the row of resource they are asked of
 Chains    tokens && array(select (target.tokens[1] # salt) & -256 | slot …): references are computed from their targets,
           those with an address and those inside the resource itself
 _has      the same the other way: each token of the source is turned back into the target it would name
-Broad     where many resources stand behind a chain, their self tokens are hashed, and rows are walked in order
+Broad     where many resources stand behind a chain, their self tokens are hashed, and rows are walked in order; where
+          they are too many for that, what each row refers to is looked up
 """
 
 from collections.abc import Iterable
@@ -30,7 +31,7 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, array
 
 from ehr.database.tables import C_TEXT, PgSnapshot, person_link, resource, term
 from ehr.fhir.r4 import TYPE_IDS
@@ -173,6 +174,9 @@ def _chained(row: FromClause, chain: shape.Chained) -> Condition:
     for link in chain.links:
         for part in chain.parts:
             targets = resource.alias(), compile_contained.inside("contained").subquery()
+            if chain.how == "each":
+                others += [_names_one_that(row, part, target, conditions(target, link)) for target in targets]
+                continue
             ends = [(target.c.tokens[1], conditions(target, link)) for target in targets]
             if chain.how == "walk":
                 others.append(_names_one_of(row, part, union_all(*(select(own).where(*each) for own, each in ends))))
@@ -186,6 +190,8 @@ def _pointed(row: FromClause, has: shape.Pointed) -> Condition:
         source = resource.alias()
         named = [_names(source, source.c.shard.bitwise_and(TARGET_MASK), part) for part in has.parts]
         return row.c.shard.in_(select(source.c.shard).where(*conditions(source, has.clauses), or_(*named)))
+    if has.how == "each":
+        return or_(*(_is_named_by_one_that(row, part, has.clauses) for part in has.parts))
     selects: list[Select[Any]] = []
     for part in has.parts:
         source = resource.alias()
@@ -217,6 +223,23 @@ def _names_one_of(row: FromClause, part: shape.Part, targets: CompoundSelect[Any
     of_slot = each.bitwise_and(SLOT_MASK) == value(part.number, BigInteger())
     hashed = func.coalesce(_target_of(each, part).in_(targets), false())
     return select(literal(1)).where(of_slot, hashed).correlate(row).exists()
+
+
+def _names_one_that(row: FromClause, part: shape.Part, target: FromClause, clauses: list[Condition]) -> Condition:
+    """The same where they are too many to be hashed: each row's own are looked up."""
+    each = func.unnest(row.c.tokens).column_valued()
+    of_slot = each.bitwise_and(SLOT_MASK) == value(part.number, BigInteger())
+    named = _target_of(each, part)
+    itself = target.c.tokens.contains(array([named])), target.c.tokens[1] == named
+    found = select(literal(1)).where(of_slot, *itself, *clauses)
+    return func.coalesce(found.correlate(row).exists(), false())
+
+
+def _is_named_by_one_that(row: FromClause, part: shape.Part, clauses: tuple[shape.Clause, ...]) -> Condition:
+    source = resource.alias()
+    names = source.c.tokens.contains(array([_token_of(row.c.tokens[1], part)]))
+    found = select(literal(1)).where(names, *conditions(source, clauses))
+    return func.coalesce(found.correlate(row).exists(), false())
 
 
 def _target_of(token: ColumnElement[int], part: shape.Part) -> ColumnElement[int]:

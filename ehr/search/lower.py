@@ -79,6 +79,7 @@ class Lowering:
     """For one caller.
 
     broad  chains, _has and side-table criteria that many rows satisfy (ehr.search.probe)
+    vast   chains and _has that more satisfy than fit in memory
     of     which resources: what holds only of those with an address, as their shards, is not used for others
     few    tokens of few resources, chains to few patients, _has by few resources: looked up before any order is tried
     """
@@ -86,6 +87,7 @@ class Lowering:
     hasher: Hasher
     access: AccessPredicate
     broad: frozenset[Condition] = frozenset()
+    vast: frozenset[Condition] = frozenset()
     few: tuple[Condition, ...] = ()
     of: Rows = "own"
 
@@ -265,21 +267,20 @@ class Lowering:
         return found
 
     def _chain(self, to: Values, gathered: Gathered, type_name: str, chain: Chain) -> None:
-        how: Literal["shard", "tokens", "walk"] = "tokens"
-        if self.joins(type_name, chain):
-            how = "shard"
-        elif self._is_broad(chain):
-            how = "walk"
+        how = self._how(type_name, chain)
         gathered.narrow |= how == "tokens" or self._is_few(chain)
         links = tuple(self.inner(to, name, condition) for name, condition in chain.links)
         gathered.others.append(Chained(how, self._parts(to, chain.parameter), links))
 
+    def _how(self, type_name: str, condition: Chain | Has) -> Literal["shard", "tokens", "walk", "each"]:
+        if self.joins(type_name, condition):
+            return "shard"
+        if self.vast and condition in self.vast:
+            return "each"
+        return "walk" if self._is_broad(condition) else "tokens"
+
     def _has(self, to: Values, gathered: Gathered, has: Has) -> None:
-        how: Literal["shard", "tokens", "walk"] = "tokens"
-        if self.joins(has.type_name, has):
-            how = "shard"
-        elif self._is_broad(has):
-            how = "walk"
+        how = self._how(has.type_name, has)
         gathered.narrow |= how == "tokens" or self._is_few(has)
         clauses = self.inner(to, has.source, has.inner)
         gathered.others.append(Pointed(how, self._parts(to, has.parameter), clauses))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from ehr.access.policy import Caller
-from ehr.errors import Issue, NotSupported
+from ehr.errors import Issue, NotSupported, TooMuch
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import formats
@@ -161,7 +161,7 @@ class _Search:
     async def _of_phase(
         self, phase: int | None, started: Cursor | None, count: int, before: list[Placed], *, last: bool
     ) -> Sequence["Row"]:
-        if self.cursor is not None or before or self.lowering.broad:
+        if self.cursor is not None or before or self.lowering.broad or self.lowering.vast:
             return await self._fetch(*self._asked(phase, started, count, before, last=last))
         key = self._key(phase)
         kept = self.plan.kept.firsts.get(key)
@@ -235,7 +235,7 @@ class _Search:
         if asked == "none":
             return None
         if asked == "accurate":
-            return await self._counted(None)
+            return await self._counted_all()
         counted = await self._counted(ESTIMATE_EXACT_MAX + 1)
         if counted <= ESTIMATE_EXACT_MAX:
             return counted
@@ -243,6 +243,15 @@ class _Search:
         clauses, _ = self.clauses(to)
         explained = (await self._fetch(EstimateOf(tuple(clauses), self.lowering.of), to))[0][0]
         return max(counted, int(orjson.loads(explained)[0]["Plan"]["Plan Rows"]))
+
+    async def _counted_all(self) -> int:
+        """Where each row is asked by itself (probe.BROAD_MAX) only as many as that is quick for."""
+        count_max = probe.COUNTED_MAX + 1 if self.lowering.vast else None
+        counted = await self._counted(count_max)
+        if count_max is not None and counted >= count_max:
+            text = f"more than {probe.COUNTED_MAX} match, each found by a chain to very many; narrow the search down, "
+            raise TooMuch(f"{text}or ask for _total=estimate", at="_total")
+        return counted
 
     async def _counted(self, count_max: int | None) -> int:
         to = Values()

@@ -4,7 +4,6 @@ Why:     a LIMIT tempts the planner to walk an order until it has met enough row
          ruinous for what few do; and it cannot see the size of a chain's far end. Counting to a thousand is cheap.
 Order:   the far end first, so that a chain within a chain is already known
 Not for: a search within one patient's shard, which is small
-Errors:  TooMuch   a chain with more than BROAD_MAX resources at its far end (Patients are joined by shard, unbounded)
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from ehr.errors import TooMuch
 from ehr.index.hashing import Hasher
 from ehr.search import lower_values
 from ehr.search.lower import Lowering, is_named, parts_of, typed
@@ -36,7 +34,9 @@ GATHERED_MAX: Final = 5_000
 USES_MAX: Final = 1_000
 KEPT_MAX: Final = 8_192
 BROAD_MAX: Final = 100_000
-"""Self tokens that fit a hash table of the default work_mem with room to spare."""
+"""Self tokens that fit a hash table of the default work_mem with room to spare; of more each row is asked by itself."""
+COUNTED_MAX: Final = 20_000
+"""Rows that are asked by themselves (70 µs each) for an accurate total; a page asks some dozens."""
 
 
 async def lowering_of(connection: "Connection", plan: SearchPlan, hasher: Hasher) -> Lowering:
@@ -112,12 +112,10 @@ async def _probed(connection: "Connection", lowering: Lowering, type_name: str, 
         lowering = await _probed(connection, lowering, name, inner)
     if joined:
         return await _probed_patients(connection, lowering, condition, ends)
-    if await _count_far(connection, lowering, ends, NARROW_MAX) <= NARROW_MAX:
-        return lowering
-    if await _count_far(connection, lowering, ends, BROAD_MAX) > BROAD_MAX:
-        text = f"more than {BROAD_MAX} resources stand behind {condition.parameter.code}; narrow it down"
-        raise TooMuch(text, at=condition.parameter.code)
-    return _with(lowering, condition)
+    if await _count_far(connection, lowering, ends, NARROW_MAX) > NARROW_MAX:
+        vast = await _count_far(connection, lowering, ends, BROAD_MAX) > BROAD_MAX
+        lowering = replace(lowering, vast=lowering.vast | {condition}) if vast else _with(lowering, condition)
+    return lowering
 
 
 async def _probed_patients(

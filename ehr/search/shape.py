@@ -190,10 +190,10 @@ class Chained:
     """The row refers to a resource for which one of the links holds.
 
     how     shard: the target decides the shard; tokens: look up what the targets would be called; walk: hash the
-            targets and look among them for what each row refers to
+            targets and look among them for what each row refers to; each: look up what each row refers to
     """
 
-    how: Literal["shard", "tokens", "walk"]
+    how: Literal["shard", "tokens", "walk", "each"]
     parts: tuple[Part, ...]
     links: tuple[tuple["Clause", ...], ...]
 
@@ -202,7 +202,7 @@ class Chained:
 class Pointed:
     """A resource for which the clauses hold refers to the row (_has); how as in Chained."""
 
-    how: Literal["shard", "tokens", "walk"]
+    how: Literal["shard", "tokens", "walk", "each"]
     parts: tuple[Part, ...]
     clauses: tuple["Clause", ...]
 

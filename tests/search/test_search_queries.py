@@ -282,10 +282,22 @@ async def test_chains_find_the_same_when_many_stand_behind_them(
     monkeypatch.setattr(probe, "NARROW_MAX", 0)
     assert await records.ids(type_name, (name, value)) == expected.split()
     monkeypatch.setattr(probe, "BROAD_MAX", 0)
-    try:
-        assert await records.ids(type_name, (name, value)) == expected.split()
-    except TooMuch as error:
-        assert error.issues[0].at  # noqa: PT017 - patients are joined by shard and never too many
+    assert await records.ids(type_name, (name, value)) == expected.split()
+
+
+async def test_a_chain_to_very_many_is_answered_and_counted_within_bounds(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "NARROW_MAX", 0)
+    monkeypatch.setattr(probe, "BROAD_MAX", 0)
+    chain = ("encounter._lastUpdated", "gt2000")
+    whole = await records.page("Observation", [chain, ("_total", "accurate")])
+    assert whole.total == len(whole.matches) > 0
+    monkeypatch.setattr(probe, "COUNTED_MAX", whole.total - 1)
+    assert len((await records.page("Observation", [chain, ("_total", "estimate")])).matches) == whole.total
+    with pytest.raises(TooMuch) as refused:
+        await records.page("Observation", [chain, ("_total", "accurate")])
+    assert refused.value.issues[0].at == "_total"
 
 
 async def test_conditions_are_an_and(records: Records) -> None:
