@@ -186,13 +186,14 @@ async def _import(settings: Settings, asked: ImportAsked) -> bulk_job.Summary:
 def _bar(*, as_json: bool) -> Iterator[Callable[[bulk_job.Summary], None]]:
     """Bytes, rate and time left on a terminal; a JSON line a change otherwise."""
     if as_json or not sys.stderr.isatty():
-        last = -1
+        last = (-1, -1)
 
         def told(now: bulk_job.Summary) -> None:
             nonlocal last
-            if as_json and now.bytes_done != last:
-                last = now.bytes_done
-                _say_json({"job": now.job_id, "bytes": now.bytes, "bytes_done": now.bytes_done, "lines": now.lines})
+            if as_json and (now.bytes_checked, now.bytes_done) != last:
+                last = now.bytes_checked, now.bytes_done
+                bytes_ = {"bytes": now.bytes, "bytes_checked": now.bytes_checked, "bytes_done": now.bytes_done}
+                _say_json({"job": now.job_id, **bytes_, "lines": now.lines})
 
         yield told
         return
@@ -203,7 +204,9 @@ def _bar(*, as_json: bool) -> Iterator[Callable[[bulk_job.Summary], None]]:
 
         def shown(now: bulk_job.Summary) -> None:
             count = f"{now.lines:,} resources" + (f", {now.refused:,} refused" if now.refused else "")
-            progress.update(task, total=now.bytes, completed=now.bytes_done, n=count)
+            checks = now.bytes_checked and not now.bytes_done
+            completed = now.bytes_checked if checks else now.bytes_done
+            progress.update(task, total=now.bytes, completed=completed, n="checked" if checks else count)
 
         yield shown
 

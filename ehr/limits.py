@@ -145,6 +145,9 @@ import_file_bytes_max: Final = 64 * 1024 * 1024 * 1024
 import_silence_s: Final = 60.0
 """A file server that sends nothing for so long is given up; the job tries again."""
 
+import_resume_s: Final = 7 * 24 * 3_600
+"""So long what a failed import had unpacked is kept: a weekend and some days to mend what failed, and resume it."""
+
 drop_quiet_s: Final = 5.0
 """A file in a drop folder that was not written to for so long is complete."""
 

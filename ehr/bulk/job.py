@@ -46,12 +46,14 @@ class Summary:
     """The balance of an import: lines = blank + stored + updated + unchanged + superseded + refused.
 
     Parts that are done are searchable, to the last line: what is stored is counted by the transaction that stores it.
+    bytes_checked: of an import that checks everything before it stores anything (ehr.bulk.check).
     """
 
     job_id: str
     state: str
     bytes: int = 0
     bytes_done: int = 0
+    bytes_checked: int = 0
     lines: int = 0
     blank: int = 0
     stored: int = 0
@@ -70,7 +72,7 @@ class Summary:
 
 
 COUNTS: Final = ("lines", "blank", "stored", "updated", "unchanged", "superseded", "refused")
-SUMS: Final = (*COUNTS, "length", "dangling")
+SUMS: Final = (*COUNTS, "length", "dangling", "checked")
 
 
 async def plan(
@@ -162,7 +164,7 @@ async def summary(queue: Queue, job_id: str) -> Summary:
 
 def _summary(progress: Progress) -> Summary:
     made = Summary(progress.id, progress.state, bytes=progress.params["bytes"], errors=list(progress.errors))
-    made.bytes_done = progress.sums["length"]
+    made.bytes_done, made.bytes_checked = progress.sums["length"], progress.sums["checked"]
     for name in (*COUNTS, "dangling"):
         setattr(made, name, progress.sums[name])
     folder = Path(progress.params["home"]) / progress.id
@@ -193,7 +195,7 @@ async def run_here(
 
 async def clean(queue: Queue) -> None:
     """Remove what imports that are over had unpacked and kept."""
-    for params in await queue.params_of_ended(KIND):
+    for params in await queue.params_of_ended(KIND, limits.import_resume_s):
         if "spool" in params:
             await asyncio.to_thread(shutil.rmtree, params["spool"], ignore_errors=True)
     async with queue.connection() as connection:

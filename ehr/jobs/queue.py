@@ -117,7 +117,9 @@ where job_id = $1 and state in ('running', 'failed', 'cancelled')
 """
 _REOPEN: Final = "update job set state = 'running', finished = null where id = $1 and state in ('failed', 'cancelled')"
 _ENDED: Final = """
-select params from job where kind = $1 and state in ('done', 'failed', 'cancelled') order by id desc limit 100
+select params from job
+where kind = $1 and (state in ('done', 'cancelled') or state = 'failed' and finished < now() - $2 * interval '1 second')
+order by id desc limit 100
 """
 _SUMS: Final = """
 select n.name, coalesce(sum((c.result ->> n.name)::bigint), 0)::bigint as sum
@@ -344,10 +346,13 @@ class Queue:
             waiting: int = await connection.fetchval(_CLAIMABLE, count_max)
         return waiting
 
-    async def params_of_ended(self, kind: str) -> list[Mapping[str, Any]]:
-        """What the newest finished jobs of a kind were asked to do, so that their leavings can be removed."""
+    async def params_of_ended(self, kind: str, resumed_s: float) -> list[Mapping[str, Any]]:
+        """What the newest finished jobs of a kind were asked to do, so that their leavings can be removed.
+
+        resumed_s  so long a job that has failed may be resumed, and needs them
+        """
         async with self._database.acquire() as connection:
-            rows = await connection.fetch(_ENDED, kind)
+            rows = await connection.fetch(_ENDED, kind, resumed_s)
         return [json.loads(row["params"]) for row in rows]
 
     async def progress(self, job_id: str, sums: Sequence[str] = ()) -> Progress | None:

@@ -101,7 +101,7 @@ async def test_what_is_stored_is_the_largest_set_in_which_nothing_dangles(
     assert (done.state, done.errors, done.dangling) == ("done", [], 0)
     assert (done.lines, done.refused) == (len(lines), len(lines) - len(kept))
     assert done.lines == done.stored + done.updated + done.unchanged + done.superseded + done.refused
-    assert done.bytes_done == done.bytes
+    assert done.bytes_checked == done.bytes_done == done.bytes
     assert await ids(record) == held | {lines[number - 1].key for number in kept}
     refused = [one for one in told(done) if one["outcome"]["issue"][0]["severity"] == "error"]
     assert [one["line"] for one in refused] == sorted(set(range(1, len(lines) + 1)) - set(kept))

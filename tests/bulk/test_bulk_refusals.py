@@ -82,6 +82,29 @@ async def test_a_line_over_the_limit_is_refused_without_being_held(
     assert (told["line"], told["outcome"]["issue"][0]["code"]) == (2, "too-costly")
 
 
+async def test_a_failed_import_of_packed_files_is_resumed(
+    record: Record, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had unpacked is still there, until it is done."""
+    path = tmp_path / "packed.ndjson.gz"
+    path.write_bytes(gzip.compress((GOOD % ("p1", "1")).encode() + b"\n"))
+
+    async def broken(*_: object, **__: object) -> None:
+        raise Malformed("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job, "ingest", broken)
+        failed = await run(record, settings, path)
+    assert (failed.state, failed.errors) == ("failed", ["Malformed: the disk is full"])
+    queue = Queue(record.database)
+    job_id = await job.resume(queue, [path])
+    assert job_id == failed.job_id
+    opener = partial(open_record, settings, record.database.url)
+    done = await job.run_here(record, queue, job_id, opener, processes=1, seen=lambda _: None)
+    assert (done.state, done.stored) == ("done", 1)
+    assert not list((settings.data_dir / "imports").glob("spool-*"))
+
+
 MEMORY = """
 import asyncio, resource, sys
 from functools import partial
