@@ -46,6 +46,12 @@ def wanted(folder: Path, number: int) -> Path:
     return folder / f"wanted-{number:06}.ndjson"
 
 
+def remove(folder: Path) -> None:
+    """What parts have left, and what of it was left half written."""
+    for place in (*folder.glob("checked-*"), *folder.glob("wanted-*")):
+        place.unlink(missing_ok=True)
+
+
 async def check(record: "Record", chunk: Chunk) -> Mapping[str, Any]:
     """Be one such chunk."""
     part, order = Part(**chunk.params[CHECK]), Order.of(chunk.job_params)

@@ -10,6 +10,7 @@ State    which Provenance there is, and which is the latest, says the search ind
 Source:  Bulk Data Access IG 2.0.0, includeAssociatedData
 """
 
+import asyncio
 import os
 from array import array
 from bisect import bisect_right
@@ -80,9 +81,7 @@ class Met:
             values = (*arguments(self._uow.access), TYPE_IDS[type_name], sorted(ids))
             found = await self._uow.connection.fetch(_RIDS, *values)
             rids[type_name] = {row["rid"] for row in found}
-        for type_name, found_rids in rids.items():
-            if found_rids:
-                _write(_place(folder, type_name, number), array("q", sorted(found_rids)))
+        await asyncio.to_thread(_leave, folder, number, rids)
 
     async def _rids_of_provenance(self) -> set[int]:
         each = None if RELEVANT in self._job.request.associated else 1
@@ -165,6 +164,14 @@ def _rids(place: Path) -> "array[int]":
     rids: array[int] = array("q")
     rids.frombytes(place.read_bytes())
     return rids
+
+
+def _leave(folder: Path, number: int, rids: Mapping[str, set[int]]) -> None:
+    for place in folder.glob(f".associated-*-{number:06}"):
+        place.unlink()  # of an attempt that died
+    for type_name, found in rids.items():
+        if found:
+            _write(_place(folder, type_name, number), array("q", sorted(found)))
 
 
 def _write(place: Path, rids: "array[int]") -> None:

@@ -5,7 +5,8 @@ Out:     settle()  a file a part: line → what it refers to that is absent; the
          settled() the refusals of one part, when it is stored
 Rule:    what is stored is the largest set of valid lines of which each refers only to what the record holds, or to
          what a line of the set holds. So a refused line refuses those that point to nothing else, and a circle stands
-Memory:  PostgreSQL's: temporary tables of one transaction, which it spills to disk and a kill leaves nothing of
+Memory:  PostgreSQL's: temporary tables of one session, which lie on its disk, and of which a kill leaves nothing. No
+         transaction is around them: one that is open for minutes would hold back the feed
 Why so:  docs/adr/0067
 """
 
@@ -15,9 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ehr.bulk.check import CHECK, checked, entries, wanted, write
-from ehr.bulk.ingest import Settled, caller_of
-from ehr.bulk.order import Order
+from ehr.bulk.check import CHECK, checked, entries, remove, wanted, write
+from ehr.bulk.ingest import Settled
 from ehr.bulk.prepare import Ready, Refusal
 from ehr.bulk.read import read
 from ehr.errors import Issue, Unavailable
@@ -36,13 +36,18 @@ NO_TYPE: Final = -1
 """Of a reference to a type that is none of R4: its id is the whole text, and nothing has it."""
 
 _TABLES: Final = """
-set local statement_timeout = 0;
-create temporary table import_wanted (type_id int2, id text collate "C") on commit drop;
-create temporary table import_held (part int4, line int4, type_id int2, id text collate "C") on commit drop;
-create temporary table import_points (part int4, line int4, type_id int2, id text collate "C") on commit drop;
+set statement_timeout = 0;
+create temporary table import_wanted (type_id int2, id text collate "C");
+create temporary table import_held (part int4, line int4, type_id int2, id text collate "C");
+create temporary table import_points (part int4, line int4, type_id int2, id text collate "C");
 create temporary table import_absent (
-    type_id int2, id text collate "C", round int4, primary key (type_id, id)) on commit drop;
-create temporary table import_refused (part int4, line int4, round int4, primary key (part, line)) on commit drop;
+    type_id int2, id text collate "C", round int4, primary key (type_id, id));
+create temporary table import_refused (part int4, line int4, round int4, primary key (part, line));
+"""
+_DROP: Final = """
+drop table if exists pg_temp.import_wanted, pg_temp.import_held, pg_temp.import_points, pg_temp.import_absent,
+    pg_temp.import_refused;
+reset statement_timeout;
 """
 _INDEX_HELD: Final = """
 create index on import_held (type_id, id); create index on import_held (part, line);
@@ -85,16 +90,20 @@ async def settle(record: "Record", chunk: Chunk) -> Mapping[str, Any]:
     """Be this chunk."""
     queue, folder = Queue(record.database), Path(chunk.job_params["home"]) / chunk.job_id
     parts = await queue.chunks_with(chunk.job_id, CHECK)
-    async with record.unit_of_work(caller_of(Order.of(chunk.job_params))) as uow:
-        await uow.connection.execute(_TABLES)
-        await _find(uow.connection, folder, [number for number, _ in parts])
-        after = [
-            {**params[CHECK], **await _told(uow.connection, folder, number, chunk.attempt)} for number, params in parts
-        ]
+    async with record.database.acquire() as connection:
+        await connection.execute(_DROP)
+        await connection.execute(_TABLES)
+        try:
+            await _find(connection, folder, [number for number, _ in parts])
+            after = [
+                {**params[CHECK], **await _told(connection, folder, number, chunk.attempt)} for number, params in parts
+            ]
+        finally:
+            await connection.execute(_DROP)
     result: dict[str, Any] = {}
     if not await queue.finish(chunk, result, then=after):
         raise Unavailable("another worker settles the references of this import")
-    await asyncio.to_thread(_remove, folder, [number for number, _ in parts])
+    await asyncio.to_thread(remove, folder)
     return result
 
 
@@ -157,12 +166,6 @@ def _leave(folder: Path, number: int, name: str, found: Iterable[Mapping[str, An
     if told:
         write(folder / name, told)
     return bool(told)
-
-
-def _remove(folder: Path, numbers: Iterable[int]) -> None:
-    for number in numbers:
-        checked(folder, number).unlink(missing_ok=True)
-        wanted(folder, number).unlink(missing_ok=True)
 
 
 def settled(folder: Path, params: Mapping[str, Any]) -> Settled:
