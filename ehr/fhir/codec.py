@@ -4,9 +4,10 @@ In:      bytes of one resource
 Out:     tree; numbers with a fraction or an exponent are Decimal, so 13.50 stays 13.50
 Errors:  Malformed  not JSON, a key twice in one object, a control character in a string, nested too deep
          TooMuch    over bytes_max
-Why:     msgspec reads decimals as they are but keeps the last of two equal keys without a word, so members are
-         counted: in a text without space before a colon, `":` occurs at least once for each member, and no
-         member is lost when it occurs exactly as often as the tree has keys. Other texts are read again, slowly.
+Why:     msgspec reads decimals as they are but keeps the last of two equal keys without a word. So the tree is written
+         again and `":` is counted in both texts, without spaces between tokens: it ends each key, occurs in a string
+         as often as the string says it, and is missing in the second text for each member that was lost. Texts that
+         spell it otherwise in a string are read again, slowly. Written with indents, the tree shows its depth too.
 Source:  FHIR R4 2.6.2 JSON (property names are unique), 2.24.0.1 decimal ("the precision … has significance"),
          string (no character below U+0020 but tab, line feed and carriage return)
 """
@@ -28,9 +29,14 @@ from ehr.fhir.controls import refuse_controls
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_SPACE_BEFORE_COLON: Final = re.compile(rb'"[ \t\r\n]+:')
 ESCAPED_CONTROL: Final = re.compile(rb"\\(?:u00(?:0[0-8bcefBCEF]|1[0-9a-fA-F])|[bf])")
 """What may be the escape of a control character; a backslash that is itself escaped may stand before it."""
+
+_SPELLED: Final = re.compile(rb"\\(?:u00(?:0[0-8bcefBCEF]|1[0-9a-fA-F]|22:|3[aA])|[bf])")
+"""The same; and what may be `":` in a string with one of its characters escaped."""
+
+_INDENTED_BYTES_MAX: Final = 1024 * 1024
+"""Of larger texts the depth is looked for in the tree: with indents a hostile one grows sixtyfold."""
 
 _INTEGER_BITS: Final = 63
 _JSON_ONLY: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -65,12 +71,28 @@ def _read(body: bytes, bytes_max: int, depth_max: int) -> Any:
         raise Malformed(f"nested deeper than {depth_max}") from error
     if not isinstance(tree, (dict, list)):
         return tree
-    members = _count_members(tree, depth_max)
-    if body.count(b'":') != members or _SPACE_BEFORE_COLON.search(body):
+    if not _is_plain(body, tree, depth_max):
+        _refuse_deep(tree, depth_max)
         _refuse_repeated_keys(body)
-    if ESCAPED_CONTROL.search(body):
         refuse_controls(tree)
     return tree
+
+
+def _is_plain(body: bytes, tree: dict[str, Any] | list[Any], depth_max: int) -> bool:
+    """Whether surely no key is there twice, no control character, and nothing deep."""
+    compact = msgspec.json.format(body, indent=-1)
+    indents = len(compact) <= _INDENTED_BYTES_MAX
+    if not indents:
+        _refuse_deep(tree, depth_max)
+    try:
+        written = orjson.dumps(tree, default=bool, option=orjson.OPT_INDENT_2 if indents else None)
+    except TypeError:  # integers over 64 bits, or deeper than orjson goes
+        return False
+    return (
+        compact.count(b'":') == written.count(b'":')
+        and _SPELLED.search(compact) is None
+        and b"\n" + b"  " * depth_max not in written
+    )
 
 
 def dumps(tree: Any) -> bytes:
@@ -131,22 +153,18 @@ def copied(node: Any) -> Any:
 
 def refuse_deep(tree: dict[str, Any]) -> None:
     """A tree that was built here may be nested no deeper than one that is read."""
-    _count_members(tree, limits.json_depth_max)
+    _refuse_deep(tree, limits.json_depth_max)
 
 
-def _count_members(tree: dict[str, Any] | list[Any], depth_max: int) -> int:
-    members = 0
+def _refuse_deep(tree: dict[str, Any] | list[Any], depth_max: int) -> None:
     level: list[Any] = [tree]
     for _ in range(depth_max):
         below: list[Any] = []
         for node in level:
-            if node.__class__ is dict:
-                members += len(node)
-                below += [value for value in node.values() if value.__class__ is dict or value.__class__ is list]
-            else:
-                below += [value for value in node if value.__class__ is dict or value.__class__ is list]
+            values = node.values() if node.__class__ is dict else node
+            below += [value for value in values if value.__class__ is dict or value.__class__ is list]
         if not below:
-            return members
+            return
         level = below
     raise Malformed(f"nested deeper than {depth_max}")
 

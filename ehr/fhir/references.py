@@ -23,6 +23,8 @@ _LITERAL: Final = re.compile(
 _CONDITIONAL: Final = re.compile(r"(?P<type>[A-Z][A-Za-z]+)\?.+", re.DOTALL)
 _NARRATIVE_LINK: Final = re.compile(r"""((?:href|src)\s*=\s*)(["'])(.*?)\2""", re.IGNORECASE | re.DOTALL)
 
+URNS: Final = ("urn:uuid:", "urn:oid:")
+"""How references begin whose meaning is an entry of their Bundle."""
 VERSION: Final = "/_history/"
 """Before the version of a reference."""
 
@@ -68,7 +70,7 @@ class ParsedReference:
 def parse(reference: str) -> ParsedReference:
     if reference.startswith("#"):
         return ParsedReference("contained", id=reference[1:])
-    if reference.startswith(("urn:uuid:", "urn:oid:")):
+    if reference.startswith(URNS):
         return ParsedReference("urn", id=reference.split(":", 2)[2])
     literal = _LITERAL.fullmatch(reference)
     if literal and literal["type"] in TYPE_IDS:

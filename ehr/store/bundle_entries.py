@@ -7,10 +7,11 @@ Source:  FHIR R4 2.36 Bundle (request, ifMatch, ifNoneMatch, ifModifiedSince, if
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal, cast
 from urllib.parse import unquote
+
+import msgspec
 
 from ehr.errors import Issue, Malformed, NotSupported, Refused
 from ehr.fhir import references
@@ -25,8 +26,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _ETAG: Final = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One entry. at is its FHIRPath; type_name and id come from the url.
 
     if_none     a PUT that only creates: ifNoneMatch is *
@@ -56,7 +56,7 @@ class Entry:
 
     def with_resource(self, resource: dict[str, Any]) -> "Entry":
         """The same entry, writing another resource."""
-        return replace(self, resource=resource, loose=_loose(resource))
+        return msgspec.structs.replace(self, resource=resource, loose=_loose(resource))
 
 
 def read_entries(raw: Sequence[Mapping[str, Any]]) -> list[Entry]:

@@ -11,8 +11,9 @@ Source:  FHIR R4 3.1.0.11.2 (references, conditional references), 2.36.4.1 resol
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ehr.errors import Invalid, PreconditionFailed
 from ehr.fhir import codec, references
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
     from ehr.store.bundle_resolution import Resolution
 
 
-@dataclass(frozen=True, slots=True)
-class Loose:
+class Loose(msgspec.Struct, frozen=True):
     """A reference of an entry that must be resolved: by its condition, or (named is None) a urn or a versioned one."""
 
     entry: Entry
@@ -46,8 +46,11 @@ class Loose:
 def loose_of(entry: Entry) -> list[Loose]:
     found = []
     for text in entry.loose:
+        if text.startswith(references.URNS):
+            found.append(Loose(entry, text, None))
+            continue
         parsed = references.parse(text)
-        if parsed.kind == "urn" or parsed.version:
+        if parsed.version:
             found.append(Loose(entry, text, None))
         elif parsed.kind == "conditional" and parsed.type:
             found.append(Loose(entry, text, criteria.parse(parsed.type, text, _place(entry, text))))

@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from ehr.aside import Turns
 from ehr.errors import Duplicate, EhrError, Invalid, Malformed, NotFound, PreconditionFailed
 from ehr.fhir import references
@@ -44,8 +46,7 @@ if TYPE_CHECKING:
     from ehr.store.unit_of_work import UnitOfWork
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """The id a write goes to; made_id: chosen by us just now, so nothing can be there."""
 
     id: str

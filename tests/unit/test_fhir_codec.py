@@ -138,6 +138,23 @@ def test_the_limit_of_bytes_is_kept() -> None:
         codec.loads(body, bytes_max=len(body) - 1)
 
 
+@pytest.mark.parametrize("twice", ["a", "\\u003a", '\\"\\u003a', "\\u0022:", ":"])
+@pytest.mark.parametrize("more", ["", '"\\u003a"', '" :", "\\":"', f'"{"x" * 2**20}"'])
+def test_a_key_twice_is_seen_whatever_else_is_said(twice: str, more: str) -> None:
+    rest = f'"more": [{more}], "b" : 1'
+    assert codec.loads(f'{{"{twice}": 1, {rest}}}'.encode())
+    with pytest.raises(Malformed, match="twice"):
+        codec.loads(f'{{"{twice}" : 1, {rest}, "{twice}": 2}}'.encode())
+
+
+@pytest.mark.parametrize("size", [0, 2**20])
+def test_depth_is_seen_in_small_and_large_texts(size: int) -> None:
+    body = b'{"x":"%b","a":' % (b"x" * size) + b"[" * 9 + b"]" * 9 + b"}"
+    assert codec.loads(body, depth_max=10)
+    with pytest.raises(Malformed, match="nested"):
+        codec.loads(body, depth_max=9)
+
+
 def test_the_limit_of_depth_is_kept() -> None:
     body = b'{"a":' * 10 + b"1" + b"}" * 10
     assert codec.loads(body, depth_max=10)
