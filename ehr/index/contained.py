@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from ehr.fhir.r4 import TYPE_IDS
+from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.index import write
 from ehr.index.extract import Contained
 
@@ -32,6 +32,10 @@ with gone as (
 )
 delete from quantity_index i using gone where i.rid = gone.rid
 """  # noqa: S608 - constants of ours
+_CONTAINERS: Final = """
+select distinct container_type from contained
+where type_id = any($1::smallint[]) and rid >= $2 and ($3::bigint is null or rid < $3)
+"""
 _INSERT: Final = """
 insert into contained (rid, type_id, shard, container_type, id, updated, date_lo_us, date_hi_us, tokens)
 select n.rid, n.type_id, r.shard, r.type_id, n.id, r.updated, n.lo, n.hi, n.tokens::bigint[]
@@ -56,6 +60,15 @@ def rid_of(container: int, place: int) -> int:
 
 def container_of(rid: int) -> int:
     return (rid - FIRST) // PLACES
+
+
+async def container_types(
+    connection: "Connection", type_names: Iterable[str], *, after: int, until: int | None
+) -> list[str]:
+    """Types of the resources after one number up to another that contain some of these types."""
+    last = None if until is None else rid_of(until + 1, 0)
+    rows = await connection.fetch(_CONTAINERS, [TYPE_IDS[name] for name in type_names], rid_of(after + 1, 0), last)
+    return sorted(TYPE_NAMES[row["container_type"]] for row in rows)
 
 
 async def clear(connection: "Connection", containers: Sequence[int]) -> None:

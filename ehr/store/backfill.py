@@ -1,6 +1,6 @@
 """The job that brings the index to what search_parameter says, a range of rows a chunk, while others write.
 
-In:      a chunk of the jobs table: types, and rids after and up to which
+In:      a chunk of the jobs table: types, and rids after and up to which; what contains resources of these types too
 Out:     rows indexed by every parameter that is declared, and by none that is retired; the chunk struck from pending
 Before:  every transaction that wrote rows when the chunk began has ended. Those that began later read the raised
          index_version in the statement that writes, so none of them writes rows of the table before (docs/adr/0093)
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr.access.policy import Caller
-from ehr.index import formats, rebuild
+from ehr.index import contained, formats, rebuild
 from ehr.jobs.queue import Chunk, Progress, Queue
 from ehr.jobs.work import Handler, work
 from ehr.store import declarations
@@ -42,9 +42,13 @@ def handler(record: "Record") -> Handler:
         await writers_ended(record)
         await record.learn_parameters()
         read = changed = 0
-        for type_name in chunk.job_params["types"]:
-            after = chunk.params["after"]
-            while (page := await _page(record, type_name, after, chunk.params["until"])).read:
+        start, until = chunk.params["after"], chunk.params["until"]
+        types = chunk.job_params["types"]
+        async with record.database.acquire() as connection:
+            containers = await contained.container_types(connection, types, after=start, until=until)
+        for type_name in dict.fromkeys([*types, *containers]):
+            after = start
+            while (page := await _page(record, type_name, after, until)).read:
                 after, read, changed = page.rid, read + page.read, changed + page.changed
         async with record.database.acquire() as connection:
             await declarations.chunk_done(connection, chunk.job_id, chunk.number)

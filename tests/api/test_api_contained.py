@@ -14,7 +14,7 @@ from ehr.ids import new_id
 from ehr.index import formats
 from ehr.store import backfill
 from tests.api.conftest import City
-from tests.api.declared import finish
+from tests.api.declared import finish, parameter, put
 
 LEAF = "_contained=true&_containedType=contained"
 
@@ -129,3 +129,14 @@ async def test_an_import_and_a_worker_that_indexes_anew_make_the_same(
 async def test_a_condition_does_not_name_contained_resources(client: httpx.AsyncClient) -> None:
     answer = await client.put("/Medication?code=a&_contained=true", json={"resourceType": "Medication"})
     assert (answer.status_code, answer.json()["issue"][0]["expression"]) == (400, ["_contained"])
+
+
+async def test_an_added_parameter_is_served_of_contained_resources_too(city: City, client: httpx.AsyncClient) -> None:
+    await client.put("/MedicationRequest/1", json=prescribed("a", "b", id="1"))
+    lot = parameter("lot", base=["Medication"], expression="Medication.batch.lotNumber")
+    await put(client, lot)
+    assert (await client.get(f"/Medication?lot=lot%20b&{LEAF}")).status_code == 400
+    await finish(city.record)
+    assert await addresses(client, f"lot=lot%20b&{LEAF}") == ["MedicationRequest/1#m1"]
+    chained = await client.get("/MedicationRequest?medication.lot=lot%20a")
+    assert [one["resource"]["id"] for one in chained.json()["entry"]] == ["1"]
