@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ehr.store.record import Record
 
 POLL_S: Final = 0.2
+POLL_MAX_S: Final = 5.0
 
 OpenRecord = Callable[[], Awaitable["Record"]]
 HandlersOf = Callable[["Record"], Mapping[str, Handler]]
@@ -38,7 +39,7 @@ async def run_job(
 
     seen is told how far it is, with these sums of the chunks' results.
     """
-    queue = Queue(record.database)
+    queue, handlers = Queue(record.database), handlers_of(record)
     standing = await _standing(queue, job_id, sums)
     children: list[multiprocessing.process.BaseProcess] = []
     if processes > 1 and standing.total - standing.done > processes:
@@ -49,9 +50,10 @@ async def run_job(
             child.start()
     try:
         while not standing.over:
-            if not any(child.is_alive() for child in children):
-                await work(queue, handlers_of(record), record.clock, job_id=job_id, turn_s=POLL_S)
-            await asyncio.sleep(POLL_S)
+            if any(child.is_alive() for child in children):
+                await asyncio.sleep(_poll_s(standing))
+            elif not await work(queue, handlers, record.clock, job_id=job_id, turn_s=_poll_s(standing)):
+                await asyncio.sleep(POLL_S)
             standing = await _standing(queue, job_id, sums)
             seen(standing)
     finally:
@@ -59,6 +61,11 @@ async def run_job(
             child.terminate()
             child.join()
     return standing
+
+
+def _poll_s(standing: Progress) -> float:
+    """Summing up the results of many chunks costs more than their number changes at once."""
+    return min(POLL_MAX_S, POLL_S * (1 + standing.total / 500))
 
 
 async def _standing(queue: Queue, job_id: str, sums: Sequence[str] = ()) -> Progress:

@@ -40,7 +40,11 @@ insert into job_chunk (job_id, number, params)
 select $1, (select max(number) from job_chunk where job_id = $1) + n, p
 from unnest($2::jsonb[]) with ordinality as given (p, n)
 """
-_ARE_DONE: Final = "select not exists (select 1 from job_chunk where job_id = $1 and state <> 'done')"
+# The open ones have an index; of those that ended all are read, so only when there is no other.
+_ARE_DONE: Final = """
+select case when exists (select 1 from job_chunk where job_id = $1 and state in ('queued', 'running')) then false
+    else not exists (select 1 from job_chunk where job_id = $1 and state <> 'done') end
+"""
 _CHUNKS_WITH: Final = """
 select number, params from job_chunk where job_id = $1 and params ? $2 order by number
 """
