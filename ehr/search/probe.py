@@ -18,7 +18,7 @@ from ehr.search.lower import Lowering, is_named, parts_of, typed
 from ehr.search.plan import SearchPlan
 from ehr.search.shape import Clause, CountOf, EstimateOf, Never, Values
 from ehr.search.statements import sql_of
-from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, InList, Not
+from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, InList, Not, Rows
 
 if TYPE_CHECKING:
     from ehr.store.connection import Connection
@@ -125,7 +125,7 @@ async def _probed_patients(
     if isinstance(condition, Has):
         few = await _expected(connection, lowering, *ends[0]) <= POINTING_MAX
     else:
-        few = is_named(condition) or await _count_far(connection, lowering, ends, PATIENTS_MAX) <= PATIENTS_MAX
+        few = is_named(condition) or await _count_far(connection, lowering, ends, PATIENTS_MAX, "own") <= PATIENTS_MAX
     return replace(lowering, few=(*lowering.few, condition)) if few else lowering
 
 
@@ -154,14 +154,18 @@ async def _probed_list(connection: "Connection", lowering: Lowering, criterion: 
 
 
 async def _count_far(
-    connection: "Connection", lowering: Lowering, ends: Iterable[tuple[str, Condition]], count_max: int
+    connection: "Connection",
+    lowering: Lowering,
+    ends: Iterable[tuple[str, Condition]],
+    count_max: int,
+    of: Rows = "both",
 ) -> int:
-    """Resources at the far ends, counted to one above the bound."""
+    """Resources at the far ends, counted to one above the bound. What a shard joins has an address of its own."""
     total = 0
     for name, inner in ends:
         to = Values()
         clauses = lowering.inner(to, name, inner)
-        total += await _count(connection, CountOf(clauses, to.add(count_max + 1 - total), "both"), to)
+        total += await _count(connection, CountOf(clauses, to.add(count_max + 1 - total), of), to)
         if total > count_max:
             break
     return total
