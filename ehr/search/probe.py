@@ -112,8 +112,9 @@ async def _probed(connection: "Connection", lowering: Lowering, type_name: str, 
         lowering = await _probed(connection, lowering, name, inner)
     if joined:
         return await _probed_patients(connection, lowering, condition, ends)
-    if await _count_far(connection, lowering, ends, NARROW_MAX) > NARROW_MAX:
-        vast = await _count_far(connection, lowering, ends, BROAD_MAX) > BROAD_MAX
+    of: Rows = "both" if isinstance(condition, Chain) else "own"
+    if await _count_far(connection, lowering, ends, NARROW_MAX, of) > NARROW_MAX:
+        vast = await _count_far(connection, lowering, ends, BROAD_MAX, of) > BROAD_MAX
         lowering = replace(lowering, vast=lowering.vast | {condition}) if vast else _with(lowering, condition)
     return lowering
 
@@ -158,9 +159,9 @@ async def _count_far(
     lowering: Lowering,
     ends: Iterable[tuple[str, Condition]],
     count_max: int,
-    of: Rows = "both",
+    of: Rows,
 ) -> int:
-    """Resources at the far ends, counted to one above the bound. What a shard joins has an address of its own."""
+    """Resources at the far ends, counted to one above the bound. Only a chain no shard joins looks inside others."""
     total = 0
     for name, inner in ends:
         to = Values()
