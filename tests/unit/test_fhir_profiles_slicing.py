@@ -189,6 +189,8 @@ def test_by_a_required_binding() -> None:
     assert errors(tree("vi"), profile, codes={(value_set, "vi"): True}) == []
     (at_coding,) = errors(tree("en"), profile, codes={(value_set, "vi"): True})
     assert at_coding == "Patient.communication[0].language.coding"
+    told = [(one.severity, one.code, one.at) for one in found(tree("vi"), profile)]
+    assert ("warning", "not-found", f"{at_coding}[0]") in told, "the set is not known, and that is said"
 
 
 def test_by_an_extension_inside() -> None:

@@ -90,7 +90,11 @@ def _has(check: "Check", rule: Rule, item: Item) -> bool:
     if rule.pattern is not None:
         return has_pattern(rule.pattern, item.value)
     if rule.binding is not None and rule.binding.strength == "required":
-        return members(check.library, rule.binding.value_set, item) is True
+        found = members(check.library, rule.binding.value_set, item)
+        if found is None:
+            text = f"taken for none of the slice: the value set {rule.binding.value_set} is not known here"
+            check.say("not-found", text, item.path, "warning")
+        return found is True
     return not check.errors_of(rule, item)
 
 
