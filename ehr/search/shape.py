@@ -2,9 +2,8 @@
 
 Out:     trees of nodes, equal where the SQL is equal; a Slot is the place of a value among Values. Nobody changes a
          node after it is made; not frozen, because a frozen one takes three times as long, and a search makes a dozen
-Why:     building and compiling a statement costs more than running it. ehr.search.lower makes a shape and its values,
-         ehr.search.compile makes SQL of the shape alone. What compile cannot see cannot change the SQL, so the key
-         is complete by construction: whoever gets the SQL of another search gets the SQL of an equal one
+Why:     to build and compile a statement costs more than to run it. ehr.search.lower makes a shape and its values,
+         ehr.search.compile SQL of the shape alone. What compile cannot see cannot change the SQL: the key is complete
 Keeps:   type and parameter numbers are values too, so that a search by code is one statement for every type
 """
 
@@ -334,11 +333,12 @@ class PageOf:
 
 @dataclass(slots=True, unsafe_hash=True)
 class CountOf:
-    """How many rows there are, counted up to a bound where there is one."""
+    """How many rows there are, or compartments, counted up to a bound of rows where there is one."""
 
     clauses: tuple[Clause, ...] | Listed
     count_max: Slot | None
     of: Rows = "own"
+    compartments: bool = False
 
 
 @dataclass(slots=True, unsafe_hash=True)

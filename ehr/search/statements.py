@@ -9,13 +9,14 @@ Why:     building and compiling a statement costs 1 to 3 ms, running it 0.2. The
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     FromClause,
     Integer,
     Select,
@@ -33,6 +34,7 @@ from sqlalchemy import (
     select,
     true,
     tuple_,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -118,13 +120,21 @@ def _numbers(asked: shape.RidsOf | shape.PlacesOf) -> Select[Any]:
 
 def _count(asked: shape.CountOf) -> Select[Any]:
     if isinstance(asked.clauses, shape.Listed):
-        rows = listed(asked.clauses)
+        rows = _counted(asked.clauses)
     else:
         row = ROWS[asked.of]
-        rows = select(literal_column("1").label("one")).select_from(row).where(*conditions(row, asked.clauses))
+        column = row.c.shard if asked.compartments else literal_column("1").label("one")
+        rows = select(column).select_from(row).where(*conditions(row, asked.clauses))
     if asked.count_max is not None:
         rows = rows.limit(value(asked.count_max, Integer()))
-    return select(func.count()).select_from(rows.subquery())
+    found = rows.subquery()
+    return select(func.count(found.c.shard.distinct()) if asked.compartments else func.count()).select_from(found)
+
+
+def _counted(asked: shape.Listed) -> Select[Any] | CompoundSelect[Any]:
+    """Range after range, so that a LIMIT ends it: an OR of them would be looked through whole before the first row."""
+    ranges = [listed(replace(asked, values=(one,))) for one in asked.values]
+    return union_all(*ranges) if len(ranges) > 1 else ranges[0]
 
 
 # -- pages -------------------------------------------------------------------------------------------------------
