@@ -42,8 +42,8 @@ from ehr.store.dictionaries import load_bodies
 
 READ_LIMIT, SEARCH_LIMIT = 1.5, 2.0
 PAGE: Final = 20
-READS, PAGES = 800, 300
-"""Requests of one round: at least a second of CPU, because the kernel counts it in hundredths."""
+READS, PAGES = 4_000, 2_000
+"""Requests of one round: half a second of CPU at least, because the kernel counts it in hundredths."""
 CODES: Final = 200
 CONNECTIONS: Final = 8
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")

@@ -36,10 +36,10 @@ _ALWAYS: Final = [
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
 ]
-_NOT_KEPT: Final = (b"cache-control", b"no-store")
-_NOTHING_RUNS: Final = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-"""Unless the answer says otherwise."""
-
+_UNLESS_SAID: Final = {
+    b"cache-control": b"no-store",
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+}
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _TLS: Final = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
@@ -50,13 +50,13 @@ class _Edge:
     def __init__(self, metrics: Metrics, clock: Clock, *, tls: bool) -> None:
         self._metrics = metrics
         self._monotonic_s = clock.monotonic_s
-        self._always = [*_ALWAYS, _TLS] if tls else _ALWAYS
+        self._headers = [*_UNLESS_SAID.items(), *_ALWAYS, *([_TLS] if tls else ())]
 
     def _added(self, headers: Sequence[Header], request_id: str) -> list[Header]:
         """What goes with the headers of an answer."""
-        names = [name for name, _ in headers]
-        unless_said = [one for one in (_NOT_KEPT, _NOTHING_RUNS) if one[0] not in names]
-        return [*unless_said, *self._always, (b"x-request-id", request_id.encode())]
+        said = [name for name, _ in headers if name in _UNLESS_SAID]
+        ours = [one for one in self._headers if one[0] not in said] if said else self._headers
+        return [*ours, (b"x-request-id", request_id.encode())]
 
     def _observe(self, scope: Scope, route: str, status: int, began_s: float) -> None:
         seconds, method = self._monotonic_s() - began_s, _method(scope)

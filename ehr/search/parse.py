@@ -38,7 +38,7 @@ from ehr.search.terms import (
     WordValue,
 )
 
-__all__ = ["CURSOR", "SUPPORTED", "SearchRequest", "parse"]
+__all__ = ["CURSOR", "SUPPORTED", "SearchRequest", "parse", "understood"]
 
 CURSOR: Final = "_cursor"
 """The parameter of next and previous links that says where a page begins."""
