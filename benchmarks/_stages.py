@@ -20,15 +20,21 @@ import orjson
 
 from adapters import fhir_push
 from ehr import cli, intake
+from ehr.api import exchange, fhir_system
 from ehr.identity.link import PersonLinker
 from ehr.store import bundle_resolution, bundles, resources, writes
 
 STAGES: Final[tuple[tuple[str, Any, str], ...]] = (
+    ("receive", exchange, "read_body"),
+    ("receive", fhir_system, "_is_batch"),
+    ("receive", fhir_push, "control_id"),
     ("keep", intake.Intake, "keep"),
     ("parse", fhir_push, "bundle_of"),
     ("gate", bundles, "checked"),
     ("references", bundles, "resolve"),
     ("references", bundle_resolution.Resolution, "rewritten"),
+    ("entries", bundles, "transaction"),
+    ("entries", resources.Resources, "apply"),
     ("plan", resources.Resources, "_plan"),
     ("rows", writes, "_arguments"),
     ("SQL", writes, "flush"),
