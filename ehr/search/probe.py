@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from ehr import limits
 from ehr.index.hashing import Hasher
 from ehr.search import lower_values
 from ehr.search.lower import Lowering, is_named, parts_of, typed
@@ -29,11 +28,7 @@ NARROW_MAX: Final = 1_000
 PATIENTS_MAX: Final = 50
 """Some thousand resources of the busiest type."""
 POINTING_MAX: Final = 5_000
-"""Resources by which _has finds patients, that are looked up without asking how many patients have them."""
-LOOKED_UP_MAX: Final = 50_000
-"""Above, their patients are not asked for either: so many belong to most of them, or to a city's worth."""
-SPREAD_ROWS: Final = 500
-"""So many of them say how many belong to one patient."""
+"""Resources by which _has finds patients: to look through all of a patient's costs as much as looking up forty."""
 GATHERED_MAX: Final = 5_000
 """Rows of a token that are looked up, about five milliseconds, before any order is tried."""
 USES_MAX: Final = 1_000
@@ -74,28 +69,16 @@ async def _probed_tokens(
     if hashes is None:
         found = lower_values.hashes(lowering.hasher, criterion, parts_of(criterion.parameter))
         hashes = plan.kept.tokens[asked] = tuple(found)
-    rows = await _expected_of(connection, lowering, plan.types, hashes, criterion)
-    return replace(lowering, few=(*lowering.few, criterion)) if rows <= GATHERED_MAX else lowering
-
-
-async def _expected_of(
-    connection: "Connection",
-    lowering: Lowering,
-    types: tuple[str, ...],
-    hashes: tuple[int, ...] = (),
-    criterion: Criterion | None = None,
-) -> int:
-    """How many rows of these types the planner expects to have the tokens of the criterion; without one: at all."""
-    key = types, hashes
+    key = plan.types, hashes
     known = _rows_of.get(key)
     if known is None or known.uses >= USES_MAX:
         if len(_rows_of) >= KEPT_MAX:
             _rows_of.clear()
         to = Values()
-        asked = lowering.on_row(to, criterion.type_name, criterion) if criterion is not None else ()
-        known = _rows_of[key] = _Expected(await _estimated(connection, (typed(to, types), *asked), to))
+        clauses = (typed(to, plan.types), *lowering.on_row(to, plan.type_name, criterion))
+        known = _rows_of[key] = _Expected(await _estimated(connection, clauses, to))
     known.uses += 1
-    return known.rows
+    return replace(lowering, few=(*lowering.few, criterion)) if known.rows <= GATHERED_MAX else lowering
 
 
 @dataclass(slots=True)
@@ -141,24 +124,10 @@ async def _probed_patients(
 ) -> Lowering:
     """Patients are joined by shard. What few of them have is little; of many, an order meets enough soon."""
     if isinstance(condition, Has):
-        few = await _is_looked_up(connection, lowering, *ends[0])
+        few = await _expected(connection, lowering, *ends[0]) <= POINTING_MAX
     else:
         few = is_named(condition) or await _count_far(connection, lowering, ends, PATIENTS_MAX, "own") <= PATIENTS_MAX
     return replace(lowering, few=(*lowering.few, condition)) if few else lowering
-
-
-async def _is_looked_up(connection: "Connection", lowering: Lowering, name: str, inner: Condition) -> bool:
-    """To look up what points to patients costs its rows; to walk patients until a page of them has it, all rows of
-    those that are passed. What lies on a few patients, many times on each, is met late."""
-    rows = await _expected(connection, lowering, name, inner)
-    if rows <= POINTING_MAX or rows > LOOKED_UP_MAX:
-        return rows <= POINTING_MAX
-    to = Values()
-    clauses = lowering.inner(to, name, inner)
-    patients = await _count(connection, CountOf(clauses, to.add(SPREAD_ROWS), compartments=True), to)
-    every = await _expected_of(connection, lowering, (name,))
-    having = max(1, rows * patients // SPREAD_ROWS)
-    return rows <= limits.page_count_default * every // having
 
 
 async def _expected(connection: "Connection", lowering: Lowering, name: str, inner: Condition) -> int:

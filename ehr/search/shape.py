@@ -333,12 +333,11 @@ class PageOf:
 
 @dataclass(slots=True, unsafe_hash=True)
 class CountOf:
-    """How many rows there are, or compartments, counted up to a bound of rows where there is one."""
+    """How many rows there are, counted up to a bound where there is one."""
 
     clauses: tuple[Clause, ...] | Listed
     count_max: Slot | None
     of: Rows = "own"
-    compartments: bool = False
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -123,12 +123,10 @@ def _count(asked: shape.CountOf) -> Select[Any]:
         rows = _counted(asked.clauses)
     else:
         row = ROWS[asked.of]
-        column = row.c.shard if asked.compartments else literal_column("1").label("one")
-        rows = select(column).select_from(row).where(*conditions(row, asked.clauses))
+        rows = select(literal_column("1").label("one")).select_from(row).where(*conditions(row, asked.clauses))
     if asked.count_max is not None:
         rows = rows.limit(value(asked.count_max, Integer()))
-    found = rows.subquery()
-    return select(func.count(found.c.shard.distinct()) if asked.compartments else func.count()).select_from(found)
+    return select(func.count()).select_from(rows.subquery())
 
 
 def _counted(asked: shape.Listed) -> Select[Any] | CompoundSelect[Any]:

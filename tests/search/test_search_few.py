@@ -56,29 +56,5 @@ async def test_patients_by_chain_and_by_has_are_told_too(database: Database, mon
     narrow = await records.ids("Observation", *chain, NEWEST), await records.ids("Patient", *has)
     monkeypatch.setattr(probe, "PATIENTS_MAX", 1)
     monkeypatch.setattr(probe, "POINTING_MAX", 1)
-    monkeypatch.setattr(probe, "LOOKED_UP_MAX", 1)
     assert (await lowered(records, chain)).few == (await lowered(records, has, "Patient")).few == ()
     assert (await records.ids("Observation", *chain, NEWEST), await records.ids("Patient", *has)) == narrow
-
-
-async def test_what_lies_on_few_patients_is_looked_up(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many rows it has: a walk of patients would meet them late. What most patients have is walked for."""
-
-    def coded(id: str, code: str, patient: int) -> dict[str, object]:
-        told = {"code": {"coding": [{"code": code}]}, "subject": {"reference": f"Patient/p{patient}"}}
-        return {"resourceType": "Observation", "id": id, "status": "final", **told}
-
-    records = Records(database)
-    await records.put(*({"resourceType": "Patient", "id": f"p{n}"} for n in range(60)))
-    await records.put(
-        *(coded(f"s{n}", "spread", n) for n in range(60)), *(coded(f"l{n}", "lumped", 59) for n in range(60))
-    )
-    async with database.acquire() as connection:
-        await connection.execute("analyze resource")
-    monkeypatch.setattr(probe, "POINTING_MAX", 1)
-    monkeypatch.setattr(probe, "SPREAD_ROWS", 10)
-    probe._rows_of.clear()
-    spread, lumped = ([("_has:Observation:patient:code", code)] for code in ("spread", "lumped"))
-    assert [len((await lowered(records, query, "Patient")).few) for query in (spread, lumped)] == [0, 1]
-    assert await records.ids("Patient", *lumped) == ["p59"]
-    assert await records.ids("Patient", *spread) == [f"p{n}" for n in range(20)]
