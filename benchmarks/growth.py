@@ -16,7 +16,7 @@ import asyncpg
 
 from benchmarks._city import City, city, load
 from benchmarks.ingest import Server
-from ehr.bulk import files
+from ehr.bulk import files, job
 from ehr.bulk.ingest import ingest
 from ehr.database import migrate
 from ehr.database.embedded import EmbeddedPostgres
@@ -73,6 +73,7 @@ async def measure(
         nonlocal count
         for part in parts:
             count += (await ingest(record, part, job_id=new_id())).tally.stored
+        await job.put_in_order(record)
 
     client, behind = await server.measure(act)
     await record.close()

@@ -21,7 +21,7 @@ import asyncpg
 import orjson
 import psutil
 
-from ehr.bulk import files
+from ehr.bulk import files, job
 from ehr.bulk.ingest import ingest
 from ehr.database import copy, migrate
 from ehr.database.embedded import EmbeddedPostgres
@@ -142,6 +142,7 @@ async def compare(server: Server, url: str, paths: list[Path], folder: Path) -> 
     async def load() -> None:
         for part in parts:
             await ingest(record, part, job_id=new_id())
+        await job.put_in_order(record)
 
     parsed, _ = await server.measure(parse)
     copied = sum(await server.measure(lambda: raw_copy(connection, lines)))

@@ -29,6 +29,7 @@ from ehr.bulk.order import Order
 from ehr.bulk.prepare import Preparer, Ready, Refusal
 from ehr.bulk.read import read
 from ehr.bulk.winner import Key, decided, keep, ranks, winners
+from ehr.database.partitions import GIN_PENDING_IMPORT
 from ehr.errors import EhrError
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
@@ -60,7 +61,7 @@ where exists (select 1 from resource_history h where h.type_id = $1 and h.id = n
 _RIDS: Final = "select string_agg(nextval('resource_rid')::text, ' ') from generate_series(1, $1)"
 _INDEX_VERSION: Final = "select index_version from installation"
 """Asked when the table is locked by our COPY: docs/adr/0093 says why then."""
-_NO_LIMIT: Final = "set local statement_timeout = 0"
+_SESSION: Final = f"set local statement_timeout = 0; set local gin_pending_list_limit = '{GIN_PENDING_IMPORT}'"
 _XID: Final = "select pg_current_xact_id()::text"
 _REFUSE: Final = """
 insert into intake_message
@@ -272,7 +273,7 @@ def _without_dictionary(record: "Record", ready: Iterable[Ready]) -> dict[str, l
 
 async def _store(uow: "UnitOfWork", prepared: Prepared, task: _Task, known: frozenset[Key]) -> Outcome:
     connection = uow.connection
-    await connection.execute(_NO_LIMIT)
+    await connection.execute(_SESSION)
     existing = await _met(connection, _EXISTING, prepared.ready)
     there = existing.keys() | known
     fresh = [one for one in prepared.ready if one.key not in there] if there else prepared.ready

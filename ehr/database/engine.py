@@ -16,12 +16,14 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from ehr import limits
 from ehr.database.hand import Hand, Loan
+from ehr.database.partitions import GIN_PENDING
 from ehr.errors import Unavailable
 
 DIALECT = asyncpg_dialect.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 SESSION: Mapping[str, str] = {
     "plan_cache_mode": "force_custom_plan",
+    "gin_pending_list_limit": GIN_PENDING,
     "jit": "off",
     "timezone": "UTC",
     "statement_timeout": str(int(limits.statement_s * 1000)),

@@ -5,7 +5,6 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, Identity, Index, Integer, SmallInteger, Table, func, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from ehr.database.partitions import GIN_PENDING_KIB
 from ehr.database.tables import C_TEXT, MOMENT, metadata
 
 LIVE: Final = "state in ('backfilling', 'serving')"
@@ -43,10 +42,5 @@ contained = Table(
     Column("date_hi_us", BigInteger),
     Column("tokens", ARRAY(BigInteger), nullable=False),
     Index("contained_type_ix", "type_id", "rid"),
-    Index(
-        "contained_tokens_ix",
-        "tokens",
-        postgresql_using="gin",
-        postgresql_with={"gin_pending_list_limit": GIN_PENDING_KIB},
-    ),
+    Index("contained_tokens_ix", "tokens", postgresql_using="gin"),
 )
