@@ -29,7 +29,7 @@ from ehr.bulk.order import Order
 from ehr.bulk.prepare import Preparer, Ready, Refusal
 from ehr.bulk.read import read
 from ehr.bulk.winner import Key, decided, keep, ranks, winners
-from ehr.database.partitions import GIN_PENDING_IMPORT
+from ehr.database.partitions import GIN_LARGE_ROWS, GIN_PENDING_IMPORT
 from ehr.errors import EhrError
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
@@ -61,7 +61,13 @@ where exists (select 1 from resource_history h where h.type_id = $1 and h.id = n
 _RIDS: Final = "select string_agg(nextval('resource_rid')::text, ' ') from generate_series(1, $1)"
 _INDEX_VERSION: Final = "select index_version from installation"
 """Asked when the table is locked by our COPY: docs/adr/0093 says why then."""
-_SESSION: Final = f"set local statement_timeout = 0; set local gin_pending_list_limit = '{GIN_PENDING_IMPORT}'"
+_SESSION: Final = f"""
+set local statement_timeout = 0;
+select set_config('gin_pending_list_limit', '{GIN_PENDING_IMPORT}', true) where {GIN_LARGE_ROWS} < (
+    select sum(c.reltuples) from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = 'resource'::regclass
+)
+"""  # noqa: S608 - constants of ours
 _XID: Final = "select pg_current_xact_id()::text"
 _REFUSE: Final = """
 insert into intake_message

@@ -7,8 +7,9 @@ Indexes   each partition has the same; where types share one, the type comes fir
           moment, and of what one transaction wrote, there are few: they share an entry and are sorted when read. What
           lasts no longer than LONG_US is found by its beginning, so only longer ranges are listed by their end
 GIN       a pending list, which every search reads through; how long it may grow is said by the session that writes
-          (gin_pending_list_limit): GIN_PENDING for those who write one thing, GIN_PENDING_IMPORT for imports, which
-          put it in order at their end. At 1,000,000 resources a short one doubles what an import costs the server
+          (gin_pending_list_limit): GIN_PENDING, or GIN_PENDING_IMPORT for imports into a record of GIN_LARGE_ROWS,
+          which empty it at their end. At 1,000,000 resources a short one doubles what an import costs the server; at
+          50,000 it costs nothing, and a long one, whose pages stay with the index, would be a fifth of the disk
 """
 
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ OWN_TYPES: Final[tuple[str, ...]] = (
 
 GIN_PENDING: Final = "128kB"
 GIN_PENDING_IMPORT: Final = "4MB"
+GIN_LARGE_ROWS: Final = 250_000
 
 LONG_US: Final = 86_400_000_000
 """A day: most of what is recorded is a moment or a date."""
