@@ -124,6 +124,9 @@ class Timed:
     async def fetchval(self, *arguments: Any) -> Any:
         return await self._run(self.connection.fetchval, arguments)
 
+    def is_in_transaction(self) -> bool:
+        return bool(self.connection.is_in_transaction())
+
     async def _run(self, act: Callable[..., Awaitable[Any]], arguments: tuple[Any, ...]) -> Any:
         began = time.perf_counter()
         found = await act(*arguments)
@@ -218,7 +221,9 @@ async def ask(record: Record, times: Times, type_name: str, query: Query) -> str
         page, alone = Page(), []
         for _ in range(TRIES):
             timed.seconds, timed.statements = 0.0, 0
-            page = await search_page(timed, planned, installation=record.installation, bodies=record.bodies)
+            page = await search_page(
+                timed, planned, installation=record.installation, bodies=record.bodies, counts=record.counts
+            )
             alone.append(timed.seconds * 1e3)
     times.database.append(min(alone))
     times.whole.append(await fastest(lambda: search(record, CALLER, type_name, query)))

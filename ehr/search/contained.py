@@ -17,7 +17,13 @@ from ehr.index.contained import FIRST, container_of, rid_of
 from ehr.search.found import CONTAINER, Bodies, Found, FoundInside, found_of
 from ehr.search.lower import Lowering, typed
 from ehr.search.plan import SearchPlan
-from ehr.search.shape import Clause, IncludedOf, NotAfter, Numbered, Values
+from ehr.search.shape import (
+    Clause,
+    NotAfter,
+    Numbered,
+    Values,
+)
+from ehr.search.shape_statements import IncludedOf
 from ehr.search.statements import sql_of
 
 if TYPE_CHECKING:

@@ -23,7 +23,13 @@ from ehr.search.cursor import Place
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.lower import Lowering, parts_of, typed, wanted
 from ehr.search.plan import IncludeStep, SearchPlan
-from ehr.search.shape import Clause, Identified, IncludedOf, Tokens, Values
+from ehr.search.shape import (
+    Clause,
+    Identified,
+    Tokens,
+    Values,
+)
+from ehr.search.shape_statements import IncludedOf
 from ehr.search.statements import sql_of
 
 if TYPE_CHECKING:

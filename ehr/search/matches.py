@@ -13,7 +13,13 @@ from ehr.search import probe
 from ehr.search.page import refuse_retired
 from ehr.search.plan import SearchPlan
 from ehr.search.resolve import resolved
-from ehr.search.shape import From, IdsOf, RidsOf, Sharded, Values, Wanted
+from ehr.search.shape import (
+    From,
+    Sharded,
+    Values,
+    Wanted,
+)
+from ehr.search.shape_statements import IdsOf, RidsOf
 from ehr.search.statements import sql_of
 
 if TYPE_CHECKING:

@@ -24,7 +24,8 @@ from ehr.search import order
 from ehr.search.cursor import Cursor, Walk
 from ehr.search.found import Bodies
 from ehr.search.plan import SearchPlan
-from ehr.search.shape import Clause, Key, MovedOf, SideValue, Values
+from ehr.search.shape import Clause, Values
+from ehr.search.shape_statements import Key, MovedOf, SideValue
 from ehr.search.statements import sql_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from ehr.index.main_date import main_date
 from ehr.search.lower import parts_of
 from ehr.search.plan import SearchPlan
-from ehr.search.shape import Key, SideValue, Slot, Values, Wanted
+from ehr.search.shape import Slot, Values, Wanted
+from ehr.search.shape_statements import Key, SideValue
 from ehr.search.terms import SortKey
 
 if TYPE_CHECKING:

@@ -14,10 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import orjson
-
 from ehr.access.policy import Caller
-from ehr.errors import Issue, NotSupported, TooMuch
+from ehr.errors import Issue, NotSupported
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import formats
@@ -36,25 +34,21 @@ from ehr.search.resolve import resolved
 from ehr.search.served import added_of
 from ehr.search.shape import (
     Clause,
-    CountOf,
-    EstimateOf,
     HasDate,
-    Noted,
-    PageOf,
-    Shape,
     Unchanged,
     Values,
 )
+from ehr.search.shape_statements import Noted, PageOf, Shape
 from ehr.search.statements import sql_of
 from ehr.search.terms import SearchRequest
+from ehr.search.total import Total
 from ehr.store import declarations
+from ehr.store.counts import Counts
 
 if TYPE_CHECKING:
     from ehr.database.engine import Installation
     from ehr.store.connection import Connection, Row
 
-ESTIMATE_EXACT_MAX: Final = 1_000
-"""_total=estimate counts up to here, then asks the planner."""
 FIRSTS_MAX: Final = 64
 """Of one plan: one for each caller with its rights that asks it."""
 
@@ -88,6 +82,7 @@ class _Search:
     cursor: Cursor | None
     note: Note | None
     bodies: Bodies
+    counts: Counts | None = None
     noted: bool = False
     rid_max: int = 0
     began: str | None = None
@@ -231,33 +226,7 @@ class _Search:
     async def total(self) -> int | None:
         if self.cursor is not None and self.cursor.total is not None:
             return self.cursor.total
-        asked = self.plan.request.total
-        if asked == "none":
-            return None
-        if asked == "accurate":
-            return await self._counted_all()
-        counted = await self._counted(ESTIMATE_EXACT_MAX + 1)
-        if counted <= ESTIMATE_EXACT_MAX:
-            return counted
-        to = Values()
-        clauses, _ = self.clauses(to)
-        explained = (await self._fetch(EstimateOf(tuple(clauses), self.lowering.of), to))[0][0]
-        return max(counted, int(orjson.loads(explained)[0]["Plan"]["Plan Rows"]))
-
-    async def _counted_all(self) -> int:
-        """Where each row is asked by itself (probe.BROAD_MAX) only as many as that is quick for."""
-        count_max = probe.COUNTED_MAX + 1 if self.lowering.vast else None
-        counted = await self._counted(count_max)
-        if count_max is not None and counted >= count_max:
-            text = f"more than {probe.COUNTED_MAX} match, each found by a chain to very many; narrow the search down, "
-            raise TooMuch(f"{text}or ask for _total=estimate", at="_total")
-        return counted
-
-    async def _counted(self, count_max: int | None) -> int:
-        to = Values()
-        clauses, _ = self.clauses(to)
-        asked = CountOf(tuple(clauses), None if count_max is None else to.add(count_max), self.lowering.of)
-        return int((await self._fetch(asked, to))[0][0])
+        return await Total(self.connection, self.plan, self.lowering, self.bodies, self.counts).asked()
 
 
 async def search(
@@ -267,7 +236,9 @@ async def search(
     installation: "Installation",
     bodies: Bodies,
     note: Note | None = None,
+    counts: Counts | None = None,
 ) -> Page:
+    """counts: those kept of this record, so that what was counted is not visited again."""
     request = plan.request
     cursor = _cursor(plan, installation) if request.cursor else None
     if request.contained != "own":
@@ -280,7 +251,7 @@ async def search(
         running = Reading(connection, plan, lowering, cursor, bodies)
     else:
         one_statement = not plan.includes and request.contained == "own"
-        running = _Search(connection, plan, lowering, cursor, note if one_statement else None, bodies)
+        running = _Search(connection, plan, lowering, cursor, note if one_statement else None, bodies, counts)
     page = Page(total=await running.total())
     if request.count and not await _went_on(page, running, installation):
         await _fill(page, running, installation, bodies)

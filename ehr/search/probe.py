@@ -16,7 +16,8 @@ from ehr.index.hashing import Hasher
 from ehr.search import lower_values
 from ehr.search.lower import Lowering, is_named, parts_of, typed
 from ehr.search.plan import SearchPlan
-from ehr.search.shape import Clause, CountOf, EstimateOf, Never, Values
+from ehr.search.shape import Clause, Never, Values
+from ehr.search.shape_statements import CountOf, EstimateOf
 from ehr.search.statements import sql_of
 from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, InList, Not, Rows
 

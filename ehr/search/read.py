@@ -31,7 +31,19 @@ from ehr.search.lower import Lowering, parts_of, typed
 from ehr.search.moved import may_move
 from ehr.search.plan import SearchPlan
 from ehr.search.served import read_to_sort
-from ehr.search.shape import Clause, IncludedOf, MovedOf, NotAfter, Numbered, PlacesOf, Shape, Unchanged, Values
+from ehr.search.shape import (
+    Clause,
+    NotAfter,
+    Numbered,
+    Unchanged,
+    Values,
+)
+from ehr.search.shape_statements import (
+    IncludedOf,
+    MovedOf,
+    PlacesOf,
+    Shape,
+)
 from ehr.search.statements import sql_of
 from ehr.search.terms import AllOf, AnyOf, Condition, Criterion, Not, SortKey, WordValue
 

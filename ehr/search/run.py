@@ -25,7 +25,14 @@ async def run(uow: "UnitOfWork", request: SearchRequest) -> Page:
     planned = plan(request, uow.access)
     record, names = uow.record, tuple([name for name, _ in request.served])
     note = Note(uow.caller, _detail(names))
-    page = await search_page(uow.connection, planned, installation=record.installation, bodies=record.bodies, note=note)
+    page = await search_page(
+        uow.connection,
+        planned,
+        installation=record.installation,
+        bodies=record.bodies,
+        note=note,
+        counts=record.counts,
+    )
     if not page.noted:
         shards = {found.shard for found in (*page.matches, *page.included) if found.type_name in PATIENT_TYPES}
         await uow.audit.search(request.type_name, shards, detail=orjson.loads(note.detail))

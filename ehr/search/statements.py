@@ -45,6 +45,21 @@ from ehr.search.compile import conditions, visible
 from ehr.search.compile_contained import inside
 from ehr.search.compile_values import SIDE, Condition, listed, value, wanted
 from ehr.search.found import COLUMNS, CONTAINER
+from ehr.search.shape_statements import (
+    CountOf,
+    EstimateOf,
+    IdsOf,
+    IncludedOf,
+    Key,
+    MovedOf,
+    Noted,
+    PageOf,
+    PlacesOf,
+    RidsOf,
+    Shape,
+    SideValue,
+    SinceOf,
+)
 
 STATEMENTS_MAX: Final = 2_048
 """About 4 KiB each. Simple searches need some dozens; chains and long lists of dates make more."""
@@ -54,6 +69,13 @@ BODY: Final = resource.alias("body")
 ROWS: Final = {"own": ROW, "contained": inside("contained").subquery("r"), "both": inside("both").subquery("r")}
 CHANGE: Final = change.alias("c")
 HISTORY: Final = resource_history.alias("h")
+REPLACED: Final = and_(
+    HISTORY.c.type_id == CHANGE.c.type_id,
+    HISTORY.c.rid == CHANGE.c.rid,
+    HISTORY.c.version == CHANGE.c.version - 1,
+    HISTORY.c.op != "D",
+)
+"""A change, and the version that it left behind."""
 NOW: Final = literal_column("pg_current_snapshot()::text", Text)
 RID_MAX: Final = literal_column("(select last_value from resource_rid)", BigInteger)
 
@@ -72,35 +94,35 @@ class Sql:
 
 
 @lru_cache(STATEMENTS_MAX)
-def sql_of(asked: shape.Shape) -> Sql:
+def sql_of(asked: Shape) -> Sql:
     made = compiled(_statement(asked))
     constants = list(made.constants)
     order = [
         constants.index(name) - len(constants) if name in made.constants else int(name.removeprefix("v"))
         for name in made.names
     ]
-    prefix = "EXPLAIN (FORMAT JSON) " if isinstance(asked, shape.EstimateOf) else ""
+    prefix = "EXPLAIN (FORMAT JSON) " if isinstance(asked, EstimateOf) else ""
     return Sql(prefix + made.sql, tuple(order), tuple(made.constants.values()))
 
 
-def _statement(asked: shape.Shape) -> Select[Any]:
+def _statement(asked: Shape) -> Select[Any]:
     match asked:
-        case shape.PageOf() | shape.MovedOf():
-            return _page(asked) if isinstance(asked, shape.PageOf) else _moved(asked)
-        case shape.CountOf():
-            return _count(asked)
-        case shape.EstimateOf(clauses, of):
+        case PageOf() | MovedOf():
+            return _page(asked) if isinstance(asked, PageOf) else _moved(asked)
+        case CountOf() | SinceOf():
+            return _count(asked) if isinstance(asked, CountOf) else _since(asked)
+        case EstimateOf(clauses, of):
             return select(ROWS[of].c.rid).where(*conditions(ROWS[of], clauses))
-        case shape.IdsOf(clauses, narrow, count):
+        case IdsOf(clauses, narrow, count):
             found = _gathered(select(ROW.c.rid, ROW.c.id).where(*conditions(ROW, clauses)), narrow=narrow)
             return select(found.c.id).order_by(found.c.rid).limit(value(count, Integer()))
-        case shape.RidsOf() | shape.PlacesOf():
+        case RidsOf() | PlacesOf():
             return _numbers(asked)
-        case shape.IncludedOf():
+        case IncludedOf():
             return _included(asked)
 
 
-def _included(asked: shape.IncludedOf) -> Select[Any]:
+def _included(asked: IncludedOf) -> Select[Any]:
     places = ROW.c.type_id, ROW.c.rid
     rows = select(*(ROW.c[name] for name in COLUMNS)).where(*conditions(ROW, asked.clauses))
     if asked.place is not None:
@@ -109,8 +131,8 @@ def _included(asked: shape.IncludedOf) -> Select[Any]:
     return rows.order_by(*places).limit(value(asked.count, Integer()))
 
 
-def _numbers(asked: shape.RidsOf | shape.PlacesOf) -> Select[Any]:
-    if isinstance(asked, shape.RidsOf):
+def _numbers(asked: RidsOf | PlacesOf) -> Select[Any]:
+    if isinstance(asked, RidsOf):
         span = ROW.c.rid > value(asked.after, BigInteger()), ROW.c.rid <= value(asked.upto, BigInteger())
         return select(ROW.c.rid).where(*conditions(ROW, asked.clauses), *span)
     found = _gathered(select(ROW.c.type_id, ROW.c.rid).where(*conditions(ROW, asked.clauses)), narrow=asked.narrow)
@@ -118,7 +140,7 @@ def _numbers(asked: shape.RidsOf | shape.PlacesOf) -> Select[Any]:
     return places.order_by(found.c.rid).limit(value(asked.count, Integer()))
 
 
-def _count(asked: shape.CountOf) -> Select[Any]:
+def _count(asked: CountOf) -> Select[Any]:
     if isinstance(asked.clauses, shape.Listed):
         rows = _counted(asked.clauses)
     else:
@@ -126,7 +148,28 @@ def _count(asked: shape.CountOf) -> Select[Any]:
         rows = select(literal_column("1").label("one")).select_from(row).where(*conditions(row, asked.clauses))
     if asked.count_max is not None:
         rows = rows.limit(value(asked.count_max, Integer()))
-    return select(func.count()).select_from(rows.subquery())
+    said: list[ColumnElement[Any]] = [func.count(), *([NOW.label("snapshot")] if asked.dated else ())]
+    return select(*said).select_from(rows.subquery())
+
+
+def _since(asked: SinceOf) -> Select[Any]:
+    """One row at least: what came is in each, beside a version that went where there is one."""
+    came = select(func.count()).where(*conditions(ROW, asked.clauses), *_new(ROW, asked.since)).scalar_subquery()
+    went = (
+        select(HISTORY.c.type_id, HISTORY.c.id, HISTORY.c.body)
+        .select_from(CHANGE)
+        .join(HISTORY, REPLACED)
+        .where(*conditions(CHANGE, [asked.types]), *_new(CHANGE, asked.since), visible(HISTORY.c.xid, asked.since))
+        .limit(value(asked.count, Integer()))
+        .subquery("went")
+    )
+    now = select(came.label("came"), NOW.label("snapshot")).subquery("now")
+    return select(now, went).select_from(now.outerjoin(went, true()))
+
+
+def _new(row: FromClause, since: shape.Slot) -> list[Condition]:
+    """Written by transactions that a snapshot did not see."""
+    return [row.c.xid >= func.pg_snapshot_xmin(cast(value(since, Text()), PgSnapshot())), ~visible(row.c.xid, since)]
 
 
 def _counted(asked: shape.Listed) -> Select[Any] | CompoundSelect[Any]:
@@ -138,9 +181,9 @@ def _counted(asked: shape.Listed) -> Select[Any] | CompoundSelect[Any]:
 # -- pages -------------------------------------------------------------------------------------------------------
 
 
-def _page(asked: shape.PageOf) -> Select[Any]:
+def _page(asked: PageOf) -> Select[Any]:
     clauses = conditions(ROWS[asked.of], asked.clauses)
-    straight = not asked.narrow and not any(isinstance(key.by, shape.SideValue) or key.filled for key in asked.keys)
+    straight = not asked.narrow and not any(isinstance(key.by, SideValue) or key.filled for key in asked.keys)
     rows = _straight(asked, clauses) if straight else _looked_up(asked, clauses)
     if asked.noted is None:
         return rows
@@ -150,7 +193,7 @@ def _page(asked: shape.PageOf) -> Select[Any]:
     return select(shown).order_by(*order).add_cte(_noted(asked.noted, shown, order))
 
 
-def _straight(asked: shape.PageOf, clauses: list[Condition]) -> Select[Any]:
+def _straight(asked: PageOf, clauses: list[Condition]) -> Select[Any]:
     """Ordered by columns: one walk of one index gives the page."""
     row = ROWS[asked.of]
     places = [_expression(key, row) for key in asked.keys]
@@ -163,7 +206,7 @@ def _straight(asked: shape.PageOf, clauses: list[Condition]) -> Select[Any]:
     )
 
 
-def _looked_up(asked: shape.PageOf, clauses: list[Condition]) -> Select[Any]:
+def _looked_up(asked: PageOf, clauses: list[Condition]) -> Select[Any]:
     """Places first, then the rows at the places of the page."""
     row, body = ROWS[asked.of], BODY if asked.of == "own" else inside(asked.of).subquery("body")
     columns = [_expression(key, row).label(f"k{number}") for number, key in enumerate(asked.keys[:-1])]
@@ -185,23 +228,21 @@ def _shown(row: FromClause) -> list[ColumnElement[Any]]:
     return [row.c[name] for name in (*COLUMNS, CONTAINER) if name in row.c]
 
 
-def _said(asked: shape.PageOf) -> list[ColumnElement[Any]]:
+def _said(asked: PageOf) -> list[ColumnElement[Any]]:
     """What every row of a page says of the page."""
     return [RID_MAX.label("rid_max"), *([NOW.label("snapshot")] if asked.dated else ())]
 
 
-def _moved(asked: shape.MovedOf) -> Select[Any]:
+def _moved(asked: MovedOf) -> Select[Any]:
     """The change feed between two snapshots, with the versions it replaced and what stands now."""
-    replaced = (HISTORY.c.type_id == CHANGE.c.type_id) & (HISTORY.c.rid == CHANGE.c.rid)
-    bound = func.pg_snapshot_xmin(cast(value(asked.seen, Text()), PgSnapshot()))
-    changed = [CHANGE.c.xid >= bound, ~visible(CHANGE.c.xid, asked.seen), visible(HISTORY.c.xid, asked.began)]
+    changed = [*_new(CHANGE, asked.seen), visible(HISTORY.c.xid, asked.began)]
     if asked.upto is not None:
         changed.append(visible(CHANGE.c.xid, asked.upto))
     stood = [HISTORY.c.updated.label("was_updated"), HISTORY.c.body.label("was_body")]
     return (
         select(*(ROW.c[name] for name in COLUMNS), *stood, NOW.label("snapshot"))
         .select_from(CHANGE)
-        .join(HISTORY, replaced & (HISTORY.c.version == CHANGE.c.version - 1) & (HISTORY.c.op != "D"))
+        .join(HISTORY, REPLACED)
         .join(ROW, (ROW.c.type_id == CHANGE.c.type_id) & (ROW.c.rid == CHANGE.c.rid))
         .where(*changed, ROW.c.rid > value(asked.after, BigInteger()), *conditions(ROW, asked.clauses))
         .order_by(ROW.c.rid)
@@ -219,17 +260,17 @@ def _gathered(inner: Select[Any], *, narrow: bool) -> FromClause:
 # -- order -------------------------------------------------------------------------------------------------------
 
 
-def _expression(key: shape.Key, row: FromClause) -> ColumnElement[Any]:
+def _expression(key: Key, row: FromClause) -> ColumnElement[Any]:
     found = row.c[key.by] if isinstance(key.by, str) else _side_value(key.by, row)
     if key.absent:
         return cast(case((found.is_(None), 1), else_=0), Integer)
     if key.filled:
-        text = isinstance(key.by, shape.SideValue) and key.by.table == "string"
+        text = isinstance(key.by, SideValue) and key.by.table == "string"
         return func.coalesce(found, literal("") if text else literal(0, BigInteger))
     return found
 
 
-def _side_value(asked: shape.SideValue, row: FromClause) -> ColumnElement[Any]:
+def _side_value(asked: SideValue, row: FromClause) -> ColumnElement[Any]:
     table = SIDE[asked.table]
     column = table.c.lo_us if asked.table == "date" else table.c.value
     first = func.max(column) if asked.greatest else func.min(column)
@@ -237,7 +278,7 @@ def _side_value(asked: shape.SideValue, row: FromClause) -> ColumnElement[Any]:
     return found.correlate(row).scalar_subquery()
 
 
-def _ordering(asked: shape.PageOf, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
+def _ordering(asked: PageOf, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
     """ORDER BY; the other way round for the page before."""
     return [
         column.desc() if key.descending == asked.forward else column.asc()
@@ -245,7 +286,7 @@ def _ordering(asked: shape.PageOf, columns: Sequence[ColumnElement[Any]]) -> lis
     ]
 
 
-def _beyond(asked: shape.PageOf, columns: Sequence[ColumnElement[Any]]) -> list[Condition]:
+def _beyond(asked: PageOf, columns: Sequence[ColumnElement[Any]]) -> list[Condition]:
     """The row comes after the place (before it, when going back)."""
     if asked.place is None:
         return []
@@ -264,7 +305,7 @@ def _beyond(asked: shape.PageOf, columns: Sequence[ColumnElement[Any]]) -> list[
 # -- audit -------------------------------------------------------------------------------------------------------
 
 
-def _noted(noted: shape.Noted, shown: Any, order: Sequence[Any]) -> Any:
+def _noted(noted: Noted, shown: Any, order: Sequence[Any]) -> Any:
     """The audit rows of the rows that are shown: one a shard, or one without a shard where there is none."""
     kind, actor, facility, purpose = noted.caller
     earlier = select(func.unnest(value(noted.earlier, ARRAY(BigInteger))).label("shard"))

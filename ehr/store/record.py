@@ -26,6 +26,7 @@ from ehr.settings import Settings
 from ehr.store import declarations, faults
 from ehr.store.body import BodyCodec
 from ehr.store.connection import Connection
+from ehr.store.counts import Counts
 from ehr.store.profiles import Profiles
 from ehr.store.unit_of_work import Plans, UnitOfWork
 from ehr.store.version import Before, Version
@@ -101,6 +102,7 @@ class Record:
         self.hasher = Hasher(database.installation.hash_key)
         self.extractor = Extractor(self.hasher)
         self.profiles = Profiles()
+        self.counts = Counts()
         self.parameters = parameters.R4
         self._served: declarations.Served = ()
 

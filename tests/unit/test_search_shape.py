@@ -17,7 +17,15 @@ from ehr.search.order import keys_of, phases_of
 from ehr.search.parse import parse
 from ehr.search.plan import plan
 from ehr.search.served import SUPPORTED
-from ehr.search.shape import CountOf, EstimateOf, HasDate, IdsOf, NotAfter, Noted, PageOf, Shape, Values
+from ehr.search.shape import HasDate, NotAfter, Values
+from ehr.search.shape_statements import (
+    CountOf,
+    EstimateOf,
+    IdsOf,
+    Noted,
+    PageOf,
+    Shape,
+)
 from ehr.search.statements import sql_of
 
 SEARCHES = 600
