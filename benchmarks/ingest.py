@@ -23,6 +23,7 @@ import psutil
 
 from ehr.bulk import files, job
 from ehr.bulk.ingest import ingest
+from ehr.bulk.unpack import unpacked
 from ehr.database import copy, migrate
 from ehr.database.embedded import EmbeddedPostgres
 from ehr.ids import new_id
@@ -55,7 +56,8 @@ def made(folder: Path) -> list[Path]:
 def inputs(arguments: list[str], folder: Path) -> list[Path]:
     shared = Path(os.environ.get("EHR_SHARED", Path(__file__).resolve().parents[2] / "shared"))
     given = [Path(one) for one in arguments] or sorted((shared / "data" / "synthea-100" / "ndjson").glob("*.gz"))
-    return [files.unpacked(path, folder / "spool") for path in files.find(given)] if given else made(folder)
+    found = files.find(given)
+    return [unpacked(path, folder / "spool" / f"{n}-{path.stem}") for n, path in enumerate(found)] or made(folder)
 
 
 class Server:

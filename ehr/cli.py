@@ -123,7 +123,7 @@ def import_command(  # noqa: PLR0917 - options of a command
     facility: Annotated[
         str | None, typer.Option(help="Code of the facility that sends them; the city itself if none.")
     ] = None,
-    processes: Annotated[int, typer.Option(help="Symmetric processes.")] = os.cpu_count() or 1,
+    processes: Annotated[int, typer.Option(min=1, help="Symmetric processes.")] = os.cpu_count() or 1,
     background: Annotated[bool, typer.Option("--background", help="Leave the work to the workers.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished import of these files.")] = False,
     keep_meta: Annotated[
@@ -167,7 +167,8 @@ async def _import(settings: Settings, asked: ImportAsked) -> bulk_job.Summary:
             )
             job_id = await bulk_job.resume(queue, asked.paths, order) if asked.resume else None
             if job_id is None:
-                job_id = await bulk_job.plan(queue, asked.paths, settings.data_dir / "imports", order, owner="cli")
+                home = settings.data_dir / bulk_job.IMPORTS
+                job_id = await bulk_job.plan(queue, asked.paths, home, order, owner="cli")
             if asked.background:
                 async with broker_of(settings) as broker_url:
                     await wake(make_celery(broker_url), asked.processes)

@@ -145,9 +145,6 @@ import_file_bytes_max: Final = 64 * 1024 * 1024 * 1024
 import_silence_s: Final = 60.0
 """A file server that sends nothing for so long is given up; the job tries again."""
 
-import_resume_s: Final = 7 * 24 * 3_600
-"""So long what a failed import had unpacked is kept: a weekend and some days to mend what failed, and resume it."""
-
 drop_quiet_s: Final = 5.0
 """A file in a drop folder that was not written to for so long is complete."""
 
@@ -175,8 +172,9 @@ view_rows_max: Final = 10_000
 view_resources_max: Final = 50_000
 """Resources one such view looks at: some seconds of a process."""
 
-export_life_s: Final = 7 * 24 * 3_600
-"""Files of an export are kept so long after its end: a weekend and some days to fetch them."""
+job_files_life_s: Final = 7 * 24 * 3_600
+"""Files of an export, and what an import tells of lines and keeps to be resumed, are kept so long after its end: a
+weekend and some days to fetch them, or to mend what failed."""
 
 export_jobs_max: Final = 4
 """Exports of one client that are not over: each further one would only slow down the others."""

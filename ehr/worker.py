@@ -110,10 +110,11 @@ class RecordHands:
             log.info("messages recovered", count=count)
 
     async def clean(self) -> None:
-        count = await clean(self._queue, self._record.settings.data_dir / export_job.EXPORTS)
+        data_dir = self._record.settings.data_dir
+        count = await clean(self._queue, data_dir / export_job.EXPORTS)
+        count += await bulk_job.clean(self._queue, data_dir / bulk_job.IMPORTS)
         if count:
-            log.info("exports removed, their time was over", count=count)
-        await bulk_job.clean(self._queue)
+            log.info("files of exports and imports removed, their time was over", count=count)
         await backfill.bring_up(self._record)
 
     async def collect(self) -> None:

@@ -78,11 +78,10 @@ async def import_of(exchange: Exchange, arguments: Arguments) -> Answer:
     queue = Queue(record.database)
     if await queue.open_of(job.KIND, caller.owner) >= limits.import_jobs_max:
         raise Throttled(f"{limits.import_jobs_max} imports are under way; wait for one, or cancel it")
-    home = record.settings.data_dir / "imports"
-    url = exchange.address("$import")
-    return accepted(
-        exchange, await fetch.begin(queue, sources, home, order, owner=caller.owner, url=url, kind=job.KIND)
-    )
+    home = record.settings.data_dir / job.IMPORTS
+    told = {"url": exchange.address("$import"), "inputSource": arguments.one("inputSource")}
+    job_id = await fetch.begin(queue, sources, home, order, owner=caller.owner, told=told, kind=job.KIND)
+    return accepted(exchange, job_id)
 
 
 async def export_of(exchange: Exchange, arguments: Arguments) -> Answer:
@@ -141,7 +140,7 @@ async def status(exchange: Exchange) -> Answer:
     needs_token = exchange.record.settings.access != "open"
     body = KINDS[progress.kind].manifest(progress, _address(exchange, progress.id), token=needs_token)
     assert progress.finished is not None, "the job is over"
-    expires = http_date(progress.finished + timedelta(seconds=limits.export_life_s))
+    expires = http_date(progress.finished + timedelta(seconds=limits.job_files_life_s))
     headers = [(b"content-type", b"application/json"), (b"expires", expires.encode())]
     return Answer(200, orjson.dumps(body), headers)
 
@@ -211,7 +210,7 @@ async def own(exchange: Exchange, job_id: str) -> Progress:
         raise NotFound("there is no such job")
     if progress.state == "cancelled":
         raise NotFound("the job was cancelled")
-    life = timedelta(seconds=limits.export_life_s)
+    life = timedelta(seconds=limits.job_files_life_s)
     if progress.finished is not None and exchange.record.clock.now() > progress.finished + life:
         raise NotFound("the job's files have been removed, their time was over")
     for name in progress.params.get("types", ()):

@@ -18,6 +18,7 @@ from ehr.api.moments import count_of, period_of, since_of
 from ehr.api.negotiation import not_modified_tag
 from ehr.api.operation import Binding
 from ehr.api.part import PART, part_of, shown_part
+from ehr.bulk import import_request
 from ehr.errors import Forbidden, Issue, NotSupported
 from ehr.fhir.operation_arguments import Arguments
 from ehr.operations.encounter_everything import encounter_everything
@@ -130,7 +131,7 @@ BINDINGS: Final = [
     Binding("export", bulk.export_of),
     Binding("Patient-export", bulk.export_of),
     Binding("Group-export", bulk.export_of),
-    Binding("import", bulk.import_of),
+    Binding("import", bulk.import_of, reads=import_request.parameters_of),
     Binding("Encounter-everything", encounter_everything_of, beyond=_EVERYTHING),
     Binding("Patient-everything", everything_of, beyond=_EVERYTHING),
     Binding("Person-everything", everything_of, beyond=_EVERYTHING),

@@ -15,7 +15,7 @@ from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange, Handler, shown
 from ehr.errors import MethodNotAllowed, NotFound, NotSupported
 from ehr.fhir import codec
-from ehr.fhir.operation import Level, Operation
+from ehr.fhir.operation import Level, Operation, Parameter
 from ehr.fhir.operation_arguments import Arguments, arguments_of
 from ehr.fhir.operation_definitions import OPERATIONS
 
@@ -36,6 +36,7 @@ class Binding:
     searches   whatever else the query holds are search parameters, which the handler finds in Arguments.beyond
     versions   an instance's earlier versions have the operation too
     bytes_max  of the body
+    reads      a body that is none of FHIR → the Parameters it stands for
     """
 
     definition: str
@@ -44,6 +45,7 @@ class Binding:
     searches: bool = False
     versions: bool = False
     bytes_max: int = limits.resource_bytes_max
+    reads: Callable[[dict[str, Any], Sequence[Parameter]], dict[str, Any]] | None = None
 
     @property
     def operation(self) -> Operation:
@@ -90,6 +92,7 @@ async def _arguments(exchange: Exchange, binding: Binding) -> Arguments:
     body: dict[str, Any] | None = None
     if exchange.method == "POST" and exchange.has_body:
         body = codec.loads(await exchange.body(binding.bytes_max), bytes_max=binding.bytes_max)
+        body = binding.reads(body, binding.operation.parameters) if binding.reads is not None else body
     found = arguments_of(binding.operation, exchange.query, body)
     if not binding.searches and not exchange.preferences.lenient:
         for name, _ in found.beyond:

@@ -84,7 +84,7 @@ async def _see_to(record: "Record", path: Path, order: Order) -> None:
     found = await queue.newest(job.KIND, job.key_of([path], order))
     if found is None:
         try:
-            job_id = await job.plan(queue, [path], record.settings.data_dir / "imports", order, owner="drop")
+            job_id = await job.plan(queue, [path], record.settings.data_dir / job.IMPORTS, order, owner="drop")
         except Refused as error:
             await asyncio.to_thread(_put_away, path, REFUSED, str(error))
             return

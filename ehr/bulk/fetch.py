@@ -1,6 +1,6 @@
 """The first chunk of an $import: its files are fetched, unpacked and cut; their parts become chunks of the same job.
 
-Once:    the parts are enqueued in the transaction that finishes this chunk; if it runs again, it fetches again
+Once:    the parts are enqueued in the transaction that finishes this chunk; when it runs again, what it has is kept
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ehr.bulk import check, files
 from ehr.bulk.order import Order
 from ehr.bulk.sources import Source, fetched
+from ehr.bulk.unpack import SPOOL, unpacked
 from ehr.errors import Unavailable
-from ehr.ids import new_id
 from ehr.jobs.queue import Chunk, Queue
 
 if TYPE_CHECKING:
@@ -24,23 +24,22 @@ SOURCES: Final = "sources"
 
 
 async def begin(
-    queue: Queue, sources: Sequence[Source], home: Path, order: Order, *, owner: str, url: str, kind: str
+    queue: Queue, sources: Sequence[Source], home: Path, order: Order, *, owner: str, told: Mapping[str, Any], kind: str
 ) -> str:
-    """Enqueue an import of files that are not here yet; returns the job's id."""
-    folder = await asyncio.to_thread(home.absolute)
-    params = {"home": str(folder), "spool": str(folder / f"spool-{new_id()}"), "bytes": 0, "url": url}
+    """Enqueue an import of files that are not here yet; returns the job's id. told: what is kept with the job."""
+    params = {**told, "home": str(await asyncio.to_thread(home.absolute)), "bytes": 0}
     chunk = {SOURCES: [asdict(one) for one in sources]}
     return await queue.enqueue(kind, {**params, **order.as_json()}, [chunk], owner=owner)
 
 
 async def fetch(record: "Record", chunk: Chunk) -> Mapping[str, Any]:
     """Be the first chunk."""
-    spool = Path(chunk.job_params["spool"])
+    spool = Path(chunk.job_params["home"]) / chunk.job_id / SPOOL
     sources = sorted((Source(**one) for one in chunk.params[SOURCES]), key=lambda one: files.rank(one.type_name))
     parts: list[dict[str, Any]] = []
     for number, source in enumerate(sources):
-        packed = await fetched(source, record.settings, spool, number)
-        plain = await asyncio.to_thread(files.unpacked, packed, spool)
+        packed = await fetched(source, record.settings, spool / f"{number:06}.fetched")
+        plain = await asyncio.to_thread(unpacked, packed, spool / f"{number:06}.ndjson", name=source.name)
         parts += [asdict(part) for part in await asyncio.to_thread(_parts, source.name, plain)]
     result: dict[str, Any] = {}
     bytes_total = sum(part["length"] for part in parts)

@@ -1,47 +1,43 @@
 """Paths → parts of NDJSON files, bounded in bytes, each with the number of its first line; and parts → lines.
 
-In:      files and folders; .ndjson and .jsonl, also .gz and .zst (unpacked into a spool folder, because a packed
-         file can only be read from its start)
+In:      files and folders; of a folder those named .ndjson and .jsonl, also with .gz and .zst (ehr.bulk.unpack)
 Limits:  a part ends with the first line that reaches import_chunk_bytes; a line over ndjson_line_bytes_max is read
          past without being held
 Order:   what others refer to first: organizations, places, practitioners, patients
+Errors:  Invalid       a file that has changed since it was cut: line numbers and places would mean something else
+         Unavailable   one that cannot be read now
 """
 
-import gzip
-import shutil
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
-import zstandard
 from msgspec import Struct
 
 from ehr import limits
-from ehr.errors import Malformed, NotFound
+from ehr.bulk.unpack import BLOCK_BYTES
+from ehr.errors import Invalid, NotFound, Unavailable
 
-PACKED: Final = {".gz": "gzip", ".zst": "zstd"}
-SUFFIXES: Final = tuple(f".{kind}{packed}" for kind in ("ndjson", "jsonl") for packed in ("", *PACKED))
+SUFFIXES: Final = tuple(f".{kind}{packed}" for kind in ("ndjson", "jsonl") for packed in ("", ".gz", ".zst"))
 FIRST: Final = ("Organization", "Location", "Practitioner", "PractitionerRole", "Patient")
-BLOCK_BYTES: Final = 1024 * 1024
-ZSTD_WINDOW_BYTES_MAX: Final = 128 * 1024 * 1024
-"""What zstd's own tool reads without being asked for more."""
-ZSTD_PIECE_BYTES: Final = 2_048
-"""A byte of zstd may stand for 32 KiB: what a piece becomes is held."""
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Some editors begin UTF-8 with it; it is no part of the first line."""
 WHOLE_BYTES_MAX: Final = limits.import_chunk_bytes + limits.ndjson_line_bytes_max
 """A part up to this is read at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A run of whole lines. name is what people know the file by; path is what is read."""
+    """A run of whole lines. name is what people know the file by; path is what is read, if it was changed then."""
 
     name: str
     path: str
     offset: int
     length: int
     first_line: int
+    changed_ns: int
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Self:
@@ -57,74 +53,72 @@ class Line(Struct, frozen=True, gc=False):
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """Every NDJSON file the paths name, folders opened."""
+    """Every NDJSON file the paths name, each once; folders opened, and those in them."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(one for one in path.iterdir() if one.name.endswith(SUFFIXES))
+            inside = sorted(_inside(path))
             if not inside:
                 raise NotFound(f"no {', '.join(SUFFIXES)} file in {path.name}")
             found += inside
         elif path.is_file():
             found.append(path)
         else:
-            raise NotFound(f"no file {path.name}")
-    return sorted(dict.fromkeys(found), key=lambda one: (rank(one.name.split(".", 1)[0]), str(one)))
+            raise NotFound(f"no file {path}")
+    once = {path.resolve(): path for path in reversed(found)}
+    return sorted(once.values(), key=lambda one: (rank(one.name.split(".", 1)[0]), str(one)))
 
 
-def unpacked(path: Path, spool: Path) -> Path:
-    """The file itself, or what its .gz or .zst holds."""
-    if path.suffix not in PACKED:
-        return path
-    spool.mkdir(parents=True, exist_ok=True)
-    number = sum(1 for _ in spool.iterdir())
-    target = spool / f"{number}-{path.stem}"
-    try:
-        with path.open("rb") as packed, target.open("wb") as plain:
-            if path.suffix == ".gz":
-                with gzip.open(packed, "rb") as reader:
-                    shutil.copyfileobj(reader, plain, BLOCK_BYTES)
-            else:
-                _unpack_zstd(packed, plain)
-    except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
-        raise Malformed(f"{path.name} is not a whole {PACKED[path.suffix]} file") from error
-    return target
+def _inside(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.name.endswith(SUFFIXES) and not hidden and path.is_file():
+            yield path
 
 
-def _unpack_zstd(packed: IO[bytes], plain: IO[bytes]) -> None:
-    """Frame after frame; the library's own stream ends without a word where a frame is cut."""
-    frames = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX)
-    frame, rest = None, b""
-    while piece := rest or packed.read(ZSTD_PIECE_BYTES):
-        frame = frame or frames.decompressobj()
-        plain.write(frame.decompress(piece))
-        rest = frame.unused_data if frame.eof else b""
-        frame = None if frame.eof else frame
-    if frame is not None:
-        raise EOFError
+def names(paths: Sequence[Path]) -> list[str]:
+    """What people know files by: the last parts of their paths, as many as tell them apart."""
+    for depth in range(1, max((len(path.parts) for path in paths), default=0) + 1):
+        found = [str(Path(*path.parts[-depth:])) for path in paths]
+        if len(set(found)) == len(found):
+            return found
+    return [str(path) for path in paths]
 
 
 def parts(name: str, path: Path, *, part_bytes: int = limits.import_chunk_bytes) -> Iterator[Part]:
     """Cut one file into parts of whole lines."""
     first_line, offset = 1, 0
     with path.open("rb") as file:
+        changed = os.fstat(file.fileno()).st_mtime_ns
+        if file.read(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
+            offset = len(_BYTE_ORDER_MARK)
+        file.seek(offset)
         while block := file.read(part_bytes):
             newlines = block.count(b"\n")
             if not block.endswith(b"\n"):
                 newlines += _skip_line(file)
             end = file.tell()
-            yield Part(name, str(path), offset, end - offset, first_line)
+            yield Part(name, str(path), offset, end - offset, first_line, changed)
             first_line, offset = first_line + newlines, end
 
 
 def lines(part: Part, *, line_bytes_max: int = limits.ndjson_line_bytes_max) -> Iterator[Line]:
     """The lines of a part, without their ends; blank ones too."""
-    with Path(part.path).open("rb") as file:
+    with _opened(part) as file:
+        if os.fstat(file.fileno()).st_mtime_ns != part.changed_ns:
+            raise Invalid(f"{part.name} has changed since this import of it began; import it anew")
         file.seek(part.offset)
         if part.length <= WHOLE_BYTES_MAX:
             yield from _whole_lines(file.read(part.length), part.first_line, line_bytes_max)
         else:
             yield from _single_lines(file, part, line_bytes_max)
+
+
+def _opened(part: Part) -> IO[bytes]:
+    try:
+        return Path(part.path).open("rb")
+    except OSError as error:
+        raise Unavailable(f"{part.name} cannot be read: {error.strerror}") from error
 
 
 def _whole_lines(content: bytes, first_line: int, line_bytes_max: int) -> Iterator[Line]:

@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from ehr import limits
-from ehr.bulk import check, dangling, fetch, files, settle, winner
+from ehr.bulk import check, dangling, fetch, files, output, settle, winner
 from ehr.bulk.files import Part
 from ehr.bulk.ingest import CITY, Outcome, ingest
 from ehr.bulk.order import Order
 from ehr.bulk.output import LinesFile, OutputFile
 from ehr.bulk.prepare import Refusal
 from ehr.bulk.processes import OpenRecord, run_job
+from ehr.bulk.unpack import SPOOL, unpacked
 from ehr.database.partitions import TOKEN_INDEXES
-from ehr.errors import Malformed, Unavailable
+from ehr.errors import Invalid, Malformed, Unavailable
 from ehr.fhir.outcome import operation_outcome
 from ehr.ids import new_id
 from ehr.jobs.queue import Chunk, Progress, Queue
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
     from ehr.store.record import Record
 
 KIND: Final = "import"
+IMPORTS: Final = "imports"
+"""Folder below the data folder, with one of each import; where workers are on several machines, they all see it."""
 MERGED: Final = "errors.ndjson"
+CHANGED_SHOWN: Final = 3
 
 
 @dataclass(slots=True)
@@ -85,11 +89,11 @@ async def plan(
     part_bytes: int = limits.import_chunk_bytes,
 ) -> str:
     """Cut the files and enqueue the job; returns its id."""
-    await clean(queue)
-    asked = [path.absolute() for path in paths]
-    params, chunks = await asyncio.to_thread(_cut, asked, home, part_bytes)
+    await clean(queue, home)
+    asked, job_id = [path.absolute() for path in paths], new_id()
+    params, chunks = await asyncio.to_thread(_cut, asked, home, job_id, part_bytes)
     params |= {**order.as_json(), "key": key_of(asked, order)}
-    return await queue.enqueue(KIND, params, check.chunks(chunks, order), owner=owner)
+    return await queue.enqueue(KIND, params, check.chunks(chunks, order), owner=owner, job_id=job_id)
 
 
 def key_of(paths: Iterable[Path], order: Order) -> str:
@@ -100,26 +104,46 @@ def key_of(paths: Iterable[Path], order: Order) -> str:
 
 async def resume(queue: Queue, paths: Iterable[Path], order: Order = CITY) -> str | None:
     """The unfinished import of these files, ready to go on; None where there is none."""
-    found = await queue.newest(KIND, key_of(paths, order))
+    asked = [path.absolute() for path in paths]
+    found = await queue.newest(KIND, key_of(asked, order))
     if found is None or found[1] == "done":
         return None
     progress = await queue.progress(found[0])
     assert progress is not None, "found above"
+    if progress.finished and await queue.outlived({progress.id: progress.finished}, limits.job_files_life_s):
+        return None
+    await asyncio.to_thread(_check_same, asked, progress.params["files"])
     (Path(progress.params["home"]) / progress.id / MERGED).unlink(missing_ok=True)
     await queue.resume(progress.id)
     return progress.id
 
 
-def _cut(paths: Sequence[Path], home: Path, part_bytes: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    spool = home.absolute() / f"spool-{new_id()}"
+def _check_same(paths: Sequence[Path], known: Mapping[str, int]) -> None:
+    """What was cut into parts is what the paths still name."""
+    now = {str(path): path.stat().st_mtime_ns for path in files.find(paths)}
+    other = sorted(name for name in now.keys() | known.keys() if now.get(name) != known.get(name))
+    if other:
+        shown = ", ".join(other[:CHANGED_SHOWN])
+        raise Invalid(f"changed, added or removed since the import began: {shown}; import anew, without --resume")
+
+
+def _cut(
+    paths: Sequence[Path], home: Path, job_id: str, part_bytes: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    found, home = files.find(paths), home.absolute()
+    folder = home / job_id
     chunks: list[dict[str, Any]] = []
-    for path in files.find(paths):
-        plain = files.unpacked(path.absolute(), spool)
-        chunks += [asdict(part) for part in files.parts(path.name, plain, part_bytes=part_bytes)]
-    if not chunks:
-        raise Malformed("the files are empty")
-    home.mkdir(parents=True, exist_ok=True)
-    return {"home": str(home.absolute()), "spool": str(spool), "bytes": sum(c["length"] for c in chunks)}, chunks
+    try:
+        for number, (path, name) in enumerate(zip(found, files.names(found), strict=True)):
+            plain = unpacked(path, folder / SPOOL / f"{number:06}.ndjson", name=name)
+            chunks += [asdict(part) for part in files.parts(name, plain, part_bytes=part_bytes)]
+        if not chunks:
+            raise Malformed("the files are empty")
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    known = {str(path): path.stat().st_mtime_ns for path in found}
+    return {"home": str(home), "files": known, "bytes": sum(one["length"] for one in chunks)}, chunks
 
 
 def handler(record: "Record") -> Handler:
@@ -168,7 +192,7 @@ def _summary(progress: Progress) -> Summary:
     for name in (*COUNTS, "dangling"):
         setattr(made, name, progress.sums[name])
     folder = Path(progress.params["home"]) / progress.id
-    if progress.over and (made.refused or made.superseded):
+    if progress.over and folder.is_dir() and (made.refused or made.superseded):
         made.error_file = str(_merge_errors(folder))
     if made.dangling:
         made.dangling_file = str(folder / dangling.DANGLING)
@@ -189,17 +213,21 @@ async def run_here(
 
     done = await run_job(record, job_id, opener, handlers_of, processes=processes, seen=told, sums=SUMS)
     await put_in_order(record)
-    await clean(queue)
+    await clean(queue, Path(done.params["home"]))
     return await asyncio.to_thread(_summary, done)
 
 
-async def clean(queue: Queue) -> None:
-    """Remove what imports that are over had unpacked and kept."""
-    for params in await queue.params_of_ended(KIND, limits.import_resume_s):
-        if "spool" in params:
-            await asyncio.to_thread(shutil.rmtree, params["spool"], ignore_errors=True)
+async def clean(queue: Queue, home: Path) -> int:
+    """Remove what imports told and kept whose time is over, and what is of no more use; how many were removed."""
+    count = await output.clean(queue, home)
+    spools = await asyncio.to_thread(lambda: list(home.glob(f"*/{SPOOL}")))
+    done = await queue.done([spool.parent.name for spool in spools])
+    for spool in spools:
+        if spool.parent.name in done:
+            await output.remove(spool)
     async with queue.connection() as connection:
         await winner.forget(connection)
+    return count
 
 
 async def put_in_order(record: "Record") -> None:

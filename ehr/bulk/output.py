@@ -3,7 +3,7 @@
 In:      the folder of this installation's jobs; a job's id
 Out:     NDJSON lines written as they come; OutputFile: what a manifest says of a file
 Order:   a file has its name only when it is complete and on the disk; a chunk that runs again replaces it
-Limits:  limits.export_life_s after the end of its job a file is removed
+Limits:  limits.job_files_life_s after the end of its job a file is removed
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol, Self
 
@@ -113,17 +114,21 @@ class Folder:
 
 
 async def clean(queue: Queue, home: Path) -> int:
-    """Remove the folders of jobs that were cancelled, are unknown, or ended too long ago; how many."""
-    folders = await asyncio.to_thread(_folders, home)
-    kept = await queue.kept([folder.name for folder in folders], limits.export_life_s)
-    over = [folder for folder in folders if folder.name not in kept]
-    for folder in over:
-        await remove(folder)
+    """Remove the folders of jobs that were cancelled or ended too long ago; how many.
+
+    One of no job is somebody's who is about to enqueue it, or was killed before: it may stay as long.
+    """
+    touched = await asyncio.to_thread(_folders, home)
+    over = await queue.outlived(touched, limits.job_files_life_s)
+    for name in over:
+        await remove(home / name)
     return len(over)
 
 
-def _folders(home: Path) -> list[Path]:
-    return [place for place in home.iterdir() if place.is_dir()] if home.is_dir() else []
+def _folders(home: Path) -> dict[str, datetime]:
+    """The names of the folders, and when something last came into each."""
+    places = [place for place in home.iterdir() if place.is_dir()] if home.is_dir() else []
+    return {place.name: datetime.fromtimestamp(place.stat().st_mtime, UTC) for place in places}
 
 
 async def remove(folder: Path) -> None:

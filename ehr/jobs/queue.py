@@ -107,9 +107,10 @@ _RELEASE: Final = """
 update job_chunk set state = 'queued', lease_until = null where job_id = $1 and state = 'running'
 """
 _OPEN_OF: Final = "select count(*) from job where kind = $1 and owner = $2 and state in ('queued', 'running')"
-_KEPT: Final = """
-select id from job where id = any($1::text[]) and state <> 'cancelled'
-  and (finished is null or finished > now() - $2 * interval '1 second')
+_OUTLIVED: Final = """
+select n.id from unnest($1::text[], $2::timestamptz[]) as n (id, touched) left join job j on j.id = n.id
+where j.state = 'cancelled' or case when j.id is null then n.touched else j.finished end
+    <= now() - $3 * interval '1 second'
 """
 _NEWEST: Final = """
 select id, state from job where kind = $1 and params ->> 'key' = $2 order by id desc limit 1
@@ -120,11 +121,7 @@ update job_chunk set state = 'queued', due = now(), lease_until = null, attempts
 where job_id = $1 and state in ('running', 'failed', 'cancelled')
 """
 _REOPEN: Final = "update job set state = 'running', finished = null where id = $1 and state in ('failed', 'cancelled')"
-_ENDED: Final = """
-select params from job
-where kind = $1 and (state in ('done', 'cancelled') or state = 'failed' and finished < now() - $2 * interval '1 second')
-order by id desc limit 100
-"""
+_DONE: Final = "select id from job where id = any($1::text[]) and state = 'done'"
 _SUMS: Final = """
 select n.name, coalesce(sum((c.result ->> n.name)::bigint), 0)::bigint as sum
 from unnest($2::text[]) as n (name), job_chunk c where c.job_id = $1 and c.result is not null group by n.name
@@ -181,11 +178,17 @@ class Progress:
 
 
 async def add(
-    connection: "Connection", kind: str, params: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]], *, owner: str
+    connection: "Connection",
+    kind: str,
+    params: Mapping[str, Any],
+    chunks: Sequence[Mapping[str, Any]],
+    *,
+    owner: str,
+    job_id: str | None = None,
 ) -> str:
-    """Enqueue inside the caller's transaction; returns the job's id."""
+    """Enqueue inside the caller's transaction; returns the job's id, which is new where none is given."""
     assert chunks, "a job without chunks would never end"
-    job_id = new_id()
+    job_id = job_id or new_id()
     await connection.execute(_ADD_JOB, job_id, kind, json.dumps(params), owner)
     await connection.execute(_ADD_CHUNKS, job_id, list(range(len(chunks))), [json.dumps(one) for one in chunks])
     return job_id
@@ -224,10 +227,16 @@ class Queue:
         return self._database.acquire()
 
     async def enqueue(
-        self, kind: str, params: Mapping[str, Any], chunks: Sequence[Mapping[str, Any]], *, owner: str = "system"
+        self,
+        kind: str,
+        params: Mapping[str, Any],
+        chunks: Sequence[Mapping[str, Any]],
+        *,
+        owner: str = "system",
+        job_id: str | None = None,
     ) -> str:
         async with self._database.acquire() as connection, connection.transaction():
-            return await add(connection, kind, params, chunks, owner=owner)
+            return await add(connection, kind, params, chunks, owner=owner, job_id=job_id)
 
     async def claim(
         self, kinds: Sequence[str], *, job_id: str | None = None, lease_s: float = limits.job_lease_s
@@ -313,10 +322,16 @@ class Queue:
             count: int = await connection.fetchval(_OPEN_OF, kind, owner)
         return count
 
-    async def kept(self, job_ids: Sequence[str], life_s: float) -> frozenset[str]:
-        """Of these jobs those whose files are still wanted: open, or ended less than so long ago."""
+    async def outlived(self, touched: Mapping[str, datetime], life_s: float) -> frozenset[str]:
+        """The ids of jobs that were cancelled or ended so long ago, and of none that were last touched so long ago."""
         async with self._database.acquire() as connection:
-            rows = await connection.fetch(_KEPT, list(job_ids), life_s)
+            rows = await connection.fetch(_OUTLIVED, list(touched), list(touched.values()), life_s)
+        return frozenset(row["id"] for row in rows)
+
+    async def done(self, job_ids: Sequence[str]) -> frozenset[str]:
+        """Of these jobs those that are done."""
+        async with self._database.acquire() as connection:
+            rows = await connection.fetch(_DONE, list(job_ids))
         return frozenset(row["id"] for row in rows)
 
     async def release(self, job_id: str) -> None:
@@ -349,15 +364,6 @@ class Queue:
                 await connection.execute(_CLOSE_JOB, job_id)
             waiting: int = await connection.fetchval(_CLAIMABLE, count_max)
         return waiting
-
-    async def params_of_ended(self, kind: str, resumed_s: float) -> list[Mapping[str, Any]]:
-        """What the newest finished jobs of a kind were asked to do, so that their leavings can be removed.
-
-        resumed_s  so long a job that has failed may be resumed, and needs them
-        """
-        async with self._database.acquire() as connection:
-            rows = await connection.fetch(_ENDED, kind, resumed_s)
-        return [json.loads(row["params"]) for row in rows]
 
     async def progress(self, job_id: str, sums: Sequence[str] = ()) -> Progress | None:
         """sums: numbers of the chunks' results that are wanted summed up, at any time."""

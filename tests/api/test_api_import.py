@@ -31,7 +31,9 @@ def files(tmp_path: Path) -> Path:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """A file server that begins a file called silent, and then says nothing for as long as the test goes on."""
+    """A file server that begins a file called silent, and then says nothing for as long as the test goes on; it sends
+    those called moved elsewhere, packs those called packed, and breaks those called short off.
+    """
 
     over: Event
 
@@ -39,9 +41,26 @@ class Quiet(SimpleHTTPRequestHandler):
         """Nothing on the terminal."""
 
     def do_GET(self) -> None:
-        if "silent" not in self.path:
+        if "moved" in self.path:
+            self.send_response(302)
+            self.send_header("Location", "/Patient.ndjson")
+            self.end_headers()
+        elif "packed" in self.path:
+            self._send(gzip.compress(GOOD.encode() % 5), ("Content-Encoding", "gzip"))
+        elif "short" in self.path:
+            self._send(GOOD.encode() % 6, ("Content-Length", "1000"))
+        elif "silent" in self.path:
+            self._begin()
+        else:
             super().do_GET()
-            return
+
+    def _send(self, content: bytes, header: tuple[str, str]) -> None:
+        self.send_response(200)
+        self.send_header(*header)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _begin(self) -> None:
         self.send_response(200)
         self.end_headers()
         self.wfile.write(GOOD.encode() % 1)
@@ -102,14 +121,11 @@ async def test_files_are_fetched_stored_and_told(city: City, address: str, remot
     done = await client.get(where)
     assert done.status_code == 200, done.text
     manifest = done.json()
-    assert manifest["output"] == [
-        {"inputUrl": "Patient.ndjson", "count": 1},
-        {"inputUrl": "more.ndjson.gz", "count": 1},
-    ]
+    assert manifest["output"] == [{"inputUrl": url, "count": 1} for url in urls]
     (error,) = manifest["error"]
     assert error["count"] == 1
     told = json.loads((await client.get(error["url"])).content)
-    assert (told["file"], told["line"]) == ("Patient.ndjson", 2)
+    assert (told["file"], told["line"]) == (urls[0], 2)
     assert told["outcome"]["issue"][0]["expression"] == ["Patient.gender"]
     assert (await client.get("Patient/i2")).status_code == 200
 
@@ -122,9 +138,18 @@ async def test_files_are_fetched_stored_and_told(city: City, address: str, remot
         ("Patient.csv", 400, "name ends"),
         ("https://elsewhere.example/a.ndjson", 403, "EHR_IMPORT_URLS"),
         ("ftp://files.example/a.ndjson", 400, "by its path"),
+        ("a%00b.ndjson", 400, "U+0000"),
+        ("http://[::1/a.ndjson", 400, "no address"),
+        (f"{'a' * 300}.ndjson", 404, "no such file"),
+        ("circle.ndjson", 404, "no such file"),
+        ("secret.ndjson", 403, "below the folder"),
     ],
 )
-async def test_what_may_not_be_fetched_is_refused_at_once(city: City, url: str, status: int, text: str) -> None:
+async def test_what_may_not_be_fetched_is_refused_at_once(
+    city: City, files: Path, url: str, status: int, text: str
+) -> None:
+    (files / "circle.ndjson").symlink_to("circle.ndjson")
+    (files / "secret.ndjson").symlink_to("/etc/passwd")
     answer = await city.system().post("$import", json=asked(url))
     assert answer.status_code == status, answer.text
     assert text in answer.text
@@ -177,6 +202,58 @@ async def test_references_that_lead_nowhere_are_refused_if_asked(city: City, fil
     assert (await client.get("Patient/i1")).status_code == 404
     wrong = await client.post("$import", json=asked("Patient.ndjson", references={"valueCode": "forbid"}))
     assert (wrong.status_code, wrong.json()["issue"][0]["expression"]) == (400, ["references"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("absent.ndjson", "answered 404 for {url}"),
+        ("moved.ndjson", "answered 302 for {url}; redirects are not followed"),
+    ],
+)
+async def test_a_file_that_will_not_come_ends_the_job(city: City, address: str, name: str, text: str) -> None:
+    client = city.system()
+    begun = await client.post("$import", json=asked(f"{address}{name}"))
+    await worked(city)
+    failed = await client.get(begun.headers["content-location"])
+    assert failed.status_code == 500
+    assert text.format(url=f"{address}{name}") in failed.text
+
+
+async def test_what_was_fetched_is_not_fetched_again(city: City, address: str, files: Path) -> None:
+    """A server may compress what it was not asked to; one that breaks off is asked again, and the others are not."""
+    client = city.system()
+    begun = await client.post("$import", json=asked(f"{address}packed.ndjson", f"{address}short.ndjson"))
+    where = begun.headers["content-location"]
+    await worked(city)
+    assert (await client.get(where)).status_code == 202, "it waits for its next attempt"
+    spool = city.record.settings.data_dir / job.IMPORTS / where.rpartition("/")[2] / "spool"
+    assert (spool / "000000.fetched").read_text() == GOOD % 5
+    (spool / "000001.fetched").write_text(GOOD % 6)
+    async with city.record.database.acquire() as connection:
+        await connection.execute("update job_chunk set due = now()")
+    await worked(city)
+    assert [one["count"] for one in (await client.get(where)).json()["output"]] == [1, 1]
+
+
+async def test_the_proposal_s_own_form_says_the_same(city: City) -> None:
+    client = city.system()
+    body: dict[str, Any] = {
+        "inputFormat": "application/fhir+ndjson",
+        "inputSource": "https://hospital.example/fhir",
+        "storageDetail": {"type": "https"},
+        "input": [{"type": "Patient", "url": "Patient.ndjson"}, {"type": "Patient", "url": "more.ndjson.gz"}],
+    }
+    begun = await client.post("$import", json=body)
+    assert begun.status_code == 202, begun.text
+    await worked(city)
+    manifest = (await client.get(begun.headers["content-location"])).json()
+    assert [one["inputUrl"] for one in manifest["output"]] == ["Patient.ndjson", "more.ndjson.gz"]
+    twice = await client.post("$import", json={"input": [body["input"][0]] * 2})
+    assert (twice.status_code, twice.json()["issue"][0]["expression"]) == (400, ["input[1].url"])
+    wrong: dict[str, Any]
+    for wrong in ({"input": [{"type": "Patient"}]}, {"inputs": []}, {"input": "x"}, {"input": [{"url": None}]}, {}):
+        assert 400 <= (await client.post("$import", json=wrong)).status_code < 500
 
 
 async def test_a_client_has_so_many_imports_under_way(city: City, monkeypatch: pytest.MonkeyPatch) -> None:

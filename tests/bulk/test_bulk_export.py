@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import os
 import random
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ from ehr.store.unit_of_work import UnitOfWork
 CITY = Caller.system("test")
 TYPES = ("Basic", "Observation", "Organization")
 State = dict[str, bytes]
+DAY_S = 24 * 3_600
 
 
 @pytest.fixture(autouse=True)
@@ -301,12 +303,15 @@ async def test_files_are_removed_when_their_time_is_over(record: Record, data_di
     old, cancelled, new = [await begin(record, home) for _ in range(3)]
     for job_id in (old, cancelled, new):
         await finish(record, job_id)
-    (home / "unknown").mkdir()
+    for name, age_s in (("left", 8 * DAY_S), ("begun", 0)):  # by somebody who was killed, or is about to enqueue it
+        (home / name).mkdir()
+        since = (home / name).stat().st_mtime - age_s
+        os.utime(home / name, (since, since))
     await Queue(record.database).withdraw(cancelled)
     async with record.database.acquire() as connection:
         await connection.execute("update job set finished = finished - interval '8 days' where id = $1", old)
     assert await clean(Queue(record.database), home) == 3
-    assert [place.name for place in home.iterdir()] == [new]
+    assert sorted(place.name for place in home.iterdir()) == sorted([new, "begun"])
 
 
 async def test_a_manifest_lists_what_the_files_hold(record: Record, data_dir: Path) -> None:

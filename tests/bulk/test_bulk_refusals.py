@@ -102,7 +102,7 @@ async def test_a_failed_import_of_packed_files_is_resumed(
     opener = partial(open_record, settings, record.database.url)
     done = await job.run_here(record, queue, job_id, opener, processes=1, seen=lambda _: None)
     assert (done.state, done.stored) == ("done", 1)
-    assert not list((settings.data_dir / "imports").glob("spool-*"))
+    assert not list((settings.data_dir / "imports").glob("*/spool"))
 
 
 MEMORY = """

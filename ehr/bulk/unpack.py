@@ -1,0 +1,91 @@
+"""A packed file → its content in a file of ours, because a packed file can only be read from its start.
+
+In:      a file of any name: its beginning says how it is packed, because web servers pack and unpack under
+         the same name
+Out:     the file itself where it is not packed
+Errors:  Malformed   cut, damaged, or packed or encoded in a way that is not read
+"""
+
+import gzip
+import shutil
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Final
+
+import zstandard
+
+from ehr.errors import Malformed
+
+SPOOL: Final = "spool"
+"""In the folder of an import: what was fetched and unpacked for it."""
+BLOCK_BYTES: Final = 1024 * 1024
+ZSTD_WINDOW_BYTES_MAX: Final = 128 * 1024 * 1024
+"""What zstd's own tool reads without being asked for more."""
+ZSTD_PIECE_BYTES: Final = 2_048
+"""A byte of zstd may stand for 32 KiB: what a piece becomes is held."""
+
+_NOT_READ: Final[Mapping[bytes, str]] = MappingProxyType(
+    {
+        b"BZh": "packed with bzip2; gzip and zstd are read",
+        b"\xfd7zXZ\x00": "packed with xz; gzip and zstd are read",
+        b"PK\x03\x04": "a ZIP archive; gzip and zstd are read",
+        b"\xff\xfe": "UTF-16; NDJSON is UTF-8",
+        b"\xfe\xff": "UTF-16; NDJSON is UTF-8",
+        b"PAR1": "Parquet; NDJSON is read",
+    }
+)
+_PACKED: Final[Mapping[str, bytes]] = MappingProxyType({"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"})
+_BEGINNING_BYTES: Final = 6
+_SUFFIXES: Final = {".gz": "gzip", ".zst": "zstd"}
+
+
+def unpacked(path: Path, target: Path, *, name: str | None = None) -> Path:
+    """The file itself, or the target with what it holds. name: what people know the file by."""
+    called = name or path.name
+    with path.open("rb") as file:
+        beginning = file.read(_BEGINNING_BYTES)
+        for known, what in _NOT_READ.items():
+            if beginning.startswith(known):
+                raise Malformed(f"{called} is {what}")
+        kind = _kind(called, beginning)
+        if kind is None:
+            return path
+        file.seek(0)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with target.open("wb") as plain:
+                _READERS[kind](file, plain)
+        except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
+            raise Malformed(f"{called} is not a whole {kind} file") from error
+    return target
+
+
+def _kind(name: str, beginning: bytes) -> str | None:
+    """How a file is packed; what is named as packed may have been unpacked on its way."""
+    for kind, known in _PACKED.items():
+        if beginning.startswith(known):
+            return kind
+    return None if beginning.lstrip().startswith((b"{", b"\xef\xbb\xbf")) else _SUFFIXES.get(Path(name).suffix)
+
+
+def _unpack_gzip(packed: IO[bytes], plain: IO[bytes]) -> None:
+    with gzip.open(packed, "rb") as reader:
+        shutil.copyfileobj(reader, plain, BLOCK_BYTES)
+
+
+def _unpack_zstd(packed: IO[bytes], plain: IO[bytes]) -> None:
+    """Frame after frame; the library's own stream ends without a word where a frame is cut."""
+    frames = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX)
+    frame, rest = None, b""
+    while piece := rest or packed.read(ZSTD_PIECE_BYTES):
+        frame = frame or frames.decompressobj()
+        plain.write(frame.decompress(piece))
+        rest = frame.unused_data if frame.eof else b""
+        frame = None if frame.eof else frame
+    if frame is not None:
+        raise EOFError
+
+
+_READERS: Final[Mapping[str, Callable[[IO[bytes], IO[bytes]], None]]] = {"gzip": _unpack_gzip, "zstd": _unpack_zstd}
