@@ -66,6 +66,7 @@ _T: Final = "/fhir/{type:fhirtype}"
 _I: Final = "/fhir/{type:fhirtype}/{id:fhirid}"
 _BINARY: Final = "/fhir/Binary"
 _C: Final = "/fhir/{compartment:fhirtype}/{id:fhirid}/{type:fhirtype}"
+_ALL: Final = "/fhir/{compartment:fhirtype}/{id:fhirid}/*"
 
 _ON_ONE: Final[Mapping[str, Handler]] = {
     "GET": instance.read,
@@ -97,6 +98,8 @@ def table(facility_bundle: FacilityBundleDoor | None, find: Find) -> Table:
         (f"{_T}/_search", {"POST": searching.search_type_form}),
         (f"{_C}", {"GET": searching.search_compartment}),
         (f"{_C}/_search", {"POST": searching.search_compartment_form}),
+        (_ALL, {"GET": searching.search_compartment}),
+        (f"{_ALL}/_search", {"POST": searching.search_compartment_form}),
         (f"{_I}/_history/{{version}}", {"GET": instance.vread}),
         (f"{_I}/_history", {"GET": instance.history}),
         (f"{_T}/_history", {"GET": instance.history}),

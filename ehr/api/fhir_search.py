@@ -40,14 +40,18 @@ async def search_system_form(exchange: Exchange) -> Answer:
 
 
 def search_compartment(exchange: Exchange) -> Awaitable[Answer]:
-    """GET [compartment]/[id]/[type]?…"""
-    return _answer(exchange, exchange.type_name, exchange.query, _compartment(exchange))
+    """GET [compartment]/[id]/[type]?… and, of all types, [compartment]/[id]/*?…"""
+    return _answer(exchange, _type(exchange), exchange.query, _compartment(exchange))
 
 
 async def search_compartment_form(exchange: Exchange) -> Answer:
-    """POST [compartment]/[id]/[type]/_search."""
+    """POST [compartment]/[id]/[type]/_search, and /*/_search."""
     query = [*exchange.query, *await exchange.form()]
-    return await _answer(exchange, exchange.type_name, query, _compartment(exchange))
+    return await _answer(exchange, _type(exchange), query, _compartment(exchange))
+
+
+def _type(exchange: Exchange) -> str | None:
+    return exchange.type_name if "type" in exchange.path else None
 
 
 def _compartment(exchange: Exchange) -> Compartment:
@@ -64,8 +68,10 @@ async def _answer(
     compartment: Compartment | None,
 ) -> Answer:
     strict = not exchange.preferences.lenient
-    found = await search(exchange.record, exchange.caller, type_name, query, compartment=compartment, strict=strict)
-    place = [part for part in (*(compartment or ()), type_name) if part]
+    found = await search(
+        exchange.record, exchange.caller, type_name, query, compartment=compartment, strict=strict, base=exchange.base
+    )
+    place = [*(compartment or ()), *([type_name or "*"] if type_name or compartment else [])]
     return json_answer(200, _bundle(exchange, "/".join([exchange.base, *place]), found))
 
 

@@ -43,9 +43,10 @@ async def search(
     *,
     compartment: Compartment | None = None,
     strict: bool = True,
+    base: str | None = None,
 ) -> Searched:
     """One page; parsed before a connection is taken; its audit rows are committed before anything is answered."""
-    request = await understood(record, type_name, query, compartment=compartment, strict=strict)
+    request = await understood(record, type_name, query, compartment=compartment, strict=strict, base=base)
     part = part_of(request)  # refused before a connection is taken
     async with record.reading(caller) as uow:
         page = await run(uow, request)
@@ -59,12 +60,15 @@ async def understood(
     *,
     compartment: Compartment | None = None,
     strict: bool = True,
+    base: str | None = None,
 ) -> SearchRequest:
     """What the query asks. Before a parameter is refused or ignored, the added ones are read anew: one of them may be
     served since this process looked."""
 
     def read() -> SearchRequest:
-        return parse.understood(type_name, query, strict=strict, compartment=compartment, known=record.parameters)
+        return parse.understood(
+            type_name, query, strict=strict, compartment=compartment, known=record.parameters, base=base
+        )
 
     try:
         request = read()

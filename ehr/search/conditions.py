@@ -103,6 +103,8 @@ def _criterion(
     if not (internal and modifier in INTERNAL):
         _refuse_modifier(parameter, modifier, at)
     texts = values.alternatives(value, at)
+    if parameter.code == "url" and parameter.kind == "uri" and not modifier and "|" in value:
+        return words.any_of([_of_version(type_name, parameter, text, at) for text in texts])
     if own := _WORDS.get(parameter.paths[0].type if parameter.paths else ""):
 
         def leaf(word: str) -> Condition:
@@ -121,6 +123,26 @@ def _criterion(
     return Criterion(type_name, parameter, modifier, found)
 
 
+def _of_version(type_name: str, parameter: Parameter, text: str, at: str) -> Condition:
+    """url|version names what has this url and this version (R4 3.1.1.4.9)."""
+    url, *version = values.split(text, "|")
+    found: list[Condition] = [Criterion(type_name, parameter, "", (values.uri(url, at),))]
+    if version:
+        known_version = parameters.of(type_name).get("version")
+        if known_version is None or len(version) > 1:
+            raise NotSupported(f"{type_name} is not searched by url|version", at=at)
+        asked = TokenValue(None, values.unescape(version[0]))
+        found.append(Criterion(type_name, known_version, "", (asked,)))
+    return words.all_of(found)
+
+
+def _identifier(text: str, at: str) -> TokenValue:
+    found = values.token(text, at)
+    if found.code is None:
+        raise NotSupported("system| without a value is not served for :identifier", at=at)
+    return found
+
+
 def _concept(text: str, at: str) -> TokenValue:
     """For :above and :below."""
     found = values.token(text, at)
@@ -131,7 +153,7 @@ def _concept(text: str, at: str) -> TokenValue:
 
 _OF_MODIFIER: Final[Mapping[str, Callable[[str, str], Value]]] = MappingProxyType(
     {
-        "identifier": values.token,
+        "identifier": _identifier,
         "of-type": values.of_type,
         "text": values.string,
         "in": values.uri,
@@ -177,11 +199,12 @@ def _composite_there(type_name: str, parameter: Parameter) -> Condition:
     return AllOf(tuple(Missing(type_name, known_[part.code], missing=False) for part in parameter.components))
 
 
-def _ids(modifier: str, value: str, at: str) -> Ids:
-    if modifier:
+def _ids(modifier: str, value: str, at: str) -> Condition:
+    if modifier not in {"", "not"}:
         raise NotSupported(f"the modifier :{modifier[:NAME_SHOWN_MAX]} is not served for _id", at=at)
     found = [values.unescape(text) for text in values.alternatives(value, at)]
-    return Ids(tuple(one for one in found if FHIR_ID.fullmatch(one)))
+    named = Ids(tuple(one for one in found if FHIR_ID.fullmatch(one)))
+    return Not(named) if modifier else named
 
 
 def chain(type_name: str, parameter: Parameter, target: str, at: str, link: Link) -> Chain:

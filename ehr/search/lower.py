@@ -52,6 +52,7 @@ from ehr.search.terms import (
     InList,
     Missing,
     Not,
+    PerType,
     ReferenceValue,
     Rows,
     Selves,
@@ -171,10 +172,8 @@ class Lowering:
                 self._criterion(to, gathered, type_name, condition)
             case Chain():
                 self._chain(to, gathered, type_name, condition)
-            case Has():
-                self._has(to, gathered, condition)
-            case InList(has=has):  # where nothing is read
-                self._has(to, gathered, has)
+            case Has() | InList():  # a list where nothing is read
+                self._has(to, gathered, condition.has if isinstance(condition, InList) else condition)
             case Selves(references):
                 tokens = [self.hasher.self_token(*one) for one in references]
                 gathered.others.append(Tokens("any", to.add(tokens)))
@@ -185,10 +184,27 @@ class Lowering:
                     self._add(to, gathered, type_name, one)
             case AnyOf(conditions):
                 gathered.others.append(Either(tuple(self.on_row(to, type_name, one) for one in conditions)))
+            case PerType(conditions=shared):
+                self._per_type(to, gathered, shared)
             case Not(inner):
                 gathered.others.append(Unlike(self.on_row(to, type_name, inner)))
             case _:
                 gathered.others.append(Updated(tuple(lower_values.updated(to, one) for one in condition.values)))
+
+    def _per_type(self, to: Values, gathered: Gathered, shared: Sequence[tuple[str, Condition]]) -> None:
+        """Tokens of one parameter are of one type, so that one look-up answers an OR of plain criteria."""
+        plain = [(name, one) for name, one in shared if isinstance(one, Criterion) and one.modifier in {"", "exact"}]
+        if len(plain) < len(shared) or not all(lower_values.by_hash(one) for _, one in plain):
+            each = [(typed(to, [name]), *self.on_row(to, name, one)) for name, one in shared]
+            gathered.others.append(Either(tuple(each)))
+            return
+        found = [lower_values.hashes(self.hasher, one, parts_of(one.parameter)) for _, one in plain]
+        gathered.others.append(Tokens("any", to.add([hash_ for each in found for hash_ in each])))
+        gathered.narrow |= all(lower_values.is_narrow(one) for _, one in plain)
+        shards = [self._shards_of(name, one) for name, one in plain]
+        if all(shards):
+            gathered.sharded = True
+            gathered.others.append(Sharded(wanted(to, sorted({shard for each in shards for shard in each}))))
 
     def _missing(self, to: Values, gathered: Gathered, condition: Missing) -> None:
         if condition.parameter.code in {"_id", "_lastUpdated"}:  # never missing

@@ -1,6 +1,7 @@
 """A query → SearchRequest. Pure; nothing is ignored unless the caller asked for lenient handling.
 
-In:      a type (None: several), decoded (name, value) pairs, a compartment where the address names one
+In:      a type (None: several), decoded (name, value) pairs, a compartment where the address names one, and the FHIR
+         base, by which an absolute reference may name what is here
 Out:     SearchRequest
 Errors:  NotSupported  a parameter, modifier or type that is not served (at: the parameter)
          Invalid       a value that cannot mean anything
@@ -8,7 +9,9 @@ Errors:  NotSupported  a parameter, modifier or type that is not served (at: the
 Source:  FHIR R4 3.1.1 search; 3.1.1.1.2 handling of unknown parameters (Prefer: handling)
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
@@ -32,10 +35,12 @@ from ehr.search.terms import (
     Ids,
     Include,
     InList,
+    PerType,
     Rows,
     SearchRequest,
     SortKey,
     WordValue,
+    rebuilt,
 )
 
 __all__ = ["CURSOR", "SUPPORTED", "SearchRequest", "parse", "understood"]
@@ -56,6 +61,7 @@ def parse(
     strict: bool = True,
     compartment: tuple[str, str] | None = None,
     known: Parameters = parameters.R4,
+    base: str | None = None,
 ) -> SearchRequest:
     if type_name is not None and type_name not in TYPE_IDS:
         raise NotSupported("there is no such resource type", at=type_name)
@@ -69,12 +75,20 @@ def parse(
     for name, value in ordered:
         _take(request, name, value, strict=strict)
     _refuse_read(request)
+    if base is not None:
+        request.conditions = [_at_home(one, base) for one in request.conditions]
     request.served = [pair for pair in query if pair in request.served]
     if request.summary == "count":
         request.count = 0
     if request.count == 0 and request.total == "none":
         request.total = "accurate"
     return request
+
+
+def _at_home(condition: Condition, base: str) -> Condition:
+    if not isinstance(condition, Criterion):
+        return rebuilt(condition, lambda inner: _at_home(inner, base))
+    return replace(condition, values=tuple(values.at_home(condition.parameter, one, base) for one in condition.values))
 
 
 def _refuse_read(request: SearchRequest) -> None:
@@ -93,11 +107,14 @@ def understood(
     strict: bool = True,
     compartment: tuple[str, str] | None = None,
     known: Parameters = parameters.R4,
+    base: str | None = None,
 ) -> SearchRequest:
     """parse, once for a query that is asked again and again; nobody changes what comes of it."""
+    if base is not None and not any(base in value for _, value in query):
+        base = None
     if sum(len(name) + len(value) for name, value in query) > limits.search_kept_characters_max:
-        return parse(type_name, query, strict=strict, compartment=compartment, known=known)
-    return _kept(type_name, tuple(query), strict, compartment, known)
+        return parse(type_name, query, strict=strict, compartment=compartment, known=known, base=base)
+    return _kept(type_name, tuple(query), strict, compartment, known, base=base)
 
 
 @lru_cache(limits.searches_kept_max)
@@ -107,8 +124,10 @@ def _kept(
     strict: bool,
     compartment: tuple[str, str] | None,
     known: Parameters,
+    *,
+    base: str | None,
 ) -> SearchRequest:
-    return parse(type_name, query, strict=strict, compartment=compartment, known=known)
+    return parse(type_name, query, strict=strict, compartment=compartment, known=known, base=base)
 
 
 def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> None:
@@ -121,7 +140,7 @@ def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> Non
         if reader is not None:
             reader(request, name, value)
         else:
-            request.conditions.append(condition(request.known, request.type_name or parameters.COMMON, name, value))
+            request.conditions.append(_condition(request, name, value))
         request.served.append((name, value))
     except (NotSupported, Invalid) as error:
         if strict or name == "_query" or (isinstance(error, Invalid) and value.strip()):
@@ -129,6 +148,14 @@ def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> Non
         request.ignored += [
             type(issue)(issue.code, f"ignored: {issue.text}", name, "warning") for issue in error.issues
         ]
+
+
+def _condition(request: SearchRequest, name: str, value: str) -> Condition:
+    """Of several types that _type names every one must have the parameter."""
+    code = re.split("[.:]", name, maxsplit=1)[0]
+    if request.of != parameters.COMMON or not request.named or code == "_has" or code in parameters.of(request.of):
+        return condition(request.known, request.of, name, value)
+    return PerType(tuple((of, condition(request.known, of, name, value)) for of in request.types))
 
 
 def _compartment(request: SearchRequest, compartment: Compartment) -> Compartment:
@@ -156,16 +183,16 @@ def _type(request: SearchRequest, name: str, value: str) -> None:
         return
     if request.types and not set(wanted) <= set(request.types):
         raise NotSupported("a type is not in this compartment", at=name)
-    request.types = tuple(dict.fromkeys(wanted))
+    request.types, request.named = tuple(dict.fromkeys(wanted)), True
 
 
 def _sort(request: SearchRequest, name: str, value: str) -> None:
-    known = request.known.of(request.type_name or parameters.COMMON)
+    known = request.known.of(request.of)
     if name != "_sort" or request.sort:
         raise Invalid("_sort is given once, without a modifier", at=name)
     for text in values.alternatives(value, name):
         code = text.removeprefix("-")
-        if waiting := request.known.waiting.get((request.type_name or parameters.COMMON, code)):
+        if waiting := request.known.waiting.get((request.of, code)):
             raise NotSupported(f"the search parameter {code} {waiting}", at=name)
         parameter = known.get(code)
         if parameter is None or not served.sortable(parameter):
@@ -215,7 +242,12 @@ def _query(_: SearchRequest, name: str, value: str) -> None:
 def _filter(request: SearchRequest, name: str, value: str) -> None:
     if name != "_filter":
         raise NotSupported("_filter has no modifiers", at=name)
-    request.conditions.append(filtered(request.known, request.type_name or parameters.COMMON, value, name))
+    if request.of != parameters.COMMON or not request.named:
+        request.conditions.append(filtered(request.known, request.of, value, name))
+    else:
+        request.conditions.append(
+            PerType(tuple((of, filtered(request.known, of, value, name)) for of in request.types))
+        )
 
 
 def _content(request: SearchRequest, name: str, value: str) -> None:
@@ -238,11 +270,11 @@ def _list(request: SearchRequest, name: str, value: str) -> None:
     found = [values.unescape(text).removeprefix("List/") for text in values.alternatives(value, name)]
     for one in found:
         if one.startswith("$"):
-            raise NotSupported(f"the functional list {one[:64]} is not served", at=name)
+            raise NotSupported(f"the functional list {one[:64]} is not served; name a List by its id", at=name)
         if not FHIR_ID.fullmatch(one):
             raise Invalid("a list is named by its id", at=name)
     item = parameters.of("List")["item"]
-    has = Has(request.type_name or parameters.COMMON, "List", item, Ids(tuple(found)))
+    has = Has(request.of, "List", item, Ids(tuple(found)))
     request.conditions.append(InList(tuple(found), has))
 
 

@@ -15,7 +15,7 @@ from ehr.errors import Forbidden
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Has, Include, InList, Not, SearchRequest
+from ehr.search.terms import Chain, Condition, Has, Include, SearchRequest, rebuilt
 
 PLANS_MAX: Final = 8
 """Of one request: callers that ask the same have few different rights."""
@@ -109,16 +109,7 @@ def _condition(condition: Condition, access: AccessPredicate) -> Condition:
         return replace(condition, links=links)
     if isinstance(condition, Has):
         _require(access, condition.source, "s")
-        return replace(condition, inner=_condition(condition.inner, access))
-    if isinstance(condition, InList):
-        has = _condition(condition.has, access)
-        assert isinstance(has, Has), "it stays what it is"
-        return replace(condition, has=has)
-    if isinstance(condition, AllOf | AnyOf):
-        return replace(condition, conditions=tuple(_condition(one, access) for one in condition.conditions))
-    if isinstance(condition, Not):
-        return Not(_condition(condition.condition, access))
-    return condition
+    return rebuilt(condition, lambda inner: _condition(inner, access))
 
 
 def _include(table: Parameters, include: Include, types: Iterable[str], access: AccessPredicate) -> list[IncludeStep]:

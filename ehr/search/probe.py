@@ -19,7 +19,7 @@ from ehr.search.plan import SearchPlan
 from ehr.search.shape import Clause, Never, Values
 from ehr.search.shape_statements import CountOf, EstimateOf
 from ehr.search.statements import sql_of
-from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, InList, Not, Rows
+from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, InList, Not, PerType, Rows
 
 if TYPE_CHECKING:
     from ehr.store.connection import Connection
@@ -100,10 +100,9 @@ async def _probed(connection: "Connection", lowering: Lowering, type_name: str, 
     ends: Sequence[tuple[str, Condition]]
     if isinstance(condition, Chain):
         ends, joined = condition.links, lowering.joins(type_name, condition)
-    elif isinstance(condition, AllOf | AnyOf | Not):
-        inner_ones = (condition.condition,) if isinstance(condition, Not) else condition.conditions
-        for inner in inner_ones:
-            lowering = await _probed(connection, lowering, type_name, inner)
+    elif isinstance(condition, AllOf | AnyOf | Not | PerType):
+        for name, inner in _inside(type_name, condition):
+            lowering = await _probed(connection, lowering, name, inner)
         return lowering
     elif isinstance(condition, Has):
         ends, joined = [(condition.source, condition.inner)], lowering.joins(type_name, condition)
@@ -118,6 +117,16 @@ async def _probed(connection: "Connection", lowering: Lowering, type_name: str, 
         vast = await _count_far(connection, lowering, ends, BROAD_MAX, of) > BROAD_MAX
         lowering = replace(lowering, vast=lowering.vast | {condition}) if vast else _with(lowering, condition)
     return lowering
+
+
+def _inside(type_name: str, condition: AllOf | AnyOf | Not | PerType) -> Sequence[tuple[str, Condition]]:
+    if isinstance(condition, PerType):
+        return condition.conditions
+    return [(type_name, one) for one in _conditions(condition)]
+
+
+def _conditions(condition: AllOf | AnyOf | Not) -> Sequence[Condition]:
+    return (condition.condition,) if isinstance(condition, Not) else condition.conditions
 
 
 async def _probed_patients(

@@ -49,6 +49,7 @@ from ehr.search.terms import (
     Missing,
     Not,
     NumberValue,
+    PerType,
     Selves,
     StringValue,
     TextValue,
@@ -105,6 +106,8 @@ def _within(condition: Condition) -> Iterable[Condition]:
             return [inner]
         case AllOf(conditions) | AnyOf(conditions):
             return conditions
+        case PerType(conditions=shared):
+            return [one for _, one in shared]
     return ()
 
 
@@ -139,18 +142,23 @@ class _Resolver:
         if not _asks(condition):
             return condition
         within = functools.partial(self.condition, negated=negated)
+        made: Condition
         match condition:
-            case Criterion() | Missing() | InList():
-                return await self._leaf(condition, negated=negated)
             case Chain(links=links):
-                return replace(condition, links=tuple([(name, await within(one)) for name, one in links]))
+                made = replace(condition, links=tuple([(name, await within(one)) for name, one in links]))
             case Has(inner=inner):
-                return replace(condition, inner=await within(inner))
+                made = replace(condition, inner=await within(inner))
             case AllOf(conditions) | AnyOf(conditions):
-                return replace(condition, conditions=tuple([await within(one) for one in conditions]))
+                made = replace(condition, conditions=tuple([await within(one) for one in conditions]))
+            case PerType(conditions=shared):
+                made = PerType(tuple([(name, await within(one)) for name, one in shared]))
             case Not(inner):
-                return Not(await self.condition(inner, negated=True))
-        raise AssertionError("nothing else asks")
+                made = Not(await self.condition(inner, negated=True))
+            case Criterion() | Missing() | InList():
+                made = await self._leaf(condition, negated=negated)
+            case _:
+                raise AssertionError("nothing else asks")
+        return made
 
     async def _leaf(self, condition: Criterion | Missing | InList, *, negated: bool) -> Condition:
         if isinstance(condition, Criterion):

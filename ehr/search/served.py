@@ -11,7 +11,7 @@ from typing import Final
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.search.terms import Chain, Condition, Criterion, Has, Missing, SearchRequest
+from ehr.search.terms import Chain, Condition, Criterion, Has, Missing, PerType, SearchRequest
 
 MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
     "string": frozenset({"exact", "contains"}),
@@ -103,6 +103,9 @@ def _asked(condition: Condition) -> Iterator[Parameter]:
         case Has():
             yield condition.parameter
             yield from _asked(condition.inner)
+        case PerType(conditions):
+            for _, one in conditions:
+                yield from _asked(one)
 
 
 class _Supported(Mapping[str, tuple[Parameter, ...]]):

@@ -4,7 +4,8 @@ Values    one per comma of a parameter; a Criterion's values are an OR, a reques
 Source:   FHIR R4 3.1.1.3 to 3.1.1.5
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from ehr.errors import Issue
@@ -203,7 +204,35 @@ class Not:
     condition: "Condition"
 
 
-Condition = Criterion | Missing | Ids | Updated | Chain | Has | InList | Selves | AllOf | AnyOf | Not
+@dataclass(frozen=True, slots=True)
+class PerType:
+    """A parameter that several types share: of each what it asks there."""
+
+    conditions: tuple[tuple[str, "Condition"], ...]
+
+
+Condition = Criterion | Missing | Ids | Updated | Chain | Has | InList | Selves | AllOf | AnyOf | Not | PerType
+
+
+def rebuilt(condition: Condition, change: Callable[[Condition], Condition]) -> Condition:
+    """The same around changed conditions; one that has none inside stays."""
+    found = condition
+    match condition:
+        case Chain(links=links):
+            found = replace(condition, links=tuple((name, change(one)) for name, one in links))
+        case Has(inner=inner):
+            found = replace(condition, inner=change(inner))
+        case InList(has=has):
+            inside = change(has)
+            assert isinstance(inside, Has), "it stays what it is"
+            found = replace(condition, has=inside)
+        case AllOf(conditions) | AnyOf(conditions):
+            found = replace(condition, conditions=tuple(change(one) for one in conditions))
+        case PerType(conditions=shared):
+            found = PerType(tuple((name, change(one)) for name, one in shared))
+        case Not(inner):
+            found = Not(change(inner))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +266,7 @@ class SearchRequest:
 
     type_name  None: of several types (types)
     types      the types searched; empty with type_name None: all that the caller may search
+    named      _type names them: what all of them have may be asked
     content    what _content asks of the words of a resource
     contained  whether contained resources are searched: not, alone, or with the others; and what is shown of those
     served     the parameters that count, in their order, as the self link repeats them
@@ -247,6 +277,7 @@ class SearchRequest:
 
     type_name: str | None
     types: tuple[str, ...]
+    named: bool = False
     compartment: Compartment | None = None
     conditions: list[Condition] = field(default_factory=list)
     content: list[Condition] = field(default_factory=list)
@@ -263,3 +294,8 @@ class SearchRequest:
     ignored: list[Issue] = field(default_factory=list)
     known: Parameters = parameters.R4
     plans: "list[SearchPlan]" = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def of(self) -> str:
+        """The one type whose parameters are asked; "Resource" for several."""
+        return self.types[0] if len(self.types) == 1 else parameters.COMMON

@@ -204,6 +204,8 @@ def reference(parameter: Parameter, text: str, at: str, target: str | None) -> R
         if target not in {None, found[1]} or (parameter.only not in {None, found[1]}):
             return ReferenceValue()
         return ReferenceValue(((found[1], found[2]),))
+    if target is not None and plain.endswith(f"/{target}/{plain.rpartition('/')[2]}") and ":" in plain:
+        return ReferenceValue(uri=plain)
     if target is not None or FHIR_ID.fullmatch(plain):
         if not FHIR_ID.fullmatch(plain):
             raise Invalid("a reference is id, Type/id or an absolute url", at=at)
@@ -214,6 +216,17 @@ def reference(parameter: Parameter, text: str, at: str, target: str | None) -> R
     if ":" not in plain:
         raise Invalid("a reference is id, Type/id or an absolute url", at=at)
     return ReferenceValue(uri=plain)
+
+
+def at_home(parameter: Parameter, value: Value, base: str) -> Value:
+    """A reference by the address it has here is the reference Type/id (R4 3.1.1.4.12); a canonical url stays one."""
+    if not isinstance(value, ReferenceValue) or value.uri is None or not value.uri.startswith(f"{base}/"):
+        return value
+    found = _LOCAL.fullmatch(value.uri[len(base) + 1 :])
+    if found is None or found[1] not in TYPE_IDS or parameter.only not in {None, found[1]}:
+        return value
+    kept = value.uri if any(path.type != "Reference" for path in parameter.paths) else None
+    return ReferenceValue(((found[1], found[2]),), kept)
 
 
 def composite(parameter: Parameter, text: str, at: str) -> CompositeValue:
