@@ -59,7 +59,8 @@ def rid_of(container: int, place: int) -> int:
 
 
 def container_of(rid: int) -> int:
-    return (rid - FIRST) // PLACES
+    """Its own number of a resource that nothing contains."""
+    return rid if rid < FIRST else (rid - FIRST) // PLACES
 
 
 async def container_types(

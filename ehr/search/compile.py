@@ -169,6 +169,10 @@ def _chained(row: FromClause, chain: shape.Chained) -> Condition:
         found = select(target.c.shard).where(*conditions(target, chain.links[0]))
         named = [_names(row, row.c.shard.bitwise_and(TARGET_MASK), part) for part in chain.parts]
         return and_(row.c.shard.in_(found), or_(*named))
+    if chain.how == "join":
+        return or_(
+            *(row.c.rid.in_(_rows_that_name(part, chain.types, link)) for link in chain.links for part in chain.parts)
+        )
     tokens: list[Select[Any]] = []
     others: list[Condition] = []
     for link in chain.links:
@@ -199,6 +203,8 @@ def _pointed(row: FromClause, has: shape.Pointed) -> Condition:
         of_slot = each.bitwise_and(SLOT_MASK) == value(part.number, BigInteger())
         clauses = conditions(source, has.clauses)
         selects.append(select(_target_of(each, part)).select_from(source).where(*clauses, of_slot).distinct())
+    if has.how == "join":
+        return row.c.tokens[1].in_(selects[0] if len(selects) == 1 else union_all(*selects))
     if has.how == "walk":
         return or_(*(func.coalesce(row.c.tokens[1].in_(one), false()) for one in selects))
     found: Condition = row.c.tokens.overlap(_array(selects))
@@ -223,6 +229,17 @@ def _names_one_of(row: FromClause, part: shape.Part, targets: CompoundSelect[Any
     of_slot = each.bitwise_and(SLOT_MASK) == value(part.number, BigInteger())
     hashed = func.coalesce(_target_of(each, part).in_(targets), false())
     return select(literal(1)).where(of_slot, hashed).correlate(row).exists()
+
+
+def _rows_that_name(part: shape.Part, types: shape.Typed | None, link: tuple[shape.Clause, ...]) -> Select[Any]:
+    """All of them: tokens are matched with targets as two tables are, so that neither need fit in memory."""
+    source = resource.alias()
+    each = func.unnest(source.c.tokens).column_valued()
+    of_slot = each.bitwise_and(SLOT_MASK) == value(part.number, BigInteger())
+    targets = resource.alias(), compile_contained.inside("contained").subquery()
+    named = union_all(*(select(one.c.tokens[1]).where(*conditions(one, link)) for one in targets))
+    of_types = [] if types is None else conditions(source, [types])
+    return select(source.c.rid).select_from(source).where(*of_types, of_slot, _target_of(each, part).in_(named))
 
 
 def _names_one_that(row: FromClause, part: shape.Part, target: FromClause, clauses: list[Condition]) -> Condition:

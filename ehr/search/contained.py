@@ -8,7 +8,8 @@ Source:  FHIR R4 search.html#contained; docs/adr/0095
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ehr import limits
 from ehr.fhir import codec
@@ -40,21 +41,57 @@ def not_after(to: Values, plan: SearchPlan, rid_max: int) -> NotAfter:
 async def found(
     connection: "Connection", plan: SearchPlan, lowering: Lowering, rows: Sequence["Row"], bodies: Bodies
 ) -> list[Found]:
+    """What is shown of them."""
+    whole = plan.request.contained_type == "container"
     containers = await _containers(connection, lowering, rows, bodies)
     shown: list[Found] = []
     for row in rows:
         if row[CONTAINER] is None:
             shown += found_of([row], bodies)
         elif (container := containers.get(container_of(row["rid"]))) is not None:
-            whole = plan.request.contained_type == "container"
-            one = container if whole else inside(container, row["id"], row["rid"])
+            one = container.found if whole else container.part(row["id"], row["rid"])
             shown += [] if one is None else [one]
     return shown
 
 
+async def read(
+    connection: "Connection", lowering: Lowering, rows: Sequence["Row"], bodies: Bodies
+) -> list[tuple[Found, Found]]:
+    """The resources themselves, each with what contains it (itself, where nothing does)."""
+    containers = await _containers(connection, lowering, rows, bodies)
+    made: list[tuple[Found, Found]] = []
+    for row in rows:
+        if row[CONTAINER] is None:
+            (own,) = found_of([row], bodies)
+            made.append((own, own))
+        elif (container := containers.get(container_of(row["rid"]))) is not None:
+            one = container.part(row["id"], row["rid"])
+            made += [] if one is None else [(one, container.found)]
+    return made
+
+
+@dataclass(slots=True)
+class _Container:
+    """A container; its body is taken apart once, however many of its parts are wanted."""
+
+    found: Found
+    parts: dict[Any, dict[str, Any]] | None = None
+
+    def part(self, id: str, rid: int) -> FoundInside | None:
+        """A contained resource by itself; None where the container has none of this id, or no more."""
+        if self.parts is None:
+            inside = codec.loads(self.found.body, bytes_max=limits.bundle_bytes_max).get("contained", ())
+            self.parts = {one.get("id"): one for one in inside}
+        one = self.parts.get(id)
+        if one is None:
+            return None
+        address = f"{self.found.id}#{id}"
+        return FoundInside(self.found.type_name, address, rid, self.found.shard, codec.dumps(one), one["resourceType"])
+
+
 async def _containers(
     connection: "Connection", lowering: Lowering, rows: Sequence["Row"], bodies: Bodies
-) -> dict[int, Found]:
+) -> dict[int, _Container]:
     """By rid: the resources that contain what was found."""
     inside = [row for row in rows if row[CONTAINER] is not None]
     if not inside:
@@ -64,13 +101,10 @@ async def _containers(
     rids = sorted({container_of(row["rid"]) for row in inside})
     clauses: tuple[Clause, ...] = (typed(to, names), Numbered(to.add(rids)), *lowering.seen(to, names))
     sql = sql_of(IncludedOf(clauses, to.add(len(rids))))
-    return {one.rid: one for one in found_of(await connection.fetch(sql.text, *sql.arguments(to)), bodies)}
+    rows = await connection.fetch(sql.text, *sql.arguments(to))
+    return {one.rid: _Container(one) for one in found_of(rows, bodies)}
 
 
-def inside(container: Found, id: str, rid: int = 0) -> FoundInside | None:
-    """A contained resource by itself; None where the container has none of this id, or no more."""
-    for one in codec.loads(container.body, bytes_max=limits.bundle_bytes_max).get("contained", ()):
-        if one.get("id") == id:
-            body, address = codec.dumps(one), f"{container.id}#{id}"
-            return FoundInside(container.type_name, address, rid, container.shard, body, one["resourceType"])
-    return None
+def inside(container: Found, id: str) -> FoundInside | None:
+    """A contained resource that a reference of its container names."""
+    return _Container(container).part(id, 0)

@@ -8,8 +8,8 @@ Access    every row of resource that is asked for in here, however deep, carries
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from ehr.access.policy import AccessPredicate
 from ehr.fhir import parameters
@@ -48,6 +48,7 @@ from ehr.search.terms import (
     Condition,
     Criterion,
     Has,
+    How,
     Ids,
     InList,
     Missing,
@@ -83,6 +84,7 @@ class Lowering:
     vast   chains and _has that more satisfy than fit in memory
     of     which resources: what holds only of those with an address, as their shards, is not used for others
     few    tokens of few resources, chains to few patients, _has by few resources: looked up before any order is tried
+    counts all matches are wanted, and none of them first: what is vast is joined, not asked row by row
     """
 
     hasher: Hasher
@@ -91,12 +93,16 @@ class Lowering:
     vast: frozenset[Condition] = frozenset()
     few: tuple[Condition, ...] = ()
     of: Rows = "own"
+    counts: bool = False
 
-    def plan(self, to: Values, plan: SearchPlan) -> tuple[list[Clause], bool]:
-        """Conditions of a plan on a row; and whether such rows should be looked up before any order is tried."""
+    def plan(self, to: Values, plan: SearchPlan, *, each: bool = False) -> tuple[list[Clause], bool]:
+        """Conditions of a plan on a row; and whether such rows should be looked up before any order is tried.
+
+        each: every contained resource that matches, also where containers are shown
+        """
         clauses, narrow = self._asked(to, plan)
         if self.of != "own":
-            clauses += self._of_contained(to, plan)
+            clauses += self._of_contained(to, plan, each=each)
         return clauses, narrow
 
     def _asked(self, to: Values, plan: SearchPlan) -> tuple[list[Clause], bool]:
@@ -108,11 +114,11 @@ class Lowering:
         clauses = [typed(to, plan.types), *self._closed(to, gathered), *self.seen(to, plan.types)]
         return clauses, gathered.narrow and not gathered.sharded
 
-    def _of_contained(self, to: Values, plan: SearchPlan) -> list[Clause]:
+    def _of_contained(self, to: Values, plan: SearchPlan, *, each: bool) -> list[Clause]:
         """Only of what may be searched; and each container once, where containers are shown."""
         granted = [number for name, number in TYPE_IDS.items() if self.access.grants.allow(name, "s")]
         made: list[Clause] = [Held(to.add(granted))] if len(granted) < len(TYPE_IDS) else []
-        if plan.request.contained_type == "container":
+        if plan.request.contained_type == "container" and not each:
             own = tuple(self._asked(to, plan)[0]) if self.of == "both" else None
             made.append(Foremost(tuple(self._asked(to, plan)[0]), own))
         return made
@@ -147,7 +153,8 @@ class Lowering:
     def on_row(self, to: Values, type_name: str, condition: Condition) -> tuple[Clause, ...]:
         """Conditions on a row whose type and access are in the statement already."""
         gathered = Gathered()
-        self._add(to, gathered, type_name, condition)
+        singly = replace(self, counts=False) if self.counts else self  # inside OR and NOT nothing can be joined
+        singly._add(to, gathered, type_name, condition)
         return tuple(self._closed(to, gathered))
 
     def joins(self, type_name: str, condition: Chain | Has) -> bool:
@@ -286,13 +293,14 @@ class Lowering:
         how = self._how(type_name, chain)
         gathered.narrow |= how == "tokens" or self._is_few(chain)
         links = tuple(self.inner(to, name, condition) for name, condition in chain.links)
-        gathered.others.append(Chained(how, self._parts(to, chain.parameter), links))
+        types = typed(to, [type_name]) if how == "join" else None
+        gathered.others.append(Chained(how, self._parts(to, chain.parameter), links, types))
 
-    def _how(self, type_name: str, condition: Chain | Has) -> Literal["shard", "tokens", "walk", "each"]:
+    def _how(self, type_name: str, condition: Chain | Has) -> How:
         if self.joins(type_name, condition):
             return "shard"
         if self.vast and condition in self.vast:
-            return "each"
+            return "join" if self.counts and self.of == "own" and type_name != parameters.COMMON else "each"
         return "walk" if self._is_broad(condition) else "tokens"
 
     def _has(self, to: Values, gathered: Gathered, has: Has) -> None:

@@ -74,7 +74,6 @@ def parse(
     ordered = sorted(query, key=lambda pair: pair[0] != "_type")  # the types decide what the others may say
     for name, value in ordered:
         _take(request, name, value, strict=strict)
-    _refuse_read(request)
     if base is not None:
         request.conditions = [_at_home(one, base) for one in request.conditions]
     request.served = [pair for pair in query if pair in request.served]
@@ -89,15 +88,6 @@ def _at_home(condition: Condition, base: str) -> Condition:
     if not isinstance(condition, Criterion):
         return rebuilt(condition, lambda inner: _at_home(inner, base))
     return replace(condition, values=tuple(values.at_home(condition.parameter, one, base) for one in condition.values))
-
-
-def _refuse_read(request: SearchRequest) -> None:
-    """What is read from the bodies (ehr.search.read) is not read of contained resources."""
-    if request.contained != "own":
-        if request.content:
-            raise NotSupported("_content is not served together with _contained", at="_content")
-        if any(served.read_to_sort(key.parameter) for key in request.sort):
-            raise NotSupported("_sort by a token, reference or uri is not served together with _contained", at="_sort")
 
 
 def understood(

@@ -36,8 +36,6 @@ USES_MAX: Final = 1_000
 KEPT_MAX: Final = 8_192
 BROAD_MAX: Final = 100_000
 """Self tokens that fit a hash table of the default work_mem with room to spare; of more each row is asked by itself."""
-COUNTED_MAX: Final = 20_000
-"""Rows that are asked by themselves (70 µs each) for an accurate total; a page asks some dozens."""
 
 
 async def lowering_of(connection: "Connection", plan: SearchPlan, hasher: Hasher) -> Lowering:

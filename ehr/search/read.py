@@ -20,10 +20,12 @@ import orjson
 from ehr import limits
 from ehr.errors import TooMuch
 from ehr.fhir.parameters import Parameter, walk
+from ehr.index.contained import container_of
 from ehr.index.extract import Extractor, IndexRows
 from ehr.index.main_date import main_date
 from ehr.index.ranges import date_range
 from ehr.index.words import content
+from ehr.search import contained
 from ehr.search.chosen import Chosen, Placed
 from ehr.search.cursor import Cursor, Walk
 from ehr.search.found import Bodies, Found, found_of
@@ -33,7 +35,6 @@ from ehr.search.plan import SearchPlan
 from ehr.search.served import read_to_sort
 from ehr.search.shape import (
     Clause,
-    NotAfter,
     Numbered,
     Unchanged,
     Values,
@@ -68,7 +69,6 @@ class Place:
 
     keys: list[Any]
     rid: int
-    type_id: int
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class Reading:
         """Beyond the cursor, in the order asked or, going back, against it; one above count where there are more."""
         places = await self._ordered()
         if self.cursor is not None:
-            here = Place(self.cursor.keys, self.cursor.rid, 0)
+            here = Place(self.cursor.keys, self.cursor.rid)
             beyond = [one for one in places if one.rid != here.rid and self._before(here, one) == self.cursor.forward]
             places = beyond if self.cursor.forward else beyond[::-1]
         chosen = places[: count + 1]
@@ -136,18 +136,26 @@ class Reading:
         numbers = await self._numbers()
         changed = self.cursor is not None and self.cursor.walk is not None
         for start in range(0, len(numbers), BATCH_COUNT):
-            batch = [Place([], rid, type_id) for type_id, rid in numbers[start : start + BATCH_COUNT]]
+            batch = [Place([], rid) for rid in numbers[start : start + BATCH_COUNT]]
             rows = await self._bodies(batch, began=self.walk)
             changed = changed or len(rows) < len(batch)
-            for row, one in zip(rows, found_of(rows, self.bodies), strict=True):
+            for one, whole in await self._resources(rows):
                 tree = orjson.loads(one.body)
                 if self._holds(tree):
-                    found[one.rid] = Place(self._keys(one, tree), one.rid, row["type_id"])
+                    found[one.rid] = Place(self._keys(tree, whole), one.rid)
+        if self.lowering.of != "own" and self.plan.request.contained_type == "container":
+            found = _foremost(found)
         if self.walk is not None and changed:
             found |= {one.rid: one for one in await self._moved(self.walk)}
         return list(found.values())
 
-    async def _numbers(self) -> list[tuple[int, int]]:
+    async def _resources(self, rows: Sequence["Row"]) -> list[tuple[Found, Found]]:
+        """Each with what contains it, or itself."""
+        if self.lowering.of == "own":
+            return [(one, one) for one in found_of(rows, self.bodies)]
+        return await contained.read(self.connection, self.lowering, rows, self.bodies)
+
+    async def _numbers(self) -> list[int]:
         """Of the rows that stand as they stood when the walk began; on its first page this is when it begins."""
         forward = self.cursor is None or self.cursor.forward
         self.walk = self.cursor.walk if self.cursor is not None else None
@@ -155,12 +163,13 @@ class Reading:
         clauses, narrow = self._clauses(to)
         if self.walk is not None:
             clauses.append(Unchanged(to.add(self.walk.began)))
-        rows = await self._fetch(PlacesOf(tuple(clauses), narrow, to.add(limits.search_read_max + 1)), to)
+        asked = PlacesOf(tuple(clauses), narrow, to.add(limits.search_read_max + 1), self.lowering.of)
+        rows = await self._fetch(asked, to)
         self._refuse_many(rows)
         self.rid_max = rows[0]["rid_max"] if rows else 0
         if rows and self.walk is None and forward and may_move(self.plan):
             self.walk = Walk(rows[0]["snapshot"], rows[0]["snapshot"])
-        return [(row["type_id"], row["rid"]) for row in rows]
+        return [row["rid"] for row in rows]
 
     async def _moved(self, walk: Walk) -> list[Place]:
         """What has changed since the walk began: as it is now in what is asked, as it was in its place."""
@@ -173,13 +182,13 @@ class Reading:
         for row, one in zip(rows, found_of(rows, self.bodies), strict=True):
             if self._holds(orjson.loads(one.body)):
                 was = replace(one, body=self.bodies.decompress(row["was_body"]))
-                made.append(Place(self._keys(was, orjson.loads(was.body)), one.rid, row["type_id"]))
+                made.append(Place(self._keys(orjson.loads(was.body), was), one.rid))
         return made
 
     def _clauses(self, to: Values) -> tuple[list[Clause], bool]:
-        clauses, narrow = self.lowering.plan(to, self.plan)
+        clauses, narrow = self.lowering.plan(to, self.plan, each=True)
         if self.cursor is not None:
-            clauses.append(NotAfter(to.add(self.cursor.rid_max)))
+            clauses.append(contained.not_after(to, self.plan, self.cursor.rid_max))
         return clauses, narrow
 
     def _refuse_many(self, rows: Sequence["Row"]) -> None:
@@ -197,7 +206,7 @@ class Reading:
         clauses: list[Clause] = [typed(to, self.plan.types), Numbered(to.add([one.rid for one in places]))]
         clauses += self.lowering.seen(to, self.plan.types)
         clauses += [Unchanged(to.add(began.began))] if began is not None else []
-        return await self._fetch(IncludedOf(tuple(clauses), to.add(len(places))), to)
+        return await self._fetch(IncludedOf(tuple(clauses), to.add(len(places)), of=self.lowering.of), to)
 
     async def _fetch(self, asked: Shape, to: Values) -> Sequence["Row"]:
         sql = sql_of(asked)
@@ -212,14 +221,17 @@ class Reading:
         there = content(tree)
         return all(_holds(one, there) for one in asked)
 
-    def _keys(self, found: Found, tree: Any) -> list[Any]:
+    def _keys(self, tree: Any, whole: Found) -> list[Any]:
         sort = self.plan.request.sort
         indexed = None
         if not all(_by_hash(key) or key.parameter.code in {"_id", "_lastUpdated"} for key in sort):
-            indexed = self._extractor().extract(tree, found.type_name, found.id)
+            indexed = self._extractor().extract(tree, tree["resourceType"], tree["id"])
         made = []
         for key in sort:
-            values = list(_values(key.parameter, found, tree, indexed))
+            if key.parameter.code == "_lastUpdated":
+                values = _updated(whole)
+            else:
+                values = list(_values(key.parameter, tree, indexed))
             made.append((max(values) if key.direction == "desc" else min(values)) if values else None)
         return made
 
@@ -237,6 +249,14 @@ def _sort(places: list[Place], number: int, *, descending: bool) -> None:
     places[:] = there + absent
 
 
+def _foremost(places: dict[int, Place]) -> dict[int, Place]:
+    """Each container once: as a match itself, else by the first of its parts that is one."""
+    first: dict[int, Place] = {}
+    for rid in sorted(places):
+        first.setdefault(container_of(rid), places[rid])
+    return {one.rid: one for one in first.values()}
+
+
 def _holds(condition: Condition, there: set[str]) -> bool:
     match condition:
         case Criterion(values=values):
@@ -250,13 +270,16 @@ def _holds(condition: Condition, there: set[str]) -> bool:
     raise AssertionError("words are asked for in no other way")
 
 
-def _values(parameter: Parameter, found: Found, tree: Any, indexed: IndexRows | None) -> Iterator[Any]:
+def _updated(whole: Found) -> list[Any]:
+    """A contained resource is as old as its container."""
+    moment = date_range(str(orjson.loads(whole.body).get("meta", {}).get("lastUpdated")))
+    return [] if moment is None else [moment[0]]
+
+
+def _values(parameter: Parameter, tree: Any, indexed: IndexRows | None) -> Iterator[Any]:
     """What a resource is ordered by, in one type for each parameter."""
     if parameter.code == "_id":
-        yield found.id
-    elif parameter.code == "_lastUpdated":
-        moment = date_range(str(tree.get("meta", {}).get("lastUpdated")))
-        yield from () if moment is None else (moment[0],)
+        yield tree["id"]
     elif read_to_sort(parameter):
         for part in parts_of(parameter):
             for path in part.paths:
@@ -265,7 +288,7 @@ def _values(parameter: Parameter, found: Found, tree: Any, indexed: IndexRows | 
                         if parameter.only is None or text.startswith(f"{parameter.only}/"):
                             yield text
     elif indexed is not None:
-        yield from _indexed(parameter, found.type_name, indexed)
+        yield from _indexed(parameter, tree["resourceType"], indexed)
 
 
 def _indexed(parameter: Parameter, type_name: str, indexed: IndexRows) -> Iterator[Any]:

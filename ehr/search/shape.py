@@ -10,7 +10,7 @@ Keeps:   type and parameter numbers are values too, so that a search by code is 
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from ehr.search.terms import Prefix
+from ehr.search.terms import How, Prefix
 
 Slot: TypeAlias = int
 
@@ -186,22 +186,19 @@ class Part:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Chained:
-    """The row refers to a resource for which one of the links holds.
+    """The row refers to a resource for which one of the links holds. types: of the rows, where they are joined."""
 
-    how     shard: the target decides the shard; tokens: look up what the targets would be called; walk: hash the
-            targets and look among them for what each row refers to; each: look up what each row refers to
-    """
-
-    how: Literal["shard", "tokens", "walk", "each"]
+    how: How
     parts: tuple[Part, ...]
     links: tuple[tuple["Clause", ...], ...]
+    types: Typed | None = None
 
 
 @dataclass(slots=True, unsafe_hash=True)
 class Pointed:
     """A resource for which the clauses hold refers to the row (_has); how as in Chained."""
 
-    how: Literal["shard", "tokens", "walk", "each"]
+    how: How
     parts: tuple[Part, ...]
     clauses: tuple["Clause", ...]
 

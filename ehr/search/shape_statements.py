@@ -141,6 +141,7 @@ class PlacesOf:
     clauses: tuple[Clause, ...]
     narrow: bool
     count: Slot
+    of: Rows = "own"
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -150,6 +151,7 @@ class IncludedOf:
     clauses: tuple[Clause, ...]
     count: Slot
     place: tuple[Slot, Slot] | None = None
+    of: Rows = "own"
 
 
 Shape: TypeAlias = PageOf | CountOf | SinceOf | EstimateOf | IdsOf | MovedOf | RidsOf | PlacesOf | IncludedOf

@@ -123,8 +123,9 @@ def _statement(asked: Shape) -> Select[Any]:
 
 
 def _included(asked: IncludedOf) -> Select[Any]:
-    places = ROW.c.type_id, ROW.c.rid
-    rows = select(*(ROW.c[name] for name in COLUMNS)).where(*conditions(ROW, asked.clauses))
+    row = ROWS[asked.of]
+    places = row.c.type_id, row.c.rid
+    rows = select(*_shown(row)).where(*conditions(row, asked.clauses))
     if asked.place is not None:
         beyond = [value(at, column.type) for at, column in zip(asked.place, places, strict=True)]
         rows = rows.where(tuple_(*places) > tuple_(*beyond))
@@ -135,7 +136,8 @@ def _numbers(asked: RidsOf | PlacesOf) -> Select[Any]:
     if isinstance(asked, RidsOf):
         span = ROW.c.rid > value(asked.after, BigInteger()), ROW.c.rid <= value(asked.upto, BigInteger())
         return select(ROW.c.rid).where(*conditions(ROW, asked.clauses), *span)
-    found = _gathered(select(ROW.c.type_id, ROW.c.rid).where(*conditions(ROW, asked.clauses)), narrow=asked.narrow)
+    row = ROWS[asked.of]
+    found = _gathered(select(row.c.type_id, row.c.rid).where(*conditions(row, asked.clauses)), narrow=asked.narrow)
     places = select(found.c.type_id, found.c.rid, RID_MAX.label("rid_max"), NOW.label("snapshot"))
     return places.order_by(found.c.rid).limit(value(asked.count, Integer()))
 

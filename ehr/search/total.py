@@ -4,21 +4,22 @@ Accurate  to count is to visit. What only a row's own type and tokens decide is 
           snapshot it is true of (ehr.store.counts), and the next one looks at what was written since, and at the
           versions which that replaced. It is exact either way
 Estimate  exact up to ESTIMATE_EXACT_MAX, then what the planner expects
-Errors:   TooMuch  more than probe.COUNTED_MAX are found, and each has to be asked by itself
+Errors:   TooMuch  to count takes longer than a statement may
 Source:   FHIR R4 3.1.1.5.1 _total; docs/adr/0099
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 import orjson
 
+from ehr import limits
 from ehr.errors import TooMuch
 from ehr.fhir import codec
 from ehr.fhir.r4 import TYPE_NAMES
 from ehr.index.extract import Extractor
-from ehr.search import probe
 from ehr.search.found import Bodies
 from ehr.search.lower import Lowering, typed
 from ehr.search.plan import SearchPlan
@@ -73,19 +74,17 @@ class Total:
         return max(counted, int(orjson.loads(explained)[0]["Plan"]["Plan Rows"]))
 
     async def _accurate(self) -> int:
-        """Where each row is asked by itself (probe.BROAD_MAX) only as many as that is quick for."""
-        if self.counts is not None and (found := await self._kept(self.counts)) is not None:
-            return found
-        count_max = probe.COUNTED_MAX + 1 if self.lowering.vast else None
-        counted = await self._counted(count_max)
-        if count_max is not None and counted >= count_max:
-            text = f"more than {probe.COUNTED_MAX} match, each found by a chain to very many; narrow the search down, "
-            raise TooMuch(f"{text}or ask for _total=estimate", at="_total")
-        return counted
+        try:
+            found = None if self.counts is None else await self._kept(self.counts)
+            return await self._counted(None) if found is None else found
+        except asyncpg.QueryCanceledError as error:
+            text = f"counting takes longer than {limits.statement_s:g} s; narrow the search down, or ask for"
+            raise TooMuch(f"{text} _total=estimate", at="_total") from error
 
     async def _counted(self, count_max: int | None) -> int:
         to = Values()
-        clauses, _ = self.lowering.plan(to, self.plan)
+        lowering = self.lowering if count_max is not None else replace(self.lowering, counts=True)
+        clauses, _ = lowering.plan(to, self.plan)
         asked = CountOf(tuple(clauses), None if count_max is None else to.add(count_max), self.lowering.of)
         return int((await self._fetch(asked, to))[0][0])
 

@@ -8,7 +8,10 @@ import pytest
 from ehr.database.engine import Database
 from ehr.errors import TooMuch
 from ehr.search import probe
-from tests.search.store import Records
+from ehr.search.page import search
+from ehr.search.parse import parse
+from ehr.search.plan import plan
+from tests.search.store import EVERYTHING, Plain, Records
 
 LOINC = "http://loinc.org"
 UCUM = "http://unitsofmeasure.org"
@@ -285,18 +288,34 @@ async def test_chains_find_the_same_when_many_stand_behind_them(
     assert await records.ids(type_name, (name, value)) == expected.split()
 
 
-async def test_a_chain_to_very_many_is_answered_and_counted_within_bounds(
-    records: Records, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("type_name", "name", "value", "expected"), [one for one in QUERIES if "." in one[1] or "_has" in one[1]]
+)
+async def test_what_very_many_stand_behind_is_counted(
+    records: Records, monkeypatch: pytest.MonkeyPatch, type_name: str, name: str, value: str, expected: str
 ) -> None:
+    """All at once, and with others beside it; inside a negation row by row."""
     monkeypatch.setattr(probe, "NARROW_MAX", 0)
     monkeypatch.setattr(probe, "BROAD_MAX", 0)
-    chain = ("encounter._lastUpdated", "gt2000")
-    whole = await records.page("Observation", [chain, ("_total", "accurate")])
-    assert whole.total == len(whole.matches) > 0
-    monkeypatch.setattr(probe, "COUNTED_MAX", whole.total - 1)
-    assert len((await records.page("Observation", [chain, ("_total", "estimate")])).matches) == whole.total
-    with pytest.raises(TooMuch) as refused:
-        await records.page("Observation", [chain, ("_total", "accurate")])
+    counted = [("_total", "accurate"), ("_count", "0")]
+    assert (await records.page(type_name, [(name, value), *counted])).total == len(expected.split())
+    assert (await records.page(type_name, [(name, value), (name, value), *counted])).total == len(expected.split())
+    assert (await records.page(type_name, [(name, value), ("_total", "estimate")])).total == len(expected.split())
+
+
+async def test_what_cannot_be_counted_in_time_is_refused_by_name(records: Records) -> None:
+    planned = plan(parse("Observation", [("_total", "accurate"), ("code:not", "x")]), EVERYTHING)
+    installation = records.database.installation
+    async with (
+        records.database.acquire() as other,
+        other.transaction(),
+        records.database.acquire() as connection,
+        connection.transaction(),
+    ):
+        await other.execute("lock table resource in access exclusive mode")
+        await connection.execute("set local statement_timeout = 200")
+        with pytest.raises(TooMuch, match="_total=estimate") as refused:
+            await search(connection, planned, installation=installation, bodies=Plain())
     assert refused.value.issues[0].at == "_total"
 
 
