@@ -44,7 +44,8 @@ search_parameters_max: Final = 64
 """Parameters of one search."""
 
 search_codes_max: Final = 10_000
-"""Codes that :in, :not-in, :above or :below stand for, and texts that begin as :text asks: each is an index lookup."""
+"""Codes or resources that :in, :not-in, :above or :below stand for, and texts that begin as :text asks: each is an
+index lookup."""
 search_parameters_added_max: Final = 200
 """Search parameters an installation adds, one for each base type: each is asked of every resource of its type that is
 written."""

@@ -26,6 +26,7 @@ from ehr.search.terms import (
     Ids,
     Missing,
     Not,
+    ReferenceValue,
     TokenValue,
     Updated,
     Value,
@@ -112,12 +113,14 @@ def _criterion(
 
         return words.any_of([own(values.unescape(text), at, leaf) for text in texts])
     found: tuple[Value, ...]
-    if reader := _OF_MODIFIER.get(modifier if parameter.kind in {"token", "reference"} else ""):
+    if reader := _OF_MODIFIER.get(modifier if parameter.kind == "token" or modifier == "identifier" else ""):
         found = tuple(reader(text, at) for text in texts)
     elif internal and parameter.kind == "date":
         found = tuple(values.date(text, at, internal=True) for text in texts)
     else:
         found = tuple(values.read(parameter, text, at, target=target) for text in texts)
+    if parameter.kind == "reference" and modifier == "below":
+        _refuse_version(found, at)
     if parameter.kind == "composite" and not parameter.is_one_element:
         _refuse_in_composite(found, at)
     return Criterion(type_name, parameter, modifier, found)
@@ -171,6 +174,12 @@ _WORDS: Final[Mapping[str, Callable[[str, str, words.Leaf], Condition]]] = Mappi
 def _refuse_modifier(parameter: Parameter, modifier: str, at: str) -> None:
     if modifier and modifier not in modifiers(parameter):
         raise NotSupported(f"the modifier :{modifier[:NAME_SHOWN_MAX]} is not served for {parameter.code}", at=at)
+
+
+def _refuse_version(found: tuple[Value, ...], at: str) -> None:
+    """A canonical url without its version means all versions; which begin so is in no index."""
+    if any(isinstance(value, ReferenceValue) and "|" in (value.uri or "") for value in found):
+        raise NotSupported("a part of a version is not served; give the version whole, without :below, or none", at=at)
 
 
 def _refuse_in_composite(found: tuple[object, ...], at: str) -> None:

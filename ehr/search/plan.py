@@ -15,7 +15,7 @@ from ehr.errors import Forbidden
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.search.terms import Chain, Condition, Has, Include, SearchRequest, rebuilt
+from ehr.search.terms import Chain, Condition, Criterion, Has, Include, ReferenceValue, SearchRequest, rebuilt
 
 PLANS_MAX: Final = 8
 """Of one request: callers that ask the same have few different rights."""
@@ -109,6 +109,9 @@ def _condition(condition: Condition, access: AccessPredicate) -> Condition:
         return replace(condition, links=links)
     if isinstance(condition, Has):
         _require(access, condition.source, "s")
+    if isinstance(condition, Criterion) and isinstance(condition.values[0], ReferenceValue) and condition.modifier:
+        for name in {name for value in condition.values for name, _ in getattr(value, "locals", ())}:
+            _require(access, name, "s")  # :above and :below walk among them
     return rebuilt(condition, lambda inner: _condition(inner, access))
 
 

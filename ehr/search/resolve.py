@@ -4,13 +4,14 @@
 :in, :not-in      codes of the value set: loaded, of the specification, or a ValueSet of this record
 :above, :below    codes of the loaded code system; profiles in term that lie under a url
 :missing=false    outlines in term that have a value (:missing=true, and what is negated, the statement itself asks for)
+:above, :below    of references: what the named resource is part of, or has as its parts (ehr.search.part_of)
 _list             entries that are marked as deleted
 quantities        in a UCUM unit: the same range in every unit in use that it converts to, so that what is stored costs
                   nothing more (1 g finds 1000 mg; the range of the digits is converted, not guessed anew)
 Cost:    one statement for each such value, none for any other search
 Errors:  NotSupported  rows of before are not indexed for it yet (ehr.index.formats)
          Invalid  a value set or a code that is not known here, with what to do
-         TooMuch  more than limits.search_codes_max codes or texts
+         TooMuch  more than limits.search_codes_max codes, texts or parts
 Source:  FHIR R4 3.1.1.4.10 token, 3.1.1.4.11 quantity, 3.1.1.5.5 modifiers
 """
 
@@ -33,6 +34,7 @@ from ehr.index.hashing import Hasher
 from ehr.index.leaves import UCUM
 from ehr.index.normalize import VALUE_CHARACTERS_MAX, fold
 from ehr.index.term import UNIT
+from ehr.search import part_of
 from ehr.search.found import Bodies
 from ehr.search.lower import parts_of, stored_in
 from ehr.search.lower_values import after
@@ -50,6 +52,7 @@ from ehr.search.terms import (
     Not,
     NumberValue,
     PerType,
+    ReferenceValue,
     Selves,
     StringValue,
     TextValue,
@@ -92,7 +95,8 @@ async def resolved(
 
 def _asks(condition: Condition) -> bool:
     if isinstance(condition, Criterion):
-        return _of_terminology(condition) or _spanned(condition) or any(map(_measured, condition.values))
+        looked_up = _of_terminology(condition) or _spanned(condition) or _hierarchic(condition)
+        return looked_up or any(map(_measured, condition.values))
     if isinstance(condition, Missing):
         return not condition.missing
     return isinstance(condition, InList) or any(map(_asks, _within(condition)))
@@ -115,6 +119,10 @@ def _of_terminology(criterion: Criterion) -> bool:
     if criterion.parameter.code == "_profile":
         return criterion.modifier == "below"
     return criterion.parameter.kind == "token" and criterion.modifier in _MODIFIERS
+
+
+def _hierarchic(criterion: Criterion) -> bool:
+    return criterion.parameter.kind == "reference" and criterion.modifier in {"above", "below"}
 
 
 def _spanned(criterion: Criterion) -> bool:
@@ -180,7 +188,9 @@ class _Resolver:
         if _spanned(asked):
             await formats.require(self.connection, self.installation, formats.SPANS, _at(asked))
         for value in asked.values:
-            if not _of_terminology(asked):
+            if isinstance(value, ReferenceValue) and _hierarchic(asked):
+                found += await self._parts(value, "below" if asked.modifier == "below" else "above")
+            elif not _of_terminology(asked):
                 found += await self._in_units(value)
             elif isinstance(value, StringValue):
                 found += await self._texts(asked, value.text)
@@ -191,7 +201,7 @@ class _Resolver:
             elif isinstance(value, TokenValue):
                 found += await self._hierarchy(asked, value)
         if len(found) > limits.search_codes_max:
-            raise TooMuch(f"this stands for more than {limits.search_codes_max} codes or texts", at=_at(asked))
+            raise TooMuch(f"this stands for more than {limits.search_codes_max} values", at=_at(asked))
         modifier = {"text": "text", "not-in": "not"}.get(asked.modifier, "")
         return Criterion(asked.type_name, asked.parameter, modifier, tuple(found))
 
@@ -222,6 +232,14 @@ class _Resolver:
         ids = [part.id for part in parts_of(asked.parameter)]
         rows = await self.connection.fetch(_TEXTS, ids, text, after(text), limits.search_codes_max + 1)
         return [row["value"] for row in rows]
+
+    async def _parts(self, value: ReferenceValue, direction: part_of.Direction) -> list[Value]:
+        """What each of the named is part of, or has as its parts."""
+        made: list[Value] = [ReferenceValue(uri=value.uri)] if value.uri else []
+        for named in value.locals:
+            ids = await part_of.walked(self.connection, self.hasher, self.plan.access, named, direction)
+            made += [ReferenceValue(((named[0], id),)) for id in ids]
+        return made
 
     async def _hierarchy(self, asked: Criterion, value: TokenValue) -> list[Value]:
         assert value.system is not None, "the parser wants it"

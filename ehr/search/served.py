@@ -11,6 +11,7 @@ from typing import Final
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.search.part_of import has_hierarchy
 from ehr.search.terms import Chain, Condition, Criterion, Has, Missing, PerType, SearchRequest
 
 MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
@@ -24,7 +25,8 @@ MODIFIERS: Final[Mapping[str, frozenset[str]]] = {
     "composite": frozenset(),
     "special": frozenset(),
 }
-"""Modifiers of each kind, beside :missing; references also take :[type]."""
+"""Modifiers of each kind, beside :missing; references also take :[type], and :above and :below where types are part of
+one another (ehr.search.part_of)."""
 _CODED: Final = frozenset({"CodeableConcept", "Coding", "code"})
 _NAMED: Final = frozenset({"CodeableConcept", "Coding", "Identifier"})
 
@@ -60,6 +62,9 @@ def modifiers(parameter: Parameter) -> frozenset[str]:
         found -= frozenset() if types & _CODED else {"in", "not-in", "above", "below"}
         found -= frozenset() if types & _NAMED else {"text"}
         found -= frozenset() if "Identifier" in types else {"of-type"}
+    elif parameter.kind == "reference":
+        found |= {"above", "below"} if has_hierarchy(parameter) else frozenset()
+        found |= {"below"} if "canonical" in types else frozenset()
     elif types & {"Narrative", "Phonetic"} or parameter.code == READ:
         found = frozenset()
     return found - {"below"} if parameter.code in NO_BELOW else found
