@@ -49,8 +49,13 @@ _HEADERS: Final = (
     "same client gets the first answer. Person/[id]/$everything, Person/[id]/$summary and Person/[id]/[type] span all "
     "source Patients that the Person links. Prefer: return=minimal, representation or OperationOutcome on every write; "
     "handling=lenient lets unknown parameters be. _contained and _containedType "
-    "are served. An update with a part of a resource (SUBSETTED) is refused."
+    "are served. An update with a part of a resource (SUBSETTED) is refused. A body may be packed with gzip."
 )
+
+
+_COMPARTMENT: Final = "http://hl7.org/fhir/CompartmentDefinition/"
+_HOSTED: Final = ("patient", "encounter", "practitioner", "relatedPerson", "device")
+"""R4's own compartments; that of a Person is ours and has no definition."""
 
 
 def capability_statement(base: str, known: Parameters, *, normative: bool = False) -> dict[str, Any]:
@@ -74,6 +79,7 @@ def capability_statement(base: str, known: Parameters, *, normative: bool = Fals
                 "resource": [_with_added(one, known) for one in _resources(normative=normative)],
                 "searchParam": [{"name": code, "type": "special"} for code in OF_EVERY_TYPE],
                 "interaction": [{"code": code} for code in ("transaction", "batch", "history-system", "search-system")],
+                **({} if normative else {"compartment": [_COMPARTMENT + name for name in _HOSTED]}),
                 **_system_operations(normative=normative),
             }
         ],

@@ -8,6 +8,7 @@ Why:     These are plain ASGI endpoints: FastAPI's own routing costs more than a
 
 import asyncio
 import re
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -40,6 +41,8 @@ Handler = Callable[["Exchange"], Awaitable[Answer]]
 
 _READING: Final = frozenset({"GET", "HEAD"})
 _LOOKS: Final = frozenset({"_format", "_pretty"})
+_CODINGS: Final = frozenset({"identity", "gzip", "x-gzip"})
+_GZIP: Final = 16 + zlib.MAX_WBITS
 _FIELDS_MAX: Final = limits.search_parameters_max * 4
 _ESCAPED: Final = re.compile("[%+\x00]")
 """Where there is none of these, a query is as it reads."""
@@ -257,8 +260,14 @@ def parsed_query(raw: bytes) -> list[tuple[str, str]]:
 
 async def read_body(receive: Receive, headers: Mapping[str, str], bytes_max: int) -> bytes:
     """The whole body, refused as soon as it is known to be too long or too slow."""
-    if headers.get("content-encoding", "identity") != "identity":
-        raise NotSupported("send the body without Content-Encoding", at="Content-Encoding")
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if coding not in _CODINGS:
+        raise UnsupportedMedia("a body is sent as it is, or packed with gzip", at="Content-Encoding")
+    body = await _received(receive, headers, bytes_max)
+    return body if coding == "identity" else await aside(True, _unpacked, body, bytes_max)
+
+
+async def _received(receive: Receive, headers: Mapping[str, str], bytes_max: int) -> bytes:
     told = headers.get("content-length", "")
     if told.isdigit() and int(told) > bytes_max:
         raise TooMuch(f"the body is over the limit of {bytes_max} bytes")
@@ -279,6 +288,20 @@ async def read_body(receive: Receive, headers: Mapping[str, str], bytes_max: int
                     return b"".join(chunks)
     except TimeoutError as error:
         raise Malformed(f"the body did not arrive within {limits.http_body_read_s:g} seconds") from error
+
+
+def _unpacked(packed: bytes, bytes_max: int) -> bytes:
+    """What gzip packed: no more of it is unpacked than may be there."""
+    unpacking = zlib.decompressobj(wbits=_GZIP)
+    try:
+        body = unpacking.decompress(packed, bytes_max + 1)
+    except zlib.error as error:
+        raise Malformed("the body is not gzip, as Content-Encoding says", at="Content-Encoding") from error
+    if len(body) > bytes_max:
+        raise TooMuch(f"the body is over the limit of {bytes_max} bytes")
+    if not unpacking.eof or unpacking.unused_data:
+        raise Malformed("the body is one gzip member, which ends where the body does", at="Content-Encoding")
+    return body
 
 
 def known_type(name: str) -> str:

@@ -9,9 +9,10 @@ from ehr.api.answer import Answer, json_answer, validators
 from ehr.api.exchange import Exchange
 from ehr.api.links import history_links
 from ehr.api.moments import at_of, count_of, since_of
-from ehr.api.negotiation import if_match, if_none, not_modified
+from ehr.api.negotiation import expected, not_modified, only_new
 from ehr.api.part import PART, part_of, shown_part
 from ehr.api.written import deleted_answer, once, written_answer
+from ehr.aside import aside, is_large
 from ehr.errors import Malformed, NotFound
 from ehr.fhir.subset import Subset
 from ehr.ids import FHIR_ID
@@ -68,12 +69,12 @@ async def update(exchange: Exchange) -> Answer:
     """PUT [type]/[id]: the next version, or the first one under the client's id; If-None-Match: * is the first only."""
     exchange.only()
     type_name, id = exchange.type_name, exchange.path["id"]
-    expected, only_new = if_match(exchange.headers.get("if-match")), if_none(exchange.headers.get("if-none-match"))
+    insists, first = expected(exchange.headers), only_new(exchange.headers)
     body = await exchange.body(limits.resource_bytes_max)
-    tree = accepted(type_name, id, body)
+    tree = await aside(is_large(body), accepted, type_name, id, body)
 
     async def work(uow: UnitOfWork) -> Answer:
-        version, created = await update_one(uow, type_name, id, body, tree, if_match=expected, if_none=only_new)
+        version, created = await update_one(uow, type_name, id, body, tree, if_match=insists, if_none=first)
         return written_answer(exchange, version, 201 if created else 200)
 
     return await once(exchange, body, work)
@@ -83,10 +84,10 @@ async def delete(exchange: Exchange) -> Answer:
     """DELETE [type]/[id]."""
     exchange.only()
     type_name, id = exchange.type_name, exchange.path["id"]
-    expected = if_match(exchange.headers.get("if-match"))
+    insists = expected(exchange.headers)
 
     async def work(uow: UnitOfWork) -> Answer:
-        return deleted_answer(exchange, await delete_one(uow, type_name, id, if_match=expected))
+        return deleted_answer(exchange, await delete_one(uow, type_name, id, if_match=insists))
 
     return await once(exchange, b"", work)
 

@@ -9,7 +9,7 @@ from typing import Any
 from ehr.api.answer import Answer, tree_answer
 from ehr.api.exchange import Exchange
 from ehr.api.fhir_instance import version_number
-from ehr.api.negotiation import if_match
+from ehr.api.negotiation import expected
 from ehr.api.written import once
 from ehr.fhir import codec
 from ehr.fhir.operation_arguments import Arguments
@@ -37,10 +37,10 @@ async def delete(exchange: Exchange, arguments: Arguments) -> Answer:
 
 async def _change(exchange: Exchange, arguments: Arguments, change: Change) -> Answer:
     type_name, id, given = exchange.type_name, exchange.path["id"], arguments.one("meta")
-    expected = if_match(exchange.headers.get("if-match"))
+    insists = expected(exchange.headers)
 
     async def work(uow: UnitOfWork) -> Answer:
-        return _returned(await change(uow, type_name, id, given, if_match=expected))
+        return _returned(await change(uow, type_name, id, given, if_match=insists))
 
     return await once(exchange, codec.dumps(given), work)
 

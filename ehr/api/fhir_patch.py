@@ -8,14 +8,16 @@ from ehr import limits
 from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange, read_body
 from ehr.api.fhir_type import criteria_of
-from ehr.api.negotiation import PATCH_FORMATS, if_match
+from ehr.api.negotiation import PATCH_FORMATS, expected
 from ehr.api.written import once, written_answer
+from ehr.aside import aside, is_large
 from ehr.errors import UnsupportedMedia
 from ehr.fhir import codec
 from ehr.fhir.patch import JSON_PATCH, Patch, fhirpath_patch, json_patch
 from ehr.interactions.conditional import conditional_patch
 from ehr.interactions.patch import patch as patch_one
 from ehr.interactions.patch import refuse_unpatched
+from ehr.store import gate
 from ehr.store.unit_of_work import UnitOfWork
 
 
@@ -24,11 +26,11 @@ async def patch(exchange: Exchange) -> Answer:
     exchange.only()
     type_name, id = exchange.type_name, exchange.path["id"]
     refuse_unpatched(type_name)
-    expected = if_match(exchange.headers.get("if-match"))
+    insists = expected(exchange.headers)
     body, change = await _sent(exchange)
 
     async def work(uow: UnitOfWork) -> Answer:
-        return written_answer(exchange, await patch_one(uow, type_name, id, change, if_match=expected), 200)
+        return written_answer(exchange, await patch_one(uow, type_name, id, change, if_match=insists), 200)
 
     return await once(exchange, body, work)
 
@@ -37,11 +39,11 @@ async def patch_matching(exchange: Exchange) -> Answer:
     """PATCH [type]?criteria: of the one match."""
     type_name, criteria = exchange.type_name, criteria_of(exchange)
     refuse_unpatched(type_name)
-    expected = if_match(exchange.headers.get("if-match"))
+    insists = expected(exchange.headers)
     body, change = await _sent(exchange)
 
     async def work(uow: UnitOfWork) -> Answer:
-        version = await conditional_patch(uow, type_name, criteria, change, if_match=expected)
+        version = await conditional_patch(uow, type_name, criteria, change, if_match=insists)
         return written_answer(exchange, version, 200)
 
     return await once(exchange, body, work)
@@ -52,8 +54,15 @@ async def _sent(exchange: Exchange) -> tuple[bytes, Patch]:
     media = exchange.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media == JSON_PATCH:
         body = await read_body(exchange.receive, exchange.headers, limits.resource_bytes_max)
-        return body, json_patch(body)
-    if "patch+" in media:
+        change = await aside(is_large(body), json_patch, body)
+    elif "patch+" in media:
         raise UnsupportedMedia(f"a patch is {' or '.join(PATCH_FORMATS)}", at="Content-Type")
-    body = await exchange.body(limits.resource_bytes_max)
-    return body, fhirpath_patch(codec.loads(body))
+    else:
+        body = await exchange.body(limits.resource_bytes_max)
+        change = await aside(is_large(body), _fhirpath_patch, body)
+    gate.refuse_conditional(change.content)
+    return body, change
+
+
+def _fhirpath_patch(body: bytes) -> Patch:
+    return fhirpath_patch(codec.loads(body))

@@ -8,8 +8,9 @@ from urllib.parse import urlencode
 from ehr import limits
 from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange
-from ehr.api.negotiation import if_match
+from ehr.api.negotiation import expected, only_new
 from ehr.api.written import deleted_answer, once, written_answer
+from ehr.aside import aside, is_large
 from ehr.errors import PreconditionFailed
 from ehr.interactions.conditional import conditional_create, conditional_delete, conditional_update
 from ehr.interactions.create import create as create_one
@@ -22,7 +23,7 @@ async def create(exchange: Exchange) -> Answer:
     exchange.only()
     type_name = exchange.type_name
     body = await exchange.body(limits.resource_bytes_max)
-    tree = gate.accept(type_name, body)
+    tree = await aside(is_large(body), gate.accept, type_name, body)
     condition = exchange.headers.get("if-none-exist")
 
     async def work(uow: UnitOfWork) -> Answer:
@@ -37,12 +38,14 @@ async def create(exchange: Exchange) -> Answer:
 async def update(exchange: Exchange) -> Answer:
     """PUT [type]?criteria."""
     type_name, criteria = exchange.type_name, criteria_of(exchange)
-    expected = if_match(exchange.headers.get("if-match"))
+    insists, first = expected(exchange.headers), only_new(exchange.headers)
     body = await exchange.body(limits.resource_bytes_max)
-    tree = gate.accept(type_name, body)
+    tree = await aside(is_large(body), gate.accept, type_name, body)
 
     async def work(uow: UnitOfWork) -> Answer:
-        version, created = await conditional_update(uow, type_name, criteria, body, tree, if_match=expected)
+        version, created = await conditional_update(
+            uow, type_name, criteria, body, tree, if_match=insists, if_none=first
+        )
         return written_answer(exchange, version, 201 if created else 200)
 
     return await once(exchange, body, work)
@@ -51,10 +54,10 @@ async def update(exchange: Exchange) -> Answer:
 async def delete(exchange: Exchange) -> Answer:
     """DELETE [type]?criteria: one match or none; many are refused."""
     type_name, criteria = exchange.type_name, criteria_of(exchange)
-    expected = if_match(exchange.headers.get("if-match"))
+    insists = expected(exchange.headers)
 
     async def work(uow: UnitOfWork) -> Answer:
-        return deleted_answer(exchange, await conditional_delete(uow, type_name, criteria, if_match=expected))
+        return deleted_answer(exchange, await conditional_delete(uow, type_name, criteria, if_match=insists))
 
     return await once(exchange, b"", work)
 

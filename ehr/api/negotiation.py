@@ -1,12 +1,13 @@
 """Turn the headers with which a client says what it wants into decisions, or refuse what we do not produce.
 
 In:      Accept, Content-Type, Prefer, If-Match, If-None-Match, If-Modified-Since, _format
-Out:     the format of the answer, the format of the body; Preferences; a version number; a moment
+Out:     the format of the answer, the format of the body; Preferences; the versions a write insists on; a moment
 Errors:  NotAcceptable (406), UnsupportedMedia (415), Malformed (400), each naming the header or parameter
 Source:  FHIR R4 http.html#mime-type, #ops, #concurrency, #cread, binary.html; RFC 9110 12.5.1, 13.1; RFC 7240
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,7 @@ from typing import Final, Literal
 
 from ehr.errors import Malformed, NotAcceptable, NotSupported, UnsupportedMedia
 from ehr.fhir.patch import JSON_PATCH
+from ehr.store.preconditions import Versions, if_match
 
 Form = Literal["json", "xml"]
 
@@ -31,8 +33,10 @@ _ANY: Final = frozenset({"*/*"})
 PATCH_FORMATS: Final = (JSON_PATCH, JSON, XML)
 """Media types a patch may have, as the CapabilityStatement names them."""
 
+_VERSIONS: Final = frozenset({"4.0", "4.0.1"})
+"""Of FHIR, as the parameter fhirVersion of a media type says them (http.html#version-parameter)."""
+
 _ETAG: Final = re.compile(r'\s*(?:W/)?"([^"]*)"\s*')
-_VERSION: Final = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _QUALITY: Final = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 
 Return = Literal["representation", "minimal", "OperationOutcome"]
@@ -144,7 +148,7 @@ def _range(media: str, place: int) -> _Range | None:
             if not _QUALITY.fullmatch(value):
                 return None
             weight = float(value)
-        if key == "fhirversion" and value.strip('"') not in ("4.0", "4.0.1"):
+        if key == "fhirversion" and value.strip('"') not in _VERSIONS:
             return None
     return _Range(name.lower(), weight, place)
 
@@ -168,6 +172,11 @@ def read_form(content_type: str | None) -> Form:
     form = content_form(content_type)
     if form is None:
         raise UnsupportedMedia(f"this server reads {JSON} and {XML}", at="Content-Type")
+    if ";" not in content_type:
+        return form
+    version = re.search(r"fhirversion\s*=\s*\"?([^\";\s]+)", content_type, re.IGNORECASE)
+    if version and version[1] not in _VERSIONS:
+        raise UnsupportedMedia("this server reads FHIR R4, fhirVersion=4.0", at="Content-Type")
     charset = re.search(r"charset\s*=\s*\"?([^\";\s]+)", content_type, re.IGNORECASE)
     if charset and charset[1].lower().replace("-", "") != "utf8":
         raise UnsupportedMedia("FHIR is UTF-8", at="Content-Type")
@@ -184,18 +193,20 @@ def _essence(media: str) -> str:
     return media.split(";", maxsplit=1)[0].strip().lower().replace(" ", "+")
 
 
-def if_match(header: str | None) -> int | None:
-    """The version an update or delete insists on, from W/"3"."""
-    if header is None:
-        return None
-    found = _ETAG.fullmatch(header)
-    if found is None or not _VERSION.fullmatch(found[1]):
-        raise Malformed('If-Match names one version, as in W/"3"', at="If-Match")
-    return int(found[1])
+def expected(headers: Mapping[str, str]) -> Versions | None:
+    """The versions a write insists on. If-Unmodified-Since is heeded where there is no If-Match (RFC 9110 13.1.4)."""
+    header = headers.get("if-match")
+    if header is not None:
+        return if_match(header, "If-Match")
+    if "if-unmodified-since" in headers:
+        text = "seconds do not tell two writes apart; name the version you read with If-Match, which is its ETag"
+        raise NotSupported(text, at="If-Unmodified-Since")
+    return None
 
 
-def if_none(header: str | None) -> bool:
+def only_new(headers: Mapping[str, str]) -> bool:
     """Whether an update insists that nothing is there yet: If-None-Match: * (RFC 9110 13.1.2)."""
+    header = headers.get("if-none-match")
     if header is not None and header.strip() != "*":
         raise NotSupported("If-None-Match of an update is *; a version is named by If-Match", at="If-None-Match")
     return header is not None

@@ -13,6 +13,7 @@ from typing import Any, Final
 from ehr import limits
 from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange, Handler, shown
+from ehr.aside import aside, is_large
 from ehr.errors import MethodNotAllowed, NotFound, NotSupported
 from ehr.fhir import codec
 from ehr.fhir.operation import Level, Operation, Parameter
@@ -91,7 +92,8 @@ def _binding(exchange: Exchange, bound: Sequence[Binding]) -> Binding:
 async def _arguments(exchange: Exchange, binding: Binding) -> Arguments:
     body: dict[str, Any] | None = None
     if exchange.method == "POST" and exchange.has_body:
-        body = codec.loads(await exchange.body(binding.bytes_max), bytes_max=binding.bytes_max)
+        sent = await exchange.body(binding.bytes_max)
+        body = await aside(is_large(sent), codec.loads, sent, bytes_max=binding.bytes_max)
         body = binding.reads(body, binding.operation.parameters) if binding.reads is not None else body
     found = arguments_of(binding.operation, exchange.query, body)
     if not binding.searches and not exchange.preferences.lenient:

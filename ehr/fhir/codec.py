@@ -14,6 +14,7 @@ Source:  FHIR R4 2.6.2 JSON (property names are unique), 2.24.0.1 decimal ("the 
 
 import json
 import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
@@ -34,6 +35,11 @@ ESCAPED_CONTROL: Final = re.compile(rb"\\(?:u00(?:0[0-8bcefBCEF]|1[0-9a-fA-F])|[
 
 _SPELLED: Final = re.compile(rb"\\(?:u00(?:0[0-8bcefBCEF]|1[0-9a-fA-F]|22:|3[aA])|[bf])")
 """The same; and what may be `":` in a string with one of its characters escaped."""
+
+_SURROGATES: Final = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+"""Escapes of surrogate pairs, and of halves that stand alone; an escaped backslash escapes nothing after it."""
 
 _INDENTED_BYTES_MAX: Final = 1024 * 1024
 """Of larger texts the depth is looked for in the tree: with indents a hostile one grows sixtyfold."""
@@ -66,7 +72,7 @@ def _read(body: bytes, bytes_max: int, depth_max: int) -> Any:
     try:
         tree = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"not JSON: {_reason(error)}") from error
+        raise Malformed(f"not JSON: {_reason(error, body)}") from error
     except RecursionError as error:
         raise Malformed(f"nested deeper than {depth_max}") from error
     if not isinstance(tree, (dict, list)):
@@ -208,8 +214,27 @@ def _wrap_large_integers(node: Any) -> Any:
     return node
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, body: bytes) -> str:
     """What is wrong and where, without the text of the body, which may name a patient."""
+    if not body.strip():
+        return "the body is empty"
+    if body.startswith(BOM_UTF8):
+        return "it begins with a byte order mark (EF BB BF); send UTF-8 without one"
+    if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\x00" in body[:2]:
+        return "it is UTF-16; FHIR is UTF-8"
     if isinstance(error, UnicodeDecodeError):
-        return f"byte {error.start} is not UTF-8"
-    return str(error).removeprefix("JSON is malformed: ")
+        return f"byte {_first_not_utf8(body)} is not UTF-8"
+    for half in _SURROGATES.finditer(body):
+        if half["half"]:
+            return f"half of a surrogate pair stands alone in a string (byte {half.start()})"
+    reason = str(error).removeprefix("JSON is malformed: ")
+    return "it ends too early" if reason == "Input data was truncated" else reason
+
+
+def _first_not_utf8(body: bytes) -> int:
+    """The decoder's own place is counted within one string."""
+    try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    raise AssertionError("a string of it was not UTF-8")

@@ -51,6 +51,7 @@ class _Walk:
             self._contained_rules(tree, path)
         elif "contained" in tree:
             self._unreferenced(tree, path)
+            self._same_ids(tree, path)
 
     def object(self, node: Mapping[str, Any], kind: str, path: str, *, is_resource: bool = False) -> None:
         """An object of a resource type, datatype or backbone."""
@@ -221,6 +222,15 @@ class _Walk:
                 self.say(
                     "invariant", "dom-3: nothing refers to this contained resource", f"{path}.contained[{position}]"
                 )
+
+    def _same_ids(self, tree: Mapping[str, Any], path: str) -> None:
+        """What "#a" means is said once (references.html#contained: ids unique within the resource)."""
+        seen: set[str] = set()
+        for position, inner in enumerate(_mappings(tree.get("contained"))):
+            if isinstance(id_ := inner.get("id"), str):
+                if id_ in seen:
+                    self.say("value", "another contained resource has this id", f"{path}.contained[{position}].id")
+                seen.add(id_)
 
 
 def _contained_types(tree: Mapping[str, Any]) -> dict[str, str]:

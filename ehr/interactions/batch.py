@@ -17,13 +17,16 @@ from ehr.access.policy import Caller
 from ehr.errors import EhrError, Invalid, Issue, Malformed, TooMuch
 from ehr.fhir import outcome, references
 from ehr.store import bundles, gate
-from ehr.store.bundle_entries import READS
+from ehr.store.bundle_entries import READS, placed, refuse_unknown
 from ehr.store.bundles import Prefer
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 
 Serve = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 """Answers an entry that reads or executes an operation, as the door would answer its request alone."""
+
+_ALONE: Final = "Bundle.entry[0]"
+"""The place of an entry that is asked by itself."""
 
 _TURNS: Final[Mapping[str, int]] = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2}
 
@@ -44,11 +47,13 @@ async def batch(
         try:
             _refuse_dependence(entry, place, created)
             if _is_served(entry):
+                refuse_unknown(_ALONE, entry)
                 answers[place] = await serve(entry)
             else:
                 answers[place] = await _written(record, caller, entry, prefer)
         except EhrError as error:
-            told = outcome.operation_outcome([_of_place(issue, place) for issue in error.issues])
+            issues = placed(error, _ALONE).issues
+            told = outcome.operation_outcome([_of_place(issue, place) for issue in issues])
             answers[place] = {"response": {"status": _status(error.http_status), "outcome": told}}
     return {"resourceType": "Bundle", "type": "batch-response", "entry": answers}
 
@@ -95,12 +100,12 @@ def _refuse_dependence(entry: Mapping[str, Any], place: int, created: Mapping[st
     for text in named:
         if created.get(text, place) != place:
             why = f"refers to what entry {created[text]} creates: entries of a batch stand alone; send a transaction"
-            raise Invalid(why, at="Bundle.entry[0].resource")
+            raise Invalid(why, at=f"{_ALONE}.resource")
 
 
 def _of_place(issue: Issue, place: int) -> Issue:
     """An issue of an entry that was alone, as one of its place in the Bundle."""
-    at = (issue.at or "Bundle.entry[0]").replace("Bundle.entry[0]", f"Bundle.entry[{place}]", 1)
+    at = (issue.at or _ALONE).replace(_ALONE, f"Bundle.entry[{place}]", 1)
     return Issue(issue.code, issue.text, at, issue.severity)
 
 

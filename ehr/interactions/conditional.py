@@ -25,6 +25,7 @@ from ehr.store.conditions import Condition, find, is_exact
 from ehr.store.criteria import Criteria
 from ehr.store.faults import Raced
 from ehr.store.locks import Holding, hold
+from ehr.store.preconditions import Versions
 from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
@@ -46,9 +47,16 @@ async def conditional_create(
 
 
 async def conditional_update(
-    uow: UnitOfWork, type_name: str, text: str, body: bytes, tree: Mapping[str, Any], *, if_match: int | None = None
+    uow: UnitOfWork,
+    type_name: str,
+    text: str,
+    body: bytes,
+    tree: Mapping[str, Any],
+    *,
+    if_match: Versions | None = None,
+    if_none: bool = False,
 ) -> tuple[Version, bool]:
-    """Update the one match, or create: under the body's id where it has one, else under one of ours."""
+    """Update the one match (if_none: refuse it), or create: under the body's id where it has one, else one of ours."""
     asked = criteria.parse(type_name, text, type_name)
     require(uow.access, type_name, "u")
     sent = tree.get("id")
@@ -62,12 +70,12 @@ async def conditional_update(
         if (type_name, wanted) in holding.current:
             raise Duplicate("the body's id is that of a resource that does not match", at=f"{type_name}.id")
     made_id = found is None and sent is None
-    write = Write("U", type_name, found or wanted, body, tree, if_match, made_id=made_id)
+    write = Write("U", type_name, found or wanted, body, tree, if_match, made_id=made_id, if_none=if_none)
     return await _write(uow, write, stands.holding)
 
 
 async def conditional_patch(
-    uow: UnitOfWork, type_name: str, text: str, patch: Patch, *, if_match: int | None = None
+    uow: UnitOfWork, type_name: str, text: str, patch: Patch, *, if_match: Versions | None = None
 ) -> Version:
     """Patch the one match."""
     asked = criteria.parse(type_name, text, type_name)
@@ -79,7 +87,9 @@ async def conditional_patch(
     return version
 
 
-async def conditional_delete(uow: UnitOfWork, type_name: str, text: str, *, if_match: int | None) -> Version | None:
+async def conditional_delete(
+    uow: UnitOfWork, type_name: str, text: str, *, if_match: Versions | None
+) -> Version | None:
     """Delete the one match; nothing matches: nothing to do."""
     asked = criteria.parse(type_name, text, type_name)
     require(uow.access, type_name, "d")

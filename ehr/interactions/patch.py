@@ -9,6 +9,7 @@ Source:  FHIR R4 http.html#patch, binary.html (a Binary is not patched)
 
 from ehr.errors import MethodNotAllowed
 from ehr.fhir.patch import Patch
+from ehr.store.preconditions import Versions
 from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
@@ -20,7 +21,9 @@ def refuse_unpatched(type_name: str) -> None:
         raise MethodNotAllowed("a Binary is not patched; send it anew")
 
 
-async def patch(uow: UnitOfWork, type_name: str, id: str, change: Patch, *, if_match: int | None = None) -> Version:
+async def patch(
+    uow: UnitOfWork, type_name: str, id: str, change: Patch, *, if_match: Versions | None = None
+) -> Version:
     """The version that now stands."""
     (written,) = await uow.resources.apply([Write("U", type_name, id, if_match=if_match, patch=change)])
     assert written.version is not None, "a patch makes or keeps a version"

@@ -10,6 +10,7 @@ from typing import Any
 
 from ehr.errors import Malformed
 from ehr.store import gate
+from ehr.store.preconditions import Versions
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
 
@@ -31,7 +32,7 @@ async def update(
     body: bytes,
     tree: Mapping[str, Any],
     *,
-    if_match: int | None = None,
+    if_match: Versions | None = None,
     if_none: bool = False,
 ) -> tuple[Version, bool]:
     """The version that now stands, and whether it is the first; if_none: it must be."""

@@ -18,6 +18,7 @@ from ehr.errors import Invalid
 from ehr.fhir import codec
 from ehr.fhir.elements import is_subsetted
 from ehr.fhir.patch import Patch
+from ehr.store.preconditions import Versions
 from ehr.store.record import Record
 from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
@@ -33,7 +34,7 @@ async def meta(record: Record, caller: Caller, type_name: str, id: str, version:
 
 
 async def meta_add(
-    uow: UnitOfWork, type_name: str, id: str, given: Mapping[str, Any], *, if_match: int | None = None
+    uow: UnitOfWork, type_name: str, id: str, given: Mapping[str, Any], *, if_match: Versions | None = None
 ) -> dict[str, Any]:
     """What is not there already is added."""
     if any(map(is_subsetted, given.get("tag", ()))):
@@ -42,13 +43,13 @@ async def meta_add(
 
 
 async def meta_delete(
-    uow: UnitOfWork, type_name: str, id: str, given: Mapping[str, Any], *, if_match: int | None = None
+    uow: UnitOfWork, type_name: str, id: str, given: Mapping[str, Any], *, if_match: Versions | None = None
 ) -> dict[str, Any]:
     """What is there is taken away."""
     return await _changed(uow, type_name, id, _Taken(given), if_match)
 
 
-async def _changed(uow: UnitOfWork, type_name: str, id: str, patch: Patch, if_match: int | None) -> dict[str, Any]:
+async def _changed(uow: UnitOfWork, type_name: str, id: str, patch: Patch, if_match: Versions | None) -> dict[str, Any]:
     (written,) = await uow.resources.apply([Write("U", type_name, id, if_match=if_match, patch=patch)])
     assert written.version is not None, "a patch makes or keeps a version"
     return _meta_of(written.version.body)

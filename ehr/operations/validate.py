@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ehr.access.policy import Caller
+from ehr.aside import aside
 from ehr.errors import EhrError, Issue, Malformed, NotSupported
 from ehr.fhir import codec
 from ehr.fhir.validate import validate as validate_tree
+from ehr.store import gate
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 
@@ -43,7 +45,8 @@ async def validate(record: Record, caller: Caller, asked: Asked) -> list[Issue]:
     tree = asked.resource if asked.resource is not None else await _stored(record, caller, asked)
     if tree.get("resourceType") != asked.type_name:
         return [Issue("invalid", f"the resource must be a {asked.type_name}", "resourceType")]
-    issues = [*validate_tree(tree, type_name=asked.type_name), *_address_issues(asked, tree)]
+    wrong = await aside(True, validate_tree, tree, type_name=asked.type_name)
+    issues = [*wrong, *_address_issues(asked, tree)]
     issues += await _profile_issues(record, caller, asked, tree, issues)
     if asked.mode in ("create", "update") and not any(issue.severity == "error" for issue in issues):
         issues += await _rehearsed(record, caller, lambda uow: _write(uow, asked, tree))
@@ -115,6 +118,8 @@ async def _rehearsed(record: Record, caller: Caller, write: Callable[[UnitOfWork
 
 
 async def _write(uow: UnitOfWork, asked: Asked, tree: Mapping[str, Any]) -> None:
+    gate.check(asked.type_name, tree)
+    gate.refuse_conditional(tree)
     if asked.mode == "create":
         await uow.resources.create(asked.type_name, None, tree)
     else:

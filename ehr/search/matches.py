@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ehr.errors import NotSupported
 from ehr.index.hashing import hasher_of
 from ehr.search import probe
+from ehr.search.found import Bodies
 from ehr.search.page import refuse_retired
 from ehr.search.plan import SearchPlan
 from ehr.search.resolve import resolved
@@ -33,6 +34,7 @@ async def match_ids(
     limit: int,
     *,
     installation: "Installation",
+    bodies: Bodies,
     source: int | None = None,
 ) -> list[str]:
     """Ids of the first matches, for conditional interactions; source: only resources of this facility."""
@@ -41,7 +43,7 @@ async def match_ids(
     if plan.request.contained != "own":
         raise NotSupported("a condition names resources that have an address", at="_contained")
     hasher = hasher_of(installation.hash_key)
-    plan = await resolved(connection, plan, installation, hasher, None)
+    plan = await resolved(connection, plan, installation, hasher, bodies)
     lowering = await probe.lowering_of(connection, plan, hasher)
     to = Values()
     clauses, narrow = lowering.plan(to, plan)

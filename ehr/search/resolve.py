@@ -84,9 +84,9 @@ _BY_URL: Final = (
 
 
 async def resolved(
-    connection: "Connection", plan: SearchPlan, installation: "Installation", hasher: Hasher, bodies: Bodies | None
+    connection: "Connection", plan: SearchPlan, installation: "Installation", hasher: Hasher, bodies: Bodies
 ) -> SearchPlan:
-    """bodies None: ValueSets of the record are not looked at."""
+    """bodies: of Lists and ValueSets of the record, which are read to be resolved."""
     if not any(map(_asks, plan.conditions)):
         return plan
     resolver = _Resolver(connection, plan, installation, hasher, bodies)
@@ -143,7 +143,7 @@ class _Resolver:
     plan: SearchPlan
     installation: "Installation"
     hasher: Hasher
-    bodies: Bodies | None
+    bodies: Bodies
     units: dict[str, Unit] | None = None
 
     async def condition(self, condition: Condition, *, negated: bool = False) -> Condition:
@@ -207,8 +207,6 @@ class _Resolver:
 
     async def _in_list(self, asked: InList) -> Condition:
         """Without what is in a List only as deleted (List.entry.deleted)."""
-        if self.bodies is None:
-            return asked.has
         live, deleted = set[tuple[str, str]](), set[tuple[str, str]]()
         for row in await self.connection.fetch(_BY_IDS, TYPE_IDS["List"], list(asked.ids)):
             for entry in orjson.loads(self.bodies.decompress(row["body"])).get("entry", ()):
@@ -273,7 +271,7 @@ class _Resolver:
         """A ValueSet of this record, by id or canonical url, where the caller may read it."""
         access = self.plan.access
         confined = access.person_id is not None and "ValueSet" not in access.open_types
-        if self.bodies is None or confined or not access.grants.allow("ValueSet", "r"):
+        if confined or not access.grants.allow("ValueSet", "r"):
             return None
         type_id, id_ = TYPE_IDS["ValueSet"], name.removeprefix("ValueSet/")
         if name != id_:

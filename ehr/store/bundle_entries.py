@@ -13,12 +13,14 @@ from urllib.parse import unquote
 
 import msgspec
 
-from ehr.errors import Issue, Malformed, NotSupported, Refused
+from ehr.errors import EhrError, Issue, Malformed, NotSupported, Refused
 from ehr.fhir import references
 from ehr.fhir.patch import Patch, of_entry
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
+from ehr.store import gate
 from ehr.store.criteria import Criteria, parse
+from ehr.store.preconditions import Versions, if_match
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 READS: Final = frozenset({"GET", "HEAD"})
@@ -45,7 +47,7 @@ class Entry(msgspec.Struct, frozen=True):
     version: int | None
     query: str
     criteria: Criteria | None
-    if_match: int | None
+    if_match: Versions | None
     full_url: str | None
     resource: dict[str, Any] | None
     loose: tuple[str, ...] = ()
@@ -63,7 +65,27 @@ def read_entries(raw: Sequence[Mapping[str, Any]]) -> list[Entry]:
     return [_entry(f"Bundle.entry[{position}]", entry) for position, entry in enumerate(raw)]
 
 
+def placed(error: EhrError, at: str) -> EhrError:
+    """The same error, its issues at this place in the Bundle; a parameter that one names is said in its text."""
+
+    def moved(issue: Issue) -> Issue:
+        if issue.at and issue.at.startswith("Bundle."):
+            return issue
+        text = f"{issue.at}: {issue.text}" if issue.at else issue.text
+        return Issue(issue.code, text, at, issue.severity)
+
+    return type(error)(str(error), issues=[moved(issue) for issue in error.issues])
+
+
+def refuse_unknown(at: str, raw: Mapping[str, Any]) -> None:
+    """What R4 has not, in an entry or its request."""
+    gate.refuse_unknown(raw, "Bundle.entry", at)
+    if isinstance(request := raw.get("request"), dict):
+        gate.refuse_unknown(request, "Bundle.entry.request", f"{at}.request")
+
+
 def _entry(at: str, raw: Mapping[str, Any]) -> Entry:
+    refuse_unknown(at, raw)
     request = raw.get("request")
     if not isinstance(request, dict):
         raise Malformed("an entry of a transaction or batch has a request", at=f"{at}.request")
@@ -76,7 +98,7 @@ def _entry(at: str, raw: Mapping[str, Any]) -> Entry:
     type_name, id, version, query = _url(url, f"{at}.request.url", method=kind)
     _refuse_place(at, kind, id or query, version)
     resource = raw.get("resource")
-    unless = _none_match(at, kind, request.get("ifNoneMatch"))
+    unless, expected = _none_match(at, kind, request.get("ifNoneMatch")), request.get("ifMatch")
     sent = _resource(at, type_name, resource) if kind in ("POST", "PUT") else None
     patch = _patch(at, type_name, resource) if kind == "PATCH" else None
     entry = Entry(
@@ -88,7 +110,7 @@ def _entry(at: str, raw: Mapping[str, Any]) -> Entry:
         version=version,
         query=query,
         criteria=_criteria(at, kind, type_name, "" if id else query, request),
-        if_match=_if_match(request.get("ifMatch"), at),
+        if_match=None if expected is None else if_match(expected, f"{at}.request.ifMatch"),
         full_url=_text(raw.get("fullUrl")),
         resource=sent,
         loose=_loose(patch.content if patch else sent),
@@ -149,15 +171,6 @@ def _criteria(at: str, method: Method, type_name: str, query: str, request: Mapp
     if method in ("PUT", "PATCH", "DELETE") and query:
         return parse(type_name, query, f"{at}.request.url")
     return None
-
-
-def _if_match(text: object, at: str) -> int | None:
-    if text is None:
-        return None
-    found = _ETAG.fullmatch(text) if isinstance(text, str) else None
-    if found is None:
-        raise Malformed('ifMatch is a version: W/"3"', at=f"{at}.request.ifMatch")
-    return int(found[1])
 
 
 def _none_match(at: str, method: Method, text: object) -> frozenset[str]:

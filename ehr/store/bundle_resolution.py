@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ehr.aside import Turns
-from ehr.errors import Duplicate, EhrError, Invalid, Malformed, NotFound, PreconditionFailed
+from ehr.errors import Duplicate, EhrError, Invalid, Malformed, NotFound, PreconditionFailed, Refused
 from ehr.fhir import references
 from ehr.ids import new_id
 from ehr.store import criteria
 from ehr.store.access_sql import require
-from ehr.store.bundle_entries import Entry
+from ehr.store.bundle_entries import Entry, placed
 from ehr.store.bundle_references import (
     Brought,
     Loose,
@@ -130,23 +130,29 @@ async def _look(
     """Claim every condition, then look everything up."""
     asked = _Asked(Found())
     conditions: dict[tuple[Criteria, bool], bool] = {}
+    places: dict[Criteria, str] = {}
     for entry in entries:
         if entry.criteria is not None:
             require(uow.access, entry.type_name, "s")
             own = entry.method != "POST"
             conditions[entry.criteria, own] = own
+            places.setdefault(entry.criteria, f"{entry.at}.request")
     here = {spelled(entry.criteria) for entry in entries if entry.criteria and entry.method in ("POST", "PUT")}
     for one in loose:
         if one.named is not None and spelled(one.named) not in here:
             require(uow.access, one.named.type_name, "s")
             conditions.setdefault((one.named, False), False)
+            places.setdefault(one.named, one.at)
     taken = await uow.claims.claim_new(uow.caller.facility_id, wanted)
     exact = []
     for (named, own), writes in conditions.items():
         if is_exact(named):
             exact.append(Condition(named, "own" if own else "refer", writes))
         else:
-            asked.searched[named, own] = await _searched(uow, named, own=own)
+            try:
+                asked.searched[named, own] = await _searched(uow, named, own=own)
+            except Refused as error:
+                raise placed(error, places[named]) from error
     asked.found = await find(uow, exact, _direct(entries, asked), taken)
     uow.claims.told(uow.caller.facility_id, asked.found.owners)
     for (named, own), versions_found in asked.searched.items():

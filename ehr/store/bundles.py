@@ -20,7 +20,7 @@ from ehr.fhir import codec, outcome
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.store import gate
 from ehr.store.access_sql import require
-from ehr.store.bundle_entries import READS, Entry, read_entries
+from ehr.store.bundle_entries import READS, Entry, placed, read_entries
 from ehr.store.bundle_resolution import Resolution, resolve
 from ehr.store.resources import Write, Written
 from ehr.store.version import Version
@@ -69,7 +69,7 @@ async def transaction(
         try:
             answers.append(await _answer(uow, entry, by_entry.get(entry.at), resolution, prefer=prefer, get=get))
         except EhrError as error:
-            raise _at_entry(error, entry) from error
+            raise placed(error, entry.at) from error
         await turns.take()
     return {"resourceType": "Bundle", "type": "transaction-response", "entry": answers}
 
@@ -226,14 +226,3 @@ def _not_modified(entry: Entry, version: Version) -> bool:
     if entry.unless:
         return bool(entry.unless & {"*", str(version.version)})
     return entry.since is not None and version.updated <= entry.since
-
-
-def _at_entry(error: EhrError, entry: Entry) -> EhrError:
-    """The same error, its issues naming the entry."""
-    named = [
-        issue
-        if issue.at and issue.at.startswith("Bundle.")
-        else Issue(issue.code, issue.text, entry.at, issue.severity)
-        for issue in error.issues
-    ]
-    return type(error)(str(error), issues=named)

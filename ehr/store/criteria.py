@@ -68,12 +68,13 @@ def identifier_key(system: str, value: str) -> str:
 
 
 def parse(type_name: str, text: str, at: str | None = None) -> Criteria:
-    """Criteria from a query string, with or without "Type?" before it."""
+    """Criteria from a query string, with or without "Type?" or "?" before it."""
     if type_name not in TYPE_IDS:
         raise NotSupported("this is not a resource type of FHIR R4", at=at)
     prefix, mark, query = text.partition("?")
-    if mark and prefix != type_name:
-        raise NotSupported(f"criteria of a {type_name} search a {type_name}", at=at)
+    if mark and prefix not in ("", type_name):
+        why = f"criteria of a {type_name} are the parameters of a search: identifier=system|value"
+        raise NotSupported(why, at=at)
     pairs = parse_qsl(query if mark else text, keep_blank_values=True)
     kept = sorted((name, value) for name, value in pairs if value and name != "_format")
     if not kept:

@@ -8,20 +8,43 @@ Source:  FHIR R4 3.1.0.8 create ("servers SHALL … 400 or 422"), 2.1.27 validat
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
 from ehr import limits
 from ehr.errors import Invalid, Issue, Malformed, TooMuch
-from ehr.fhir import codec, declared
+from ehr.fhir import codec, declared, references
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.fhir.structure import shape
 from ehr.fhir.validate import validate
+
+_NAME_CHARACTERS_MAX: Final = 64
 
 
 def accept(type_name: str, body: bytes) -> dict[str, Any]:
     """Read and check one resource that comes through a door for `type_name`."""
     tree = codec.loads(body)
     check(type_name, tree)
+    if b"?" in body or b"\\u003" in body:
+        refuse_conditional(tree)
     return tree
+
+
+def refuse_conditional(alone: Mapping[str, Any]) -> None:
+    """What comes by itself is stored as it says: a conditional reference in it would lead nowhere for ever.
+
+    A Bundle that is only kept may hold some, as an example of a transaction does.
+    """
+    if alone.get("resourceType") == "Bundle":
+        return
+    why = "a conditional reference is looked up in a transaction or batch; send this in one, or name the target's id"
+    issues = [
+        Issue("not-supported", why, found.path.removeprefix("Resource."))
+        for found in references.find(alone)
+        if references.parse(found.value).kind == "conditional"
+    ]
+    refuse_errors(issues)
 
 
 def check(type_name: str, tree: Mapping[str, Any]) -> None:
@@ -65,10 +88,25 @@ def accept_bundle(body: bytes) -> dict[str, Any]:
 
 def entries(bundle: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Bundle.entry as a list of objects, whatever was sent."""
+    refuse_unknown(bundle, "Bundle", "Bundle")
     found = bundle.get("entry", [])
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise Malformed("Bundle.entry is a list of objects", at="Bundle.entry")
     return found
+
+
+def refuse_unknown(node: Mapping[str, Any], type_path: str, at: str) -> None:
+    """A name that R4 has not: what was meant by it would not be done, and nobody would know (ifNoneExists)."""
+    if not node.keys() <= _names(type_path):
+        name = next(name for name in node if name not in _names(type_path))
+        raise Malformed(f"unknown element of {type_path}", at=f"{at}.{name[:_NAME_CHARACTERS_MAX]}")
+
+
+@cache
+def _names(type_path: str) -> frozenset[str]:
+    members = shape(type_path).members
+    annotations = (f"_{name}" for name, member in members.items() if member.is_annotated)
+    return frozenset((*members, *annotations, *(["resourceType"] if type_path in TYPE_IDS else [])))
 
 
 def refuse_errors(issues: list[Issue]) -> None:

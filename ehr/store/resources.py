@@ -25,7 +25,6 @@ from ehr.errors import (
     Issue,
     Malformed,
     NotFound,
-    PreconditionFailed,
     Refused,
     about,
 )
@@ -40,6 +39,7 @@ from ehr.index import contained
 from ehr.store import gate, history, writes
 from ehr.store.access_sql import arguments, require, seen
 from ehr.store.locks import Current, Holding, Key, Tombstone, hold
+from ehr.store.preconditions import Versions, refuse_unmet
 from ehr.store.version import Before, Op, Version
 from ehr.store.writes import Noted, Staged
 
@@ -92,7 +92,7 @@ class Write:
     id: str | None = None
     body: bytes | None = None
     tree: Mapping[str, Any] | None = None
-    if_match: int | None = None
+    if_match: Versions | None = None
     at: str | None = None
     made_id: bool = False
     patch: Patch | None = None
@@ -162,7 +162,7 @@ class Resources:
         body: bytes | None,
         tree: Mapping[str, Any],
         *,
-        if_match: int | None = None,
+        if_match: Versions | None = None,
         if_none: bool = False,
     ) -> tuple[Version, bool]:
         """The next version, or the first one under a client's id; True when it was created."""
@@ -170,7 +170,7 @@ class Resources:
         assert written[0].version is not None, "an update makes or keeps a version"
         return written[0].version, written[0].created
 
-    async def delete(self, type_name: str, id: str, *, if_match: int | None = None) -> Version | None:
+    async def delete(self, type_name: str, id: str, *, if_match: Versions | None = None) -> Version | None:
         """The deletion as a version; the earlier one when it is deleted already; None when it never was."""
         return (await self.apply([Write("D", type_name, id, if_match=if_match)]))[0].version
 
@@ -285,11 +285,8 @@ class Resources:
         before, tombstone = holding.current.get(key), holding.tombstones.get(key)
         if before is not None and write.action != "C":
             self._may_change(write, before, shards)
-        found = before.version if before else None
-        if write.if_match is not None and write.if_match != found:
-            raise PreconditionFailed("the resource is not at the version of If-Match; read it again", at=write.at)
-        if write.if_none and before is not None:
-            raise PreconditionFailed(f"this {write.type_name} is there already (If-None-Match: *)", at=write.at)
+        stands = before.version if before else None
+        refuse_unmet(write.type_name, stands, write.if_match, only_new=write.if_none, at=write.at)
         if write.action == "D":
             return self._plan_delete(write, before, tombstone)
         if write.action == "C" and (before or tombstone):

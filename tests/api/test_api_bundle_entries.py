@@ -141,7 +141,7 @@ class TestConditions:
     async def test_an_update_may_insist_that_nothing_is_there(self, client: httpx.AsyncClient) -> None:
         only_new = entry("PUT", "Patient/p1", patient(id="p1"), request={"ifNoneMatch": "*"})
         assert statuses(await send(client, "transaction", only_new)) == ["201"]
-        assert await refused(client, only_new) == (412, "Bundle.entry[0]")
+        assert await refused(client, only_new) == (412, "Bundle.entry[0].request.ifNoneMatch")
 
     async def test_a_condition_never_takes_another_resources_id(self, client: httpx.AsyncClient) -> None:
         await client.put("/Patient/p1", json=patient((MRN, "1"), id="p1"))
@@ -197,7 +197,7 @@ class TestReads:
         )
         assert statuses(answers) == ["200", "200", "404", "400", "404"]
         assert answers[0]["resource"]["issue"][0]["expression"] == ["Patient.gender"]
-        assert answers[3]["response"]["outcome"]["issue"][0]["expression"] == ["nonsense"]
+        assert answers[3]["response"]["outcome"]["issue"][0]["expression"] == ["Bundle.entry[3]"]
 
     @pytest.mark.parametrize("method", ["GET", "POST"])
     async def test_operations_are_no_part_of_a_transaction(self, client: httpx.AsyncClient, method: str) -> None:

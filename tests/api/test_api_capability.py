@@ -38,6 +38,16 @@ async def test_full_is_the_default_and_what_it_includes_is_served(client: httpx.
     assert "Observation:subject" not in resource(full, "Organization")["searchRevInclude"]
 
 
+async def test_every_compartment_it_names_is_served(client: httpx.AsyncClient) -> None:
+    (rest,) = (await statement(client))["rest"]
+    names = [url.removeprefix("http://hl7.org/fhir/CompartmentDefinition/") for url in rest["compartment"]]
+    assert sorted(names) == ["device", "encounter", "patient", "practitioner", "relatedPerson"]
+    for name in names:
+        place = f"/{name[0].upper()}{name[1:]}/x"
+        for within in ("*", "Observation" if name != "relatedPerson" else "Patient"):
+            assert (await client.get(f"{place}/{within}")).status_code == 200, (name, within)
+
+
 async def test_what_is_normative_is_a_part_of_it(client: httpx.AsyncClient) -> None:
     full, normative = await statement(client), await statement(client, "?mode=normative")
     types = [one["type"] for one in normative["rest"][0]["resource"]]

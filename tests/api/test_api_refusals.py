@@ -1,6 +1,7 @@
 """Bad requests, each with the status and the expression that tells the caller what to change."""
 
 import asyncio
+import gzip
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ class Bad:
     raw: bytes | None = None
 
 
+PACKED = gzip.compress(json.dumps(patient()).encode())
 NOWHERE = "urn:uuid:0b6f1f0c-0000-4000-8000-000000000000"
 
 TABLE = {
@@ -82,7 +84,21 @@ TABLE = {
     "latin-1 sent": Bad(
         "POST", "/Patient", 415, "Content-Type", raw=b"{}", headers={"Content-Type": "application/json;charset=latin1"}
     ),
-    "gzip sent": Bad("POST", "/Patient", 400, "Content-Encoding", raw=b"{}", headers={"Content-Encoding": "gzip"}),
+    "gzip that is none": Bad(
+        "POST", "/Patient", 400, "Content-Encoding", raw=b"{}", headers={"Content-Encoding": "gzip"}
+    ),
+    "gzip cut off": Bad(
+        "POST", "/Patient", 400, "Content-Encoding", raw=PACKED[:-9], headers={"Content-Encoding": "gzip"}
+    ),
+    "gzip and more": Bad(
+        "POST", "/Patient", 400, "Content-Encoding", raw=PACKED + b"x", headers={"Content-Encoding": "gzip"}
+    ),
+    "a body packed otherwise": Bad(
+        "POST", "/Patient", 415, "Content-Encoding", raw=b"{}", headers={"Content-Encoding": "br"}
+    ),
+    "a body of another FHIR": Bad(
+        "POST", "/Patient", 415, "Content-Type", patient(), headers={"Content-Type": f"{JSON}; fhirVersion=5.0"}
+    ),
     "an empty body": Bad("POST", "/Patient", 400, None, raw=b""),
     "no JSON": Bad("POST", "/Patient", 400, None, raw=b"{"),
     "a list": Bad("POST", "/Patient", 400, None, raw=b"[]"),
@@ -183,6 +199,21 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_read(city: City) ->
     assert b" 413 " in status
     writer.close()
     await writer.wait_closed()
+
+
+async def test_what_gzip_packed_is_read_and_no_more_of_it_than_may_be_there(client: httpx.AsyncClient) -> None:
+    packed = {"Content-Encoding": "gzip"}
+    stored = await client.post("/Patient", content=PACKED, headers=packed)
+    assert (stored.status_code, stored.json()["birthDate"]) == (201, "1970-05-01")
+    found = await client.post(
+        "/Patient/_search",
+        content=gzip.compress(b"birthdate=1970-05-01"),
+        headers={**packed, "Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert len(found.json()["entry"]) == 1
+    bomb = gzip.compress(b"{" + b" " * 50_000_000)
+    refused = await client.post("/Patient", content=bomb, headers=packed)
+    assert refused.status_code == 413, len(bomb)
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for(city: City, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from ehr.errors import NotSupported, TooMuch
 from ehr.search.matches import match_ids
 from ehr.search.parse import parse
 from ehr.search.plan import plan
+from ehr.store.body import BodyCodec
 from tests.search.store import EVERYTHING, Records
 
 TIMES = ("một", "hai", "ba")
@@ -124,4 +125,4 @@ async def test_a_condition_is_not_answered_by_reading(records: Records) -> None:
     planned = plan(parse("Observation", [("_content", "sot")]), EVERYTHING)
     async with records.database.acquire() as connection:
         with pytest.raises(NotSupported):
-            await match_ids(connection, planned, 2, installation=records.database.installation)
+            await match_ids(connection, planned, 2, installation=records.database.installation, bodies=BodyCodec())

@@ -96,7 +96,7 @@ async def test_a_refused_entry_leaves_nothing_at_all(record: Record, city: Calle
                 entry("PUT", "Patient/p1", patient("3", id="p1"), ifMatch='W/"7"'),
             ),
         )
-    assert refused.value.issues[0].at == "Bundle.entry[2]"
+    assert refused.value.issues[0].at == "Bundle.entry[2].request.ifMatch"
     assert await rows(record) == before
 
 

@@ -9,6 +9,7 @@ import pytest
 from ehr.access.policy import Caller
 from ehr.errors import Duplicate, Gone, NotFound, PreconditionFailed
 from ehr.fhir import codec
+from ehr.store.preconditions import Versions
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
@@ -28,7 +29,7 @@ async def create(record: Record, caller: Caller, body: bytes) -> Version:
 
 
 async def put(
-    record: Record, caller: Caller, id: str, body: bytes, if_match: int | None = None
+    record: Record, caller: Caller, id: str, body: bytes, if_match: Versions | None = None
 ) -> tuple[Version, bool]:
     async def work(uow: UnitOfWork) -> tuple[Version, bool]:
         return await uow.resources.update("Observation", id, body, codec.loads(body), if_match=if_match)
@@ -120,7 +121,7 @@ async def test_if_match_never_overwrites_an_unseen_version(record: Record, city:
 
     async def writer(number: int) -> bool:
         try:
-            await put(record, city, "o-1", observation(str(number)), if_match=1)
+            await put(record, city, "o-1", observation(str(number)), if_match=frozenset({1}))
         except PreconditionFailed:
             return False
         return True
@@ -130,7 +131,7 @@ async def test_if_match_never_overwrites_an_unseen_version(record: Record, city:
     async with record.reading(city) as uow:
         assert (await uow.resources.read("Observation", "o-1")).version == 2
     with pytest.raises(PreconditionFailed):
-        await put(record, city, "never-made", observation("1"), if_match=1)
+        await put(record, city, "never-made", observation("1"), if_match=frozenset({1}))
 
 
 async def test_versions_are_gapless_under_parallel_writers(record: Record, city: Caller) -> None:

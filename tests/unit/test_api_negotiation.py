@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ehr.api.answer import http_date
 from ehr.api.negotiation import (
     Preferences,
-    if_match,
+    expected,
     is_true,
     not_modified,
     not_modified_tag,
@@ -20,6 +20,7 @@ from ehr.api.negotiation import (
     read_form,
 )
 from ehr.errors import Malformed, NotAcceptable, UnsupportedMedia
+from ehr.store.preconditions import ANY
 
 UPDATED = datetime(2026, 11, 23, 2, 0, 0, 500_000, tzinfo=UTC)
 
@@ -93,6 +94,7 @@ def test_other_formats_are_refused_by_name(format_: str) -> None:
         ('application/json;charset="utf-8"', "json"),
         ("application/fhir+xml", "xml"),
         ("text/xml; charset=utf-8", "xml"),
+        ('application/fhir+json; fhirVersion="4.0"', "json"),
     ],
 )
 def test_bodies_are_read_in_their_format(content_type: str, form: str) -> None:
@@ -100,7 +102,15 @@ def test_bodies_are_read_in_their_format(content_type: str, form: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", [None, "application/xhtml+xml", "text/plain", "application/json; charset=latin-1", "multipart/x"]
+    "content_type",
+    [
+        None,
+        "application/xhtml+xml",
+        "text/plain",
+        "application/json; charset=latin-1",
+        "application/fhir+json; charset=utf-8; fhirVersion=3.0",
+        "multipart/x",
+    ],
 )
 def test_other_bodies_are_refused(content_type: str | None) -> None:
     with pytest.raises(UnsupportedMedia):
@@ -122,15 +132,17 @@ def test_prefer(header: str | None, expected: Preferences) -> None:
     assert preferences(header) == expected
 
 
-@pytest.mark.parametrize(("header", "version"), [('W/"3"', 3), ('"12"', 12), (None, None)])
-def test_if_match_names_a_version(header: str | None, version: int | None) -> None:
-    assert if_match(header) == version
+@pytest.mark.parametrize(
+    ("header", "versions"), [('W/"3"', {3}), ('"12"', {12}), ('W/"1" , "2"', {1, 2}), (" *", ANY), (None, None)]
+)
+def test_if_match_names_versions(header: str | None, versions: frozenset[int] | None) -> None:
+    assert expected({} if header is None else {"if-match": header}) == versions
 
 
-@pytest.mark.parametrize("header", ["", "3", "*", 'W/"0"', 'W/"-1"', 'W/"1", W/"2"', 'W/"٣"', 'W/"99999999999"'])
+@pytest.mark.parametrize("header", ["", "3", 'W/"0"', 'W/"-1"', '*, W/"1"', 'W/"1",', 'W/"٣"', 'W/"99999999999"'])
 def test_if_match_of_another_form_is_refused(header: str) -> None:
     with pytest.raises(Malformed) as refused:
-        if_match(header)
+        expected({"if-match": header})
     assert refused.value.issues[0].at == "If-Match"
 
 
@@ -158,7 +170,7 @@ def test_no_header_makes_a_bug(text: str) -> None:
     with suppress(UnsupportedMedia):
         read_form(text)
     with suppress(Malformed):
-        if_match(text)
+        expected({"if-match": text})
 
 
 def test_booleans_are_true_or_false() -> None:

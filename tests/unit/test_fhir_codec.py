@@ -194,3 +194,24 @@ def test_meta_is_added_after_the_type_and_text_stays_as_sent() -> None:
 
 def test_decimals_of_any_scale_are_written_as_json() -> None:
     assert codec.dumps({"a": [Decimal("1E-7"), Decimal("-0"), 2**70]}) == b'{"a":[0.0000001,-0,1180591620717411303424]}'
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b" \n", "the body is empty"),
+        (b"\xef\xbb\xbf{}", "it begins with a byte order mark (EF BB BF); send UTF-8 without one"),
+        ('{"a":1}'.encode("utf-16"), "it is UTF-16; FHIR is UTF-8"),
+        ('{"a":1}'.encode("utf-16-le"), "it is UTF-16; FHIR is UTF-8"),
+        (b'{"a":"b","c":"\xff"}', "byte 14 is not UTF-8"),
+        (b'{"a":"\\ud83d\\ude00\\ud83d"}', "half of a surrogate pair stands alone in a string (byte 18)"),
+        (b'{"a":"\\ude00"}', "half of a surrogate pair stands alone in a string (byte 6)"),
+        (b'{"a":"\\ud83d\\ude00', "it ends too early"),
+        (b'{"a":"\\\\ud83d"', "it ends too early"),
+        (b'{"a":NaN}', "invalid character (byte 5)"),
+    ],
+)
+def test_what_is_no_json_is_told(body: bytes, reason: str) -> None:
+    with pytest.raises(Malformed) as refused:
+        codec.loads(body)
+    assert str(refused.value) == f"not JSON: {reason}"

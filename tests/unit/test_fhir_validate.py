@@ -229,6 +229,13 @@ BROKEN: list[tuple[str, str, Any, str, str | None]] = [
         ".contained[0].meta.security",
     ),
     ("MedicationRequest", "contained.1", {"resourceType": "Medication", "id": "m9"}, "invariant", HERE),
+    (
+        "MedicationRequest",
+        "contained.1",
+        {"resourceType": "Medication", "id": "m1"},
+        "value",
+        ".contained[1].id",
+    ),
     ("Bundle", "entry.0.resource.resourceType", "DomainResource", "structure", HERE),
     ("Bundle", "entry.0.resource.gender", "M", "code-invalid", HERE),
     ("Bundle", "entry.1.resource.component.1.valueQuantity.value", "80", "value", HERE),
