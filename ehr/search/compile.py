@@ -169,6 +169,8 @@ def _chained(row: FromClause, chain: shape.Chained) -> Condition:
         found = select(target.c.shard).where(*conditions(target, chain.links[0]))
         named = [_names(row, row.c.shard.bitwise_and(TARGET_MASK), part) for part in chain.parts]
         return and_(row.c.shard.in_(found), or_(*named))
+    if chain.how == "inside":
+        return _names_or_contains(row, chain)
     if chain.how == "join":
         return or_(
             *(row.c.rid.in_(_rows_that_name(part, chain.types, link)) for link in chain.links for part in chain.parts)
@@ -229,6 +231,19 @@ def _names_one_of(row: FromClause, part: shape.Part, targets: CompoundSelect[Any
     of_slot = each.bitwise_and(SLOT_MASK) == value(part.number, BigInteger())
     hashed = func.coalesce(_target_of(each, part).in_(targets), false())
     return select(literal(1)).where(of_slot, hashed).correlate(row).exists()
+
+
+def _names_or_contains(row: FromClause, chain: shape.Chained) -> Condition:
+    """A patient, as its shard tells, or one that the row itself contains."""
+    target, part_of_it = resource.alias(), compile_contained.inside("contained").subquery()
+    found = select(target.c.shard).where(*conditions(target, chain.links[0]))
+    in_shard: Condition = row.c.shard == any_(func.array(found.scalar_subquery()))
+    if not chain.few:
+        in_shard = found.where(target.c.shard == row.c.shard).correlate(row).exists()
+    named = [_names(row, row.c.shard.bitwise_and(TARGET_MASK), part) for part in chain.parts]
+    clauses = conditions(part_of_it, chain.links[0])
+    tokens = [select(_token_of(part_of_it.c.tokens[1], part)).where(*clauses) for part in chain.parts]
+    return or_(and_(in_shard, or_(*named)), row.c.tokens.overlap(_array(tokens)))
 
 
 def _rows_that_name(part: shape.Part, types: shape.Typed | None, link: tuple[shape.Clause, ...]) -> Select[Any]:

@@ -84,6 +84,7 @@ class Lowering:
     vast   chains and _has that more satisfy than fit in memory
     of     which resources: what holds only of those with an address, as their shards, is not used for others
     few    tokens of few resources, chains to few patients, _has by few resources: looked up before any order is tried
+    inside chains to patients that some contained ones satisfy, too, which no shard tells
     counts all matches are wanted, and none of them first: what is vast is joined, not asked row by row
     """
 
@@ -93,6 +94,7 @@ class Lowering:
     vast: frozenset[Condition] = frozenset()
     few: tuple[Condition, ...] = ()
     of: Rows = "own"
+    inside: frozenset[Condition] = frozenset()
     counts: bool = False
 
     def plan(self, to: Values, plan: SearchPlan, *, each: bool = False) -> tuple[list[Clause], bool]:
@@ -122,6 +124,11 @@ class Lowering:
             own = tuple(self._asked(to, plan)[0]) if self.of == "both" else None
             made.append(Foremost(tuple(self._asked(to, plan)[0]), own))
         return made
+
+    @property
+    def depends(self) -> bool:
+        """On what is in the store, beside the plan."""
+        return bool(self.broad or self.vast or self.inside)
 
     def sharded(self, plan: SearchPlan) -> bool:
         """One patient's, or one person's, resources are searched."""
@@ -294,11 +301,13 @@ class Lowering:
         gathered.narrow |= how == "tokens" or self._is_few(chain)
         links = tuple(self.inner(to, name, condition) for name, condition in chain.links)
         types = typed(to, [type_name]) if how == "join" else None
-        gathered.others.append(Chained(how, self._parts(to, chain.parameter), links, types))
+        gathered.others.append(
+            Chained(how, self._parts(to, chain.parameter), links, types, how == "inside" and self._is_few(chain))
+        )
 
     def _how(self, type_name: str, condition: Chain | Has) -> How:
         if self.joins(type_name, condition):
-            return "shard"
+            return "inside" if self.inside and condition in self.inside else "shard"
         if self.vast and condition in self.vast:
             return "join" if self.counts and self.of == "own" and type_name != parameters.COMMON else "each"
         return "walk" if self._is_broad(condition) else "tokens"

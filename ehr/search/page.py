@@ -156,7 +156,7 @@ class _Search:
     async def _of_phase(
         self, phase: int | None, started: Cursor | None, count: int, before: list[Placed], *, last: bool
     ) -> Sequence["Row"]:
-        if self.cursor is not None or before or self.lowering.broad or self.lowering.vast:
+        if self.cursor is not None or before or self.lowering.depends:
             return await self._fetch(*self._asked(phase, started, count, before, last=last))
         key = self._key(phase)
         kept = self.plan.kept.firsts.get(key)

@@ -6,12 +6,14 @@ Order:   the far end first, so that a chain within a chain is already known
 Not for: a search within one patient's shard, which is small
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
 from ehr.search import lower_values
 from ehr.search.lower import Lowering, is_named, parts_of, typed
@@ -36,6 +38,11 @@ USES_MAX: Final = 1_000
 KEPT_MAX: Final = 8_192
 BROAD_MAX: Final = 100_000
 """Self tokens that fit a hash table of the default work_mem with room to spare; of more each row is asked by itself."""
+
+
+PATIENTS_INSIDE_S: Final = 1.0
+"""So long nobody looks again whether a store that contained no Patient contains one now."""
+_PATIENT_INSIDE: Final = "select exists (select 1 from contained where type_id = $1)"
 
 
 async def lowering_of(connection: "Connection", plan: SearchPlan, hasher: Hasher) -> Lowering:
@@ -131,11 +138,35 @@ async def _probed_patients(
     connection: "Connection", lowering: Lowering, condition: Chain | Has, ends: Sequence[tuple[str, Condition]]
 ) -> Lowering:
     """Patients are joined by shard. What few of them have is little; of many, an order meets enough soon."""
+    if (
+        isinstance(condition, Chain)
+        and await contains_patients(connection, lowering.hasher)
+        and await _count_far(connection, lowering, ends, 0, "contained")
+    ):
+        lowering = replace(lowering, inside=lowering.inside | {condition})
     if isinstance(condition, Has):
         few = await _expected(connection, lowering, *ends[0]) <= POINTING_MAX
     else:
         few = is_named(condition) or await _count_far(connection, lowering, ends, PATIENTS_MAX, "own") <= PATIENTS_MAX
     return replace(lowering, few=(*lowering.few, condition)) if few else lowering
+
+
+async def contains_patients(connection: "Connection", hasher: Hasher) -> bool:
+    """Whether any resource contains a Patient: in most stores none ever does, and a chain to patients costs no more."""
+    known, now_s = _patients_inside.get(hasher), asyncio.get_running_loop().time()
+    if known is None or (not known.there and not 0 <= now_s - known.at_s < PATIENTS_INSIDE_S):
+        there = await connection.fetchval(_PATIENT_INSIDE, TYPE_IDS["Patient"])
+        known = _patients_inside[hasher] = _Inside(bool(there), now_s)
+    return known.there
+
+
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    there: bool
+    at_s: float
+
+
+_patients_inside: Final[dict[Hasher, _Inside]] = {}
 
 
 async def _expected(connection: "Connection", lowering: Lowering, name: str, inner: Condition) -> int:

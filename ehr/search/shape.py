@@ -186,12 +186,17 @@ class Part:
 
 @dataclass(slots=True, unsafe_hash=True)
 class Chained:
-    """The row refers to a resource for which one of the links holds. types: of the rows, where they are joined."""
+    """The row refers to a resource for which one of the links holds.
+
+    types  of the rows, where they are joined
+    few    so few that their shards are looked up first
+    """
 
     how: How
     parts: tuple[Part, ...]
     links: tuple[tuple["Clause", ...], ...]
     types: Typed | None = None
+    few: bool = False
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -21,10 +21,11 @@ Direction = Literal["asc", "desc"]
 Rows = Literal["own", "contained", "both"]
 """Which resources a search looks at: those with an address of their own, those inside others, or both."""
 
-How = Literal["shard", "tokens", "walk", "each", "join"]
-"""What a chain or _has is answered by. shard: the target decides the shard; tokens: look up what the targets would be
-called; walk: hash the targets and look among them for what each row refers to; each: look up what each row refers to;
-join: match all rows with all targets at once, on disk where memory is too small."""
+How = Literal["shard", "inside", "tokens", "walk", "each", "join"]
+"""What a chain or _has is answered by. shard: the target decides the shard; inside: that, or the row contains one;
+tokens: look up what the targets would be called; walk: hash the targets and look among them for what each row refers
+to; each: look up what each row refers to; join: match all rows with all targets at once, on disk where memory is too
+small."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ehr.access.policy import DIRECTORY_TYPES, AccessPredicate, Action, Grants
 from ehr.database.engine import Database
-from ehr.errors import Invalid, NotSupported
+from ehr.errors import Forbidden, Invalid, NotSupported
+from ehr.search import probe
 from ehr.search.found import Found
 from tests.search.store import Records
 
@@ -232,3 +233,51 @@ async def test_what_is_not_served_is_refused_by_name(records: Records) -> None:
     records.database.installation = replace(records.database.installation, index_format=1)
     with pytest.raises(NotSupported, match="earlier version"):
         await records.page("Medication", _CONTAINED)
+
+
+def of_stranger(id: str, name: str, focus: str | None = None) -> dict[str, Any]:
+    """Of a patient who has no address here."""
+    made = {
+        "resourceType": "Observation",
+        "id": id,
+        "status": "final",
+        "code": {"text": "x"},
+        "subject": {"reference": "#who"},
+        "contained": [{"resourceType": "Patient", "id": "who", "gender": "other", "name": [{"family": name}]}],
+    }
+    return made | ({"focus": [{"reference": f"Patient/{focus}"}]} if focus else {})
+
+
+async def test_a_chain_to_patients_reaches_those_inside(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "PATIENTS_INSIDE_S", 0)
+    name = ("patient.name", "stranger")
+    assert await records.ids("Observation", name) == []
+    weight = {"resourceType": "Observation", "id": "w", "status": "final", "code": {"text": "x"}}
+    named = {"resourceType": "Patient", "id": "p3", "gender": "other", "name": [{"family": "Stranger"}]}
+    await records.put(
+        named,
+        {**weight, "subject": {"reference": "Patient/p3"}},
+        {**weight, "id": "v", "subject": {"reference": "Patient/p1"}},
+        of_stranger("s1", "Stranger"),
+        of_stranger("s2", "Else"),
+        of_stranger("s3", "Stranger", "p1"),
+    )
+    for most in (50, 0):  # few patients are looked up, of many each row is asked
+        monkeypatch.setattr(probe, "PATIENTS_MAX", most)
+        for query in ((name,), (name, ("_sort", "-_id")), (name, ("patient.gender", "other")), (name, ("_count", "2"))):
+            page = await records.page("Observation", [*query, ("_total", "accurate")])
+            assert page.total == 3, query
+            assert {one.id for one in page.matches} <= {"w", "s1", "s3"}, query
+        assert await records.ids("Observation", name, ("subject", "Patient/p3")) == ["w"]
+        assert await records.ids("Observation", ("patient.gender", "other"), ("_count", "50")) == [
+            "w",
+            "s1",
+            "s2",
+            "s3",
+        ]
+        pointed = ("_has:Observation:patient:_id", "w")
+        assert await records.ids("Patient", pointed) == ["p3"]
+    patients = AccessPredicate(Grants({"Observation": frozenset[Action](("r", "s")), "Patient": frozenset[Action]()}))
+    with pytest.raises(Forbidden):
+        await records.ids("Observation", name, access=patients)
+    assert await records.ids("Observation", ("patient.name", "stranger"), access=MINE) == []
