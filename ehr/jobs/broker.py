@@ -4,26 +4,23 @@ The same Redis transport as in production. Nothing is kept on disk: the jobs tab
 again whatever a lost broker forgot.
 
 Out:     start() -> redis+socket:///…/valkey.sock
-Order:   one process owns a data folder (flock), as with the embedded database; a second one uses the running broker
+Order:   as any server of ours (ehr.database.owned)
 Errors:  Unavailable, with the last line of the server's log
 """
 
 import asyncio
-import fcntl
 import importlib.util
-import os
 import platform
-import shutil
 import signal
-import tempfile
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-from ehr.database.child import Account, Child, account, private_folder, readable_tree
+from ehr.database.child import Account, Child, readable_tree
+from ehr.database.owned import OwnedServer, fits_socket
 from ehr.errors import Unavailable
 
-SOCKET_PATH_BYTES_MAX: Final = 100
 SOCKET_NAME: Final = "valkey.sock"
+PATH_FILE: Final = "socket.path"
 MEMORY_MAX: Final = "256mb"
 """Wake-up messages are some 500 bytes; at the bound the broker refuses new ones, and the sweep is late, not wrong."""
 
@@ -41,83 +38,41 @@ def wheel_folder() -> Path:
     return folder
 
 
-class EmbeddedBroker:
+class EmbeddedBroker(OwnedServer):
+    name = "the broker"
+    ending = signal.SIGTERM
+
     def __init__(self, data_dir: Path) -> None:
-        self._home = data_dir / "broker"
-        self._lock: IO[bytes] | None = None
-        self._child: Child | None = None
-        self._short: Path | None = None
+        super().__init__(data_dir / "broker")
 
-    async def start(self) -> str:
-        """Start the broker, or find the one that another process of ours runs; returns its URL when it answers."""
-        assert self._child is None, "start() once"
-        runner = account()
-        home = private_folder(self._home, runner)
-        lock = (home / "owner.lock").open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            return await self._use_running(home)
-        self._lock = lock
-        try:
-            return await self._start_own(home, runner)
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def _start_own(self, home: Path, runner: Account) -> str:
+    async def _launch(self, home: Path, runner: Account) -> str:
         binaries = wheel_folder()
         program = readable_tree(binaries.parent, runner, needed=(binaries.name,)) / binaries.name / "valkey-server"
-        socket = self._socket(home)
-        runner.own(socket.parent)
-        (home / "socket.path").write_text(str(socket))
+        socket = self._socket(home, runner)
+        (home / PATH_FILE).write_text(str(socket))
         options = ["--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700", "--dir", str(home)]
         options += ["--save", "", "--appendonly", "no", "--maxmemory", MEMORY_MAX, "--maxmemory-policy", "noeviction"]
         self._child = Child.start(
-            [str(program), *options], runner, log_file=home / "valkey.log", ending=signal.SIGTERM, cwd=home
+            [str(program), *options], runner, log_file=home / "valkey.log", ending=self.ending, cwd=home
         )
-        while not await _answers(socket):
-            if not self._child.running():
-                raise Unavailable(f"the broker did not start: {self._child.last_words()}")
-            await asyncio.sleep(0.02)
-        return f"redis+socket://{socket}"
+        await self._answering(lambda: _answers(socket))
+        return _url(socket)
 
-    async def stop(self) -> None:
-        """Does nothing to another's broker."""
-        if self._child is not None:
-            await self._child.stop(signal.SIGTERM)
-            self._child = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-        if self._short is not None:
-            shutil.rmtree(self._short, ignore_errors=True)
-            self._short = None
+    async def _running(self, home: Path) -> str | None:
+        path_file = home / PATH_FILE
+        socket = Path(path_file.read_text()) if path_file.exists() else None
+        return _url(socket) if socket and await _answers(socket) else None
 
-    def _socket(self, home: Path) -> Path:
+    def _socket(self, home: Path, runner: Account) -> Path:
         wanted = home / SOCKET_NAME
-        if len(os.fsencode(wanted)) > SOCKET_PATH_BYTES_MAX:
-            self._short = Path(tempfile.mkdtemp(prefix="ehr-broker-"))
-            wanted = self._short / SOCKET_NAME
+        if not fits_socket(wanted):
+            wanted = self._short_folder(runner) / SOCKET_NAME
         wanted.unlink(missing_ok=True)  # one left by a kill -9; the lock says that nobody serves it
         return wanted
 
-    async def _use_running(self, home: Path) -> str:
-        path_file = home / "socket.path"
-        while True:
-            if path_file.exists() and await _answers(Path(path_file.read_text())):
-                return f"redis+socket://{path_file.read_text()}"
-            with (home / "owner.lock").open("ab") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    free = False
-                else:
-                    free = True
-            if free:
-                return await self.start()
-            await asyncio.sleep(0.1)
+
+def _url(socket: Path) -> str:
+    return f"redis+socket://{socket}"
 
 
 async def _answers(socket: Path) -> bool:
