@@ -16,10 +16,11 @@ import asyncpg
 
 from benchmarks._city import City, city, load
 from benchmarks.ingest import Server
-from ehr.bulk import files, job
+from ehr.bulk import files
 from ehr.bulk.ingest import ingest
 from ehr.database import migrate
 from ehr.database.embedded import EmbeddedPostgres
+from ehr.database.upkeep import put_in_order
 from ehr.ids import new_id
 from ehr.record import open_record
 from ehr.settings import Settings
@@ -73,7 +74,7 @@ async def measure(
         nonlocal count
         for part in parts:
             count += (await ingest(record, part, job_id=new_id())).tally.stored
-        await job.put_in_order(record)
+        await put_in_order(record.database)
 
     client, behind = await server.measure(act)
     await record.close()

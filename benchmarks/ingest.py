@@ -21,11 +21,12 @@ import asyncpg
 import orjson
 import psutil
 
-from ehr.bulk import files, job
+from ehr.bulk import files
 from ehr.bulk.ingest import ingest
 from ehr.bulk.unpack import unpacked
 from ehr.database import copy, migrate
 from ehr.database.embedded import EmbeddedPostgres
+from ehr.database.upkeep import put_in_order
 from ehr.ids import new_id
 from ehr.record import open_record
 from ehr.settings import Settings
@@ -144,7 +145,7 @@ async def compare(server: Server, url: str, paths: list[Path], folder: Path) -> 
     async def load() -> None:
         for part in parts:
             await ingest(record, part, job_id=new_id())
-        await job.put_in_order(record)
+        await put_in_order(record.database)
 
     parsed, _ = await server.measure(parse)
     copied = sum(await server.measure(lambda: raw_copy(connection, lines)))

@@ -26,7 +26,7 @@ from ehr.bulk.output import LinesFile, OutputFile
 from ehr.bulk.prepare import Refusal
 from ehr.bulk.processes import OpenRecord, run_job
 from ehr.bulk.unpack import SPOOL, unpacked
-from ehr.database.partitions import TOKEN_INDEXES
+from ehr.database.upkeep import put_in_order
 from ehr.errors import Invalid, Malformed, Unavailable
 from ehr.fhir.outcome import operation_outcome
 from ehr.ids import new_id
@@ -42,6 +42,8 @@ KIND: Final = "import"
 IMPORTS: Final = "imports"
 """Folder below the data folder, with one of each import; where workers are on several machines, they all see it."""
 MERGED: Final = "errors.ndjson"
+UPKEEP: Final = "upkeep"
+"""The parameter of the chunk that comes when all parts are stored: the database is put in order for readers."""
 CHANGED_SHOWN: Final = 3
 
 
@@ -158,6 +160,9 @@ def handler(record: "Record") -> Handler:
             return await settle.settle(record, chunk)
         if dangling.REPORT in chunk.params:
             return await dangling.report(record, chunk)
+        if UPKEEP in chunk.params:
+            await put_in_order(record.database)
+            return {}
         part, order = Part.of(chunk.params), Order.of(chunk.job_params)
         folder = Path(chunk.job_params["home"]) / chunk.job_id
 
@@ -166,8 +171,9 @@ def handler(record: "Record") -> Handler:
             written = await asyncio.to_thread(_write_errors, folder, chunk.number, part.name, told)
             await asyncio.to_thread(dangling.leave, folder, chunk.number, part.name, outcome.references)
             result = {**outcome.tally.as_json(), "name": part.name, "files": [one.as_json() for one in written]}
-            then = [] if order.references == "ignore" else [{dangling.REPORT: True}]
-            if not await finish_chunk(connection, chunk, result, then=then, when_all_are=True):
+            then = [UPKEEP] if order.references == "ignore" else [dangling.REPORT, UPKEEP]
+            after = [{name: True} for name in then]
+            if not await finish_chunk(connection, chunk, result, then=after, when_all_are=True):
                 raise Unavailable("another worker has taken this part of the import over")
 
         settled = settle.settled(folder, chunk.params) if order.references == "refuse" else None
@@ -212,7 +218,6 @@ async def run_here(
         seen(_summary(progress))
 
     done = await run_job(record, job_id, opener, handlers_of, processes=processes, seen=told, sums=SUMS)
-    await put_in_order(record)
     await clean(queue, Path(done.params["home"]))
     return await asyncio.to_thread(_summary, done)
 
@@ -228,18 +233,6 @@ async def clean(queue: Queue, home: Path) -> int:
     async with queue.connection() as connection:
         await winner.forget(connection)
     return count
-
-
-async def put_in_order(record: "Record") -> None:
-    """Empty the GIN pending lists and refresh the statistics: the first searches after an import must not pay."""
-    async with record.database.acquire() as connection:
-        await connection.execute("set statement_timeout = 0")
-        try:
-            for index in TOKEN_INDEXES:
-                await connection.execute("select gin_clean_pending_list($1::text::regclass)", index)
-            await connection.execute("analyze resource, contained, string_index, date_index, quantity_index")
-        finally:
-            await connection.execute("reset statement_timeout")
 
 
 def _write_errors(folder: Path, number: int, name: str, told: Sequence[Refusal]) -> list[OutputFile]:

@@ -218,7 +218,8 @@ def _settings(socket_dir: Path, free_gib: int, *, durable: bool) -> list[str]:
     """Sized for a share of this machine; every other setting is PostgreSQL's default.
 
     free_gib: of the disk. After each checkpoint a page that is changed is logged whole once more, and a long import
-    changes most of them: the further checkpoints lie apart, the less it costs.
+    changes most of them: the further checkpoints lie apart, the less it costs. These pages are not compressed: full of
+    hashes and frames, they become hardly shorter, and trying took half of the server's time.
     """
     memory_mib = psutil.virtual_memory().total // MIB
     settings = {
@@ -226,13 +227,12 @@ def _settings(socket_dir: Path, free_gib: int, *, durable: bool) -> list[str]:
         "unix_socket_permissions": "0700",
         "listen_addresses": "",
         "max_connections": "100",
-        "shared_buffers": f"{min(max(memory_mib // 8, 64), 2048)}MB" if durable else "128MB",
+        "shared_buffers": f"{min(max(memory_mib // 4, 64), 8192)}MB" if durable else "128MB",
         "effective_cache_size": f"{max(memory_mib // 2, 128)}MB",
         "work_mem": "16MB",
         "maintenance_work_mem": f"{min(max(memory_mib // 32, 64), 512)}MB",
         "max_wal_size": f"{min(max(free_gib // 8, 1), 12)}GB",
         "checkpoint_timeout": "15min",
-        "wal_compression": "pglz",
         "random_page_cost": "1.1",
         "jit": "off",
         # Workers talk through /dev/shm, which containers make small; searches here are short.
