@@ -21,12 +21,13 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import formats
 from ehr.index.hashing import hasher_of
 from ehr.search import contained, include, include_walk, order, probe, read
+from ehr.search.anyone import First, blanks
 from ehr.search.chosen import Chosen, Placed
 from ehr.search.cursor import Cursor, Frame, Inside, Walk, opened, sealed, search_hash
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.include import Look
 from ehr.search.link import Places
-from ehr.search.lower import Lowering, typed
+from ehr.search.lower import Lowering, parts_of, typed
 from ehr.search.moved import Left, Moved, may_move
 from ehr.search.plan import SearchPlan
 from ehr.search.read import Reading
@@ -158,16 +159,26 @@ class _Search:
     ) -> Sequence["Row"]:
         if self.cursor is not None or before or self.lowering.depends:
             return await self._fetch(*self._asked(phase, started, count, before, last=last))
-        key = self._key(phase)
-        kept = self.plan.kept.firsts.get(key)
-        if kept is None:
-            asked, to = self._asked(phase, None, count, [], last=last)
+        first = self._first(phase, count, last=last)
+        of_one = self.plan.anyone is not None
+        values = first.of(self.plan.request.patient, self.lowering.hasher) if of_one else first.values
+        return await self.connection.fetch(first.text, *values)
+
+    def _first(self, phase: int | None, count: int, *, last: bool) -> First:
+        """The statement of the first page; of anyone's, where the plan was made of that."""
+        plan, key = self.plan.anyone or self.plan, self._key(phase)
+        made = plan.kept.firsts.get(key)
+        if made is None:
+            asked, to = replace(self, plan=plan)._asked(phase, None, count, [], last=last)
             sql = sql_of(asked)
-            kept = sql.text, sql.arguments(to)
-            if len(self.plan.kept.firsts) >= FIRSTS_MAX:
-                self.plan.kept.firsts.clear()
-            self.plan.kept.firsts[key] = kept
-        return await self.connection.fetch(kept[0], *kept[1])
+            made = First(sql.text, sql.arguments(to))
+            if plan is not self.plan and self.plan.request.anyone is not None:
+                parts = parts_of(self.plan.request.anyone.parameter)
+                made.blanks = blanks(made.values, parts, self.lowering.hasher)
+            if len(plan.kept.firsts) >= FIRSTS_MAX:
+                plan.kept.firsts.clear()
+            plan.kept.firsts[key] = made
+        return made
 
     def _key(self, phase: int | None) -> tuple[Any, ...]:
         """What the first statement of a plan depends on beside the plan."""

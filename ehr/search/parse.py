@@ -23,7 +23,7 @@ from ehr.fhir.compartments import COMPARTMENTS, PATIENT_TYPES, members
 from ehr.fhir.parameters import Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
-from ehr.search import served, values, words
+from ehr.search import anyone, served, values, words
 from ehr.search.conditions import condition
 from ehr.search.filter import filtered
 from ehr.search.served import SUPPORTED
@@ -104,7 +104,21 @@ def understood(
         base = None
     if sum(len(name) + len(value) for name, value in query) > limits.search_kept_characters_max:
         return parse(type_name, query, strict=strict, compartment=compartment, known=known, base=base)
+    named = anyone.named(type_name, query) if compartment is None and base is None else None
+    if named is not None and all(name != CURSOR for name, _ in query):
+        at, id = named
+        of_anyone = _kept_of_anyone(type_name, anyone.without(query, at, id), at, strict, known)
+        if of_anyone is not None:
+            return of_anyone.of(id)
     return _kept(type_name, tuple(query), strict, compartment, known, base=base)
+
+
+@lru_cache(limits.searches_kept_max)
+def _kept_of_anyone(
+    type_name: str | None, query: anyone.Query, at: int, strict: bool, known: Parameters
+) -> anyone.Anyone | None:
+    sampled = anyone.with_sample(query, at)
+    return anyone.anyone(parse(type_name, sampled, strict=strict, known=known), sampled[at])
 
 
 @lru_cache(limits.searches_kept_max)

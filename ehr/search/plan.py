@@ -15,6 +15,7 @@ from ehr.errors import Forbidden
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.search.anyone import Anyone, First
 from ehr.search.terms import Chain, Condition, Criterion, Has, Include, ReferenceValue, SearchRequest, rebuilt
 
 PLANS_MAX: Final = 8
@@ -36,7 +37,7 @@ class IncludeStep:
 class Kept:
     """firsts: statements of first pages with their values; tokens: hashes of criteria; name: what cursors call it."""
 
-    firsts: dict[tuple[Any, ...], tuple[str, list[Any]]] = field(default_factory=dict)
+    firsts: dict[tuple[Any, ...], First] = field(default_factory=dict)
     tokens: dict[tuple[Any, ...], tuple[int, ...]] = field(default_factory=dict)
     name: str | None = None
 
@@ -48,6 +49,7 @@ class SearchPlan:
     types       the types searched, never empty
     conditions  an AND
     kept        what was worked out of it before
+    anyone      the plan it was made of, with the id of a patient
     """
 
     request: SearchRequest
@@ -55,6 +57,7 @@ class SearchPlan:
     types: tuple[str, ...]
     conditions: tuple[Condition, ...]
     includes: tuple[IncludeStep, ...]
+    anyone: "SearchPlan | None" = field(default=None, compare=False)
     kept: Kept = field(init=False, default_factory=Kept, compare=False)
 
     @property
@@ -68,11 +71,18 @@ def plan(request: SearchRequest, access: AccessPredicate) -> SearchPlan:
     for made in request.plans:
         if made.access == access:
             return made
-    made = _plan(request, access)
+    made = _plan(request, access) if request.anyone is None else _of_patient(request, request.anyone, access)
     if len(request.plans) >= PLANS_MAX:
         request.plans.clear()
     request.plans.append(made)
     return made
+
+
+def _of_patient(request: SearchRequest, anyone: Anyone, access: AccessPredicate) -> SearchPlan:
+    made = plan(anyone.request, access)
+    conditions = list(made.conditions)
+    conditions[anyone.condition] = request.conditions[anyone.condition]
+    return SearchPlan(request, access, made.types, tuple(conditions), made.includes, made)
 
 
 def _plan(request: SearchRequest, access: AccessPredicate) -> SearchPlan:

@@ -90,7 +90,7 @@ async def resolved(
     if not any(map(_asks, plan.conditions)):
         return plan
     resolver = _Resolver(connection, plan, installation, hasher, bodies)
-    return replace(plan, conditions=tuple([await resolver.condition(one) for one in plan.conditions]))
+    return replace(plan, conditions=tuple([await resolver.condition(one) for one in plan.conditions]), anyone=None)
 
 
 def _asks(condition: Condition) -> bool:

@@ -13,6 +13,7 @@ from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 
 if TYPE_CHECKING:
+    from ehr.search.anyone import Anyone
     from ehr.search.plan import SearchPlan
 
 Prefix = Literal["eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap", "po"]
@@ -279,6 +280,7 @@ class SearchRequest:
     known      the table its parameters were looked up in
     ignored    what lenient handling left out, one issue a parameter with its name in `at`
     plans      made of it so far, one for each caller's rights (ehr.search.plan)
+    anyone     the search it was made of with the id of a patient, and that id (ehr.search.anyone)
     """
 
     type_name: str | None
@@ -300,6 +302,8 @@ class SearchRequest:
     ignored: list[Issue] = field(default_factory=list)
     known: Parameters = parameters.R4
     plans: "list[SearchPlan]" = field(default_factory=list, repr=False, compare=False)
+    anyone: "Anyone | None" = field(default=None, repr=False, compare=False)
+    patient: str = field(default="", repr=False, compare=False)
 
     @property
     def of(self) -> str:
