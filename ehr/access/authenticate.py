@@ -41,6 +41,9 @@ class Timed(Protocol):
     def clock(self) -> Clock: ...
 
 
+_NOT_LOCAL: Final = "open access is for this machine, and for localhost as the Host header; others need a token"
+
+
 class Authenticator:
     """Knows the keys, the issuer and whether loopback peers may act without a token."""
 
@@ -56,9 +59,11 @@ class Authenticator:
         """Who asks. headers are looked up in lower case; peer is the address of the other end of the socket."""
         authorization = headers.get("authorization")
         if authorization is None:
-            if self.open and peer is not None and is_loopback(peer) and _names_loopback(headers.get("host", "")):
+            if not self.open:
+                raise NotAccepted("no token")
+            if peer is not None and is_loopback(peer) and _names_loopback(headers.get("host", "")):
                 return Caller.system("open access")
-            raise NotAccepted("no token")
+            raise NotAccepted("not local", _NOT_LOCAL)
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise NotAccepted("scheme")

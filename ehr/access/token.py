@@ -30,11 +30,14 @@ _COMPACT: Final = re.compile(r"[A-Za-z0-9_-]{1,2048}\.[A-Za-z0-9_-]{1,4096}\.[A-
 _HEADERS: Final = frozenset({"alg", "kid", "typ"})
 
 
+_NOT_ACCEPTED: Final = "the access token is missing, expired or not valid here; ask the token endpoint for a new one"
+
+
 class NotAccepted(Unauthenticated):
     """The token cannot be accepted; why is kept for the log and not for the caller."""
 
-    def __init__(self, cause: str) -> None:
-        super().__init__("the access token is missing, expired or not valid here; ask the token endpoint for a new one")
+    def __init__(self, cause: str, text: str = _NOT_ACCEPTED) -> None:
+        super().__init__(text)
         self.cause = cause
 
 

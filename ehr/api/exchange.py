@@ -93,7 +93,7 @@ class Exchange:
         raw = await read_body(self.receive, self.headers, limits.resource_bytes_max)
         if essence != "application/x-www-form-urlencoded":
             if raw:
-                raise Malformed("_search takes application/x-www-form-urlencoded", at="Content-Type")
+                raise UnsupportedMedia("_search takes application/x-www-form-urlencoded", at="Content-Type")
             return []
         return self.negotiated(parsed_query(raw))
 
@@ -204,7 +204,7 @@ class Endpoint:
         answer = await handler(exchange)
         if exchange.shown_form == "json" and not exchange.pretty:
             return answer
-        return shown_as(answer, exchange.shown_form, pretty=exchange.pretty)
+        return await aside(is_large(answer.body), shown_as, answer, exchange.shown_form, pretty=exchange.pretty)
 
     def _allow(self) -> Header:
         return b"allow", ", ".join(sorted({*self._handlers, "OPTIONS"})).encode()

@@ -83,6 +83,11 @@ _ON_TYPE: Final[Mapping[str, Handler]] = {
 }
 
 
+def _unpatched(handlers: Mapping[str, Handler]) -> Mapping[str, Handler]:
+    """Content has no elements to change (binary.html)."""
+    return {method: handler for method, handler in handlers.items() if method != "PATCH"}
+
+
 def _any(handler: Handler) -> Mapping[str, Handler]:
     return dict.fromkeys(("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"), handler)
 
@@ -113,9 +118,11 @@ def table(facility_bundle: FacilityBundleDoor | None, find: Find) -> Table:
     ]
 
 
-OF_BINARY: Final[Table] = [("/fhir/{type:binary}", {**_ON_TYPE, "POST": binary.create, "PUT": binary.update_matching})]
+OF_BINARY: Final[Table] = [
+    ("/fhir/{type:binary}", {**_unpatched(_ON_TYPE), "POST": binary.create, "PUT": binary.update_matching})
+]
 CONTENT_OF_BINARY: Final[Table] = [
-    ("/fhir/{type:binary}/{id:fhirid}", {**_ON_ONE, "GET": binary.read, "PUT": binary.update}),
+    ("/fhir/{type:binary}/{id:fhirid}", {**_unpatched(_ON_ONE), "GET": binary.read, "PUT": binary.update}),
     ("/fhir/{type:binary}/{id:fhirid}/_history/{version}", {"GET": binary.vread}),
 ]
 """What HTTP alone has of Binary: the content itself. In a Bundle a Binary is a resource like any other."""
@@ -166,4 +173,6 @@ async def _nothing(exchange: Exchange) -> Answer:
     first = exchange.path["rest"].partition("/")[0]
     if first[:1].isalpha():
         known_type(first)
+    if exchange.path["rest"].endswith("/") or "//" in exchange.path["rest"]:
+        raise NotFound("there is nothing at this address: none ends in a slash or has two of them together")
     raise NotFound("there is nothing at this address")

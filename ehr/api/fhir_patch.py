@@ -16,7 +16,6 @@ from ehr.fhir import codec
 from ehr.fhir.patch import JSON_PATCH, Patch, fhirpath_patch, json_patch
 from ehr.interactions.conditional import conditional_patch
 from ehr.interactions.patch import patch as patch_one
-from ehr.interactions.patch import refuse_unpatched
 from ehr.store import gate
 from ehr.store.unit_of_work import UnitOfWork
 
@@ -25,7 +24,6 @@ async def patch(exchange: Exchange) -> Answer:
     """PATCH [type]/[id]: the next version, said as what changes."""
     exchange.only()
     type_name, id = exchange.type_name, exchange.path["id"]
-    refuse_unpatched(type_name)
     insists = expected(exchange.headers)
     body, change = await _sent(exchange)
 
@@ -38,7 +36,6 @@ async def patch(exchange: Exchange) -> Answer:
 async def patch_matching(exchange: Exchange) -> Answer:
     """PATCH [type]?criteria: of the one match."""
     type_name, criteria = exchange.type_name, criteria_of(exchange)
-    refuse_unpatched(type_name)
     insists = expected(exchange.headers)
     body, change = await _sent(exchange)
 

@@ -163,7 +163,9 @@ class _Changing:
         for depth, token in enumerate(("", *pointer)[:-1] if pointer else ()):
             node = _child(node, token)
             if not isinstance(node, (dict, list)):
-                raise one.refused(self._before, pointer[:depth], "there is no such element")
+                wants_list = one.name == "add" and depth == len(pointer) - 1 and _is_place(pointer[-1])
+                why = "there is no such list; add it whole, as an array" if wants_list else "there is no such element"
+                raise one.refused(self._before, pointer[:depth], why)
         return node
 
     def _there(self, one: Operation, pointer: Pointer) -> tuple[Any, Any]:
@@ -204,6 +206,11 @@ class _Changing:
 
 
 _ABSENT: Final = object()
+
+
+def _is_place(last: str) -> bool:
+    """Whether a part of a pointer is a place in a list."""
+    return last == "-" or _INDEX.fullmatch(last) is not None
 
 
 def _child(node: Any, token: str) -> Any:

@@ -4,21 +4,14 @@ In:      a Patch (ehr.fhir.patch)
 Out:     the version that now stands; the earlier one where nothing changed
 Errors:  NotFound, Gone; Invalid from the patch, and from the gate, which what comes of it passes; PreconditionFailed
          by If-Match
-Source:  FHIR R4 http.html#patch, binary.html (a Binary is not patched)
+Source:  FHIR R4 http.html#patch
 """
 
-from ehr.errors import MethodNotAllowed
 from ehr.fhir.patch import Patch
 from ehr.store.preconditions import Versions
 from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
-
-
-def refuse_unpatched(type_name: str) -> None:
-    """A Binary has no elements to change."""
-    if type_name == "Binary":
-        raise MethodNotAllowed("a Binary is not patched; send it anew")
 
 
 async def patch(

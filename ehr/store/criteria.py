@@ -71,11 +71,13 @@ def parse(type_name: str, text: str, at: str | None = None) -> Criteria:
     """Criteria from a query string, with or without "Type?" or "?" before it."""
     if type_name not in TYPE_IDS:
         raise NotSupported("this is not a resource type of FHIR R4", at=at)
-    prefix, mark, query = text.partition("?")
-    if mark and prefix not in ("", type_name):
+    before, mark, query = text.partition("?")
+    if not mark or "=" in before:  # a mark within a value separates nothing
+        before, query = "", text
+    if before not in ("", type_name):
         why = f"criteria of a {type_name} are the parameters of a search: identifier=system|value"
         raise NotSupported(why, at=at)
-    pairs = parse_qsl(query if mark else text, keep_blank_values=True)
+    pairs = parse_qsl(query, keep_blank_values=True)
     kept = sorted((name, value) for name, value in pairs if value and name != "_format")
     if not kept:
         raise PreconditionFailed("conditional criteria are empty: they would match everything", at=at)

@@ -39,7 +39,7 @@ async def find(connection: Connection, client: str, key: str, request_sha256: by
     if row is None:
         return None
     if row["request_sha256"] != request_sha256:
-        raise Invalid("this Idempotency-Key was used for another request")
+        raise Invalid("this Idempotency-Key was used for another request; choose a new one", at="Idempotency-Key")
     return KeptAnswer(row["status"], orjson.loads(row["headers"]), row["body"])
 
 

@@ -93,6 +93,8 @@ async def test_other_statements_are_refused(city: City, query: str, headers: dic
     [
         ("/metadata", "GET, HEAD, OPTIONS"),
         ("/Patient/p", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
+        ("/Binary/b", "DELETE, GET, HEAD, OPTIONS, PUT"),
+        ("/Binary", "DELETE, GET, HEAD, OPTIONS, POST, PUT"),
         ("/Patient/_search", "OPTIONS, POST"),
         ("/Patient/p/$meta-add", "OPTIONS, POST"),
     ],

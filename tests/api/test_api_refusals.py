@@ -154,7 +154,7 @@ TABLE = {
     "$everything of an organisation": Bad("GET", "/Organization/1/$everything", 404, None),
     "$everything with an unknown parameter": Bad("GET", "/Patient/1/$everything?foo=1", 400, "foo"),
     "$everything with an unknown type": Bad("GET", "/Patient/1/$everything?_type=Foo", 400, "_type"),
-    "_search as JSON": Bad("POST", "/Patient/_search", 400, "Content-Type", {"name": "x"}),
+    "_search as JSON": Bad("POST", "/Patient/_search", 415, "Content-Type", {"name": "x"}),
 }
 
 
@@ -171,6 +171,12 @@ async def test_a_bad_request_is_refused_precisely(shared_city: City, name: str) 
     assert all(issue["severity"] in ("error", "fatal") and issue["details"]["text"] for issue in outcome["issue"])
     if bad.at is not None:
         assert bad.at in [at for issue in outcome["issue"] for at in issue.get("expression", ())]
+
+
+async def test_an_address_with_a_slash_too_many_is_told_so(client: httpx.AsyncClient) -> None:
+    for path in ("/Patient/", "/Patient/p1/", "/Patient//p1", "/Patient/p1/_history/"):
+        refused = await client.get(path)
+        assert (refused.status_code, "slash" in refused.json()["issue"][0]["diagnostics"]) == (404, True), path
 
 
 async def test_a_method_not_allowed_lists_those_that_are(client: httpx.AsyncClient) -> None:

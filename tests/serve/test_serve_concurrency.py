@@ -256,6 +256,17 @@ async def test_reads_are_answered_while_one_large_resource_is_checked(clients: C
         assert answer.status_code == 201, answer.text[:500]
 
 
+async def test_reads_are_answered_while_a_large_answer_becomes_xml(clients: Clients) -> None:
+    asker, reader = await clients(2)
+    await reader.put("/Patient/read", json=patient("read", id="read"))
+    concepts = [{"code": f"c{number}", "display": f"What the code {number} says"} for number in range(50_000)]
+    many = {"resourceType": "ValueSet", "id": "many", "status": "active"}
+    many["compose"] = {"include": [{"system": "https://example.org/many", "concept": concepts}]}
+    assert (await asker.put("/ValueSet/many", content=orjson.dumps(many))).status_code == 201
+    answer = await reads_meanwhile(reader, asker.get("/ValueSet/many?_format=xml"))
+    assert answer.headers["content-type"].startswith("application/fhir+xml")
+
+
 async def reads_meanwhile(reader: httpx.AsyncClient, asked: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
     """The answer, when the longest read beside it was a small part of it."""
     took_s: list[float] = []

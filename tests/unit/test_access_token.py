@@ -263,7 +263,7 @@ async def test_open_access_is_for_this_machine_only(tmp_path: Path, peer: str | 
     if opens:
         assert authenticator.caller({"host": host}, peer) == Caller.system("open access")
     else:
-        with pytest.raises(Unauthenticated):
+        with pytest.raises(Unauthenticated, match="localhost"):
             authenticator.caller({"host": host}, peer)
 
 

@@ -205,3 +205,10 @@ def test_any_patch_is_done_or_refused_and_changes_nothing_it_was_given(items: li
     with suppress(Malformed, Invalid, TooMuch):
         assert isinstance(patch_json.read(items)(PATIENT), dict)
     assert codec.dumps(PATIENT) == kept
+
+
+@pytest.mark.parametrize(("path", "whole"), [("/telecom/-", True), ("/telecom/0", True), ("/telecom/0/value", False)])
+def test_an_item_of_no_list_is_told_how_to_make_one(path: str, whole: bool) -> None:
+    with pytest.raises(Invalid) as refused:
+        patched(PATIENT, op("add", path, value={"system": "phone"}))
+    assert ("add it whole, as an array" in str(refused.value)) is whole

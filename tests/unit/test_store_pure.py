@@ -20,6 +20,8 @@ MRN = "http://fhir.ehealth.gov.vn/core/sid/patient-internal-id"
     [
         (f"identifier={MRN}|7", f"{MRN}|7"),
         (f"Patient?identifier={MRN}|7", f"{MRN}|7"),
+        (f"?identifier={MRN}|7", f"{MRN}|7"),
+        ("identifier=http://x?y|7", "http://x?y|7"),
         (f"identifier={quote(MRN, safe='')}%7C7", f"{MRN}|7"),
         (f"identifier={MRN}|7&_format=json", f"{MRN}|7"),
         ("birthdate=1990&family=An", "birthdate=1990&family=An"),
