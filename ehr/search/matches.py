@@ -7,7 +7,7 @@ Errors:  NotSupported where no index answers; those of ehr.search.resolve and eh
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ehr.errors import NotSupported
+from ehr.errors import NotSupported, PreconditionFailed
 from ehr.index.hashing import hasher_of
 from ehr.search import probe
 from ehr.search.found import Bodies
@@ -42,6 +42,8 @@ async def match_ids(
         raise NotSupported("a condition is answered by the index, which has no _content", at="_content")
     if plan.request.contained != "own":
         raise NotSupported("a condition names resources that have an address", at="_contained")
+    if not plan.conditions:
+        raise PreconditionFailed("these criteria name no condition: they would match everything")
     hasher = hasher_of(installation.hash_key)
     plan = await resolved(connection, plan, installation, hasher, bodies)
     lowering = await probe.lowering_of(connection, plan, hasher)

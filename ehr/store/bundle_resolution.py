@@ -151,7 +151,7 @@ async def _look(
         else:
             try:
                 asked.searched[named, own] = await _searched(uow, named, own=own)
-            except Refused as error:
+            except (Refused, PreconditionFailed) as error:
                 raise placed(error, places[named]) from error
     asked.found = await find(uow, exact, _direct(entries, asked), taken)
     uow.claims.told(uow.caller.facility_id, asked.found.owners)

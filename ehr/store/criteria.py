@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode
 
 from ehr.access.policy import DIRECTORY_TYPES, AccessPredicate, Caller
-from ehr.errors import NotSupported, PreconditionFailed
+from ehr.errors import Malformed, NotSupported, PreconditionFailed
 from ehr.fhir import parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.store.access_sql import arguments, seen
@@ -32,6 +32,12 @@ SELECT w.n, m.id FROM unnest($4::int[], $5::bigint[]) AS w(n, token) CROSS JOIN 
     LIMIT $7
 ) m
 """  # noqa: S608 - constants of ours
+
+
+_OF_THE_ANSWER: Final = frozenset(
+    {"_format", "_pretty", "_count", "_sort", "_total", "_summary", "_elements", "_include", "_revinclude"}
+)
+"""Parameters that say how a search is answered, and nothing of what matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +83,13 @@ def parse(type_name: str, text: str, at: str | None = None) -> Criteria:
     if before not in ("", type_name):
         why = f"criteria of a {type_name} are the parameters of a search: identifier=system|value"
         raise NotSupported(why, at=at)
-    pairs = parse_qsl(query, keep_blank_values=True)
-    kept = sorted((name, value) for name, value in pairs if value and name != "_format")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise Malformed("the criteria are not UTF-8", at=at) from error
+    kept = sorted(pair for pair in pairs if pair[0].partition(":")[0] not in _OF_THE_ANSWER)
+    if any(not value.strip() for _, value in kept):
+        raise PreconditionFailed("a criterion has no value: without it, the others may match something else", at=at)
     if not kept:
         raise PreconditionFailed("conditional criteria are empty: they would match everything", at=at)
     return Criteria(type_name, tuple(kept))

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import City
-from tests.api.mothers import CCCD, MRN, patient
+from tests.api.mothers import CCCD, MRN, bundle, entry, patient
 
 
 async def test_a_create_answers_201_with_its_address(city: City, client: httpx.AsyncClient) -> None:
@@ -143,6 +143,23 @@ async def test_a_conditional_delete_deletes_the_one_match(client: httpx.AsyncCli
 async def test_empty_criteria_are_refused(client: httpx.AsyncClient, method: str) -> None:
     answer = await client.request(method, "/Patient", json=patient() if method == "PUT" else None)
     assert answer.status_code == 412
+
+
+async def test_criteria_that_name_no_condition_do_not_mean_the_only_resource(client: httpx.AsyncClient) -> None:
+    """What says how a search is answered says nothing of what matches; one resource of a type is soon the only one."""
+    await client.put("/Patient/only", json=patient(id="only"))
+    answers = []
+    for query in ("_count=1", "_sort=_id&_total=accurate", "_elements=id", "_type=Patient", "_format=json"):
+        answers += [
+            await client.delete(f"/Patient?{query}"),
+            await client.put(f"/Patient?{query}", json=patient(family="Khác")),
+            await client.post("/Patient", json=patient(), headers={"If-None-Exist": query}),
+            await client.post("/", json=bundle("transaction", entry("DELETE", f"Patient?{query}"))),
+        ]
+    assert {answer.status_code for answer in answers} == {412}
+    assert answers[-1].json()["issue"][0]["expression"] == ["Bundle.entry[0].request.url"]
+    (stored,) = (await client.get("/Patient")).json()["entry"]
+    assert stored["resource"]["meta"]["versionId"] == "1"
 
 
 async def test_a_key_gives_the_first_answer_again(client: httpx.AsyncClient) -> None:

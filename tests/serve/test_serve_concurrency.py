@@ -260,8 +260,8 @@ async def test_reads_are_answered_while_a_large_answer_becomes_xml(clients: Clie
     asker, reader = await clients(2)
     await reader.put("/Patient/read", json=patient("read", id="read"))
     concepts = [{"code": f"c{number}", "display": f"What the code {number} says"} for number in range(50_000)]
-    many = {"resourceType": "ValueSet", "id": "many", "status": "active"}
-    many["compose"] = {"include": [{"system": "https://example.org/many", "concept": concepts}]}
+    compose = {"include": [{"system": "https://example.org/many", "concept": concepts}]}
+    many = {"resourceType": "ValueSet", "id": "many", "status": "active", "compose": compose}
     assert (await asker.put("/ValueSet/many", content=orjson.dumps(many))).status_code == 201
     answer = await reads_meanwhile(reader, asker.get("/ValueSet/many?_format=xml"))
     assert answer.headers["content-type"].startswith("application/fhir+xml")

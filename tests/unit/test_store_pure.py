@@ -23,7 +23,7 @@ MRN = "http://fhir.ehealth.gov.vn/core/sid/patient-internal-id"
         (f"?identifier={MRN}|7", f"{MRN}|7"),
         ("identifier=http://x?y|7", "http://x?y|7"),
         (f"identifier={quote(MRN, safe='')}%7C7", f"{MRN}|7"),
-        (f"identifier={MRN}|7&_format=json", f"{MRN}|7"),
+        (f"identifier={MRN}|7&_format=json&_count=1&_include:iterate=Patient:link", f"{MRN}|7"),
         ("birthdate=1990&family=An", "birthdate=1990&family=An"),
         ("family=An&birthdate=1990", "birthdate=1990&family=An"),
         ("identifier=7", "identifier=7"),
@@ -35,13 +35,19 @@ def test_equal_criteria_have_equal_keys(text: str, key: str) -> None:
     assert parse("Patient", text).key == key
 
 
-@pytest.mark.parametrize("text", ["", "Patient?", "_format=json", "family=", "Observation?code=1"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "Patient?", "_format=json", "_count=1", "_sort=_id", "Observation?code=1"),
+        *("family=", "family=An&identifier=", "identifier=%20&family=An", "family=%ff"),
+    ],
+)
 def test_criteria_that_match_everything_are_refused(text: str) -> None:
     with pytest.raises(EhrError):
         parse("Patient", text)
 
 
-@given(st.text(min_size=1), st.text(min_size=1))
+@given(st.text().filter(str.strip), st.text().filter(str.strip))
 def test_every_spelling_of_criteria_is_one_key(family: str, given_name: str) -> None:
     pairs = [f"family={quote(family, safe='')}", f"given={quote(given_name, safe='')}"]
     assert parse("Patient", "&".join(pairs)).key == parse("Patient", "&".join(reversed(pairs))).key
