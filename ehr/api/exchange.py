@@ -20,6 +20,7 @@ from ehr import limits
 from ehr.access.authenticate import Authenticator
 from ehr.access.policy import Caller, Grants
 from ehr.api.answer import Answer, Header, error_answer
+from ehr.api.at_home import resource_at_home
 from ehr.api.form import shown_as
 from ehr.api.negotiation import (
     PATCH_FORMATS,
@@ -86,6 +87,11 @@ class Exchange:
         form = read_form(self.headers.get("content-type"))
         body = await read_body(self.receive, self.headers, bytes_max)
         return body if form == "json" else await aside(is_large(body), to_json, body, bytes_max=bytes_max)
+
+    async def resource(self) -> bytes:
+        """The body of a write, of one resource."""
+        body = await self.body(limits.resource_bytes_max)
+        return await aside(is_large(body), resource_at_home, body, self.base)
 
     async def form(self) -> list[tuple[str, str]]:
         """The fields of a POST _search."""

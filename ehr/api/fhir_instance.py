@@ -3,7 +3,6 @@
 Source:  FHIR R4 http.html
 """
 
-from ehr import limits
 from ehr.api import bundle_writer
 from ehr.api.answer import Answer, json_answer, validators
 from ehr.api.exchange import Exchange
@@ -70,7 +69,7 @@ async def update(exchange: Exchange) -> Answer:
     exchange.only()
     type_name, id = exchange.type_name, exchange.path["id"]
     insists, first = expected(exchange.headers), only_new(exchange.headers)
-    body = await exchange.body(limits.resource_bytes_max)
+    body = await exchange.resource()
     tree = await aside(is_large(body), accepted, type_name, id, body)
 
     async def work(uow: UnitOfWork) -> Answer:

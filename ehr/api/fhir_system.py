@@ -13,6 +13,7 @@ import msgspec
 from ehr import limits
 from ehr.access.policy import Caller
 from ehr.api.answer import Answer, json_answer, tree_answer
+from ehr.api.at_home import bundle_at_home
 from ehr.api.bundle_entry import EntryDoor, Find
 from ehr.api.capability import capability_statement
 from ehr.api.exchange import Exchange, Handler
@@ -69,7 +70,7 @@ def bundle_door(facility_bundle: FacilityBundleDoor | None, find: Find) -> Handl
         if exchange.caller.facility_id and facility_bundle and not await aside(is_large(body), _is_batch, body):
             status, answered = await facility_bundle(body, exchange.caller, exchange.headers)
             return json_answer(status, answered)
-        bundle = await aside(is_large(body), gate.accept_bundle, body)
+        bundle = await aside(is_large(body), _accepted, body, exchange.base)
         if bundle["type"] == "batch":
             return await _batch(exchange, bundle, find)
         return await _transaction(exchange, body, bundle, find)
@@ -98,6 +99,10 @@ async def _batch(exchange: Exchange, bundle: dict[str, Any], find: Find) -> Answ
 def _prefer(exchange: Exchange) -> Prefer:
     """Bundles answer with the resources only where the client asks (http.html#transaction-response)."""
     return exchange.preferences.returns if "return" in exchange.headers.get("prefer", "") else "minimal"
+
+
+def _accepted(body: bytes, base: str) -> dict[str, Any]:
+    return gate.accept_bundle(bundle_at_home(body, base))
 
 
 def _is_batch(body: bytes) -> bool:

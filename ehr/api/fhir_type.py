@@ -5,7 +5,6 @@ Source:  FHIR R4 http.html
 
 from urllib.parse import urlencode
 
-from ehr import limits
 from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange
 from ehr.api.negotiation import expected, only_new
@@ -22,7 +21,7 @@ async def create(exchange: Exchange) -> Answer:
     """POST [type], with If-None-Exist where the client names criteria."""
     exchange.only()
     type_name = exchange.type_name
-    body = await exchange.body(limits.resource_bytes_max)
+    body = await exchange.resource()
     tree = await aside(is_large(body), gate.accept, type_name, body)
     condition = exchange.headers.get("if-none-exist")
 
@@ -39,7 +38,7 @@ async def update(exchange: Exchange) -> Answer:
     """PUT [type]?criteria."""
     type_name, criteria = exchange.type_name, criteria_of(exchange)
     insists, first = expected(exchange.headers), only_new(exchange.headers)
-    body = await exchange.body(limits.resource_bytes_max)
+    body = await exchange.resource()
     tree = await aside(is_large(body), gate.accept, type_name, body)
 
     async def work(uow: UnitOfWork) -> Answer:
