@@ -7,12 +7,12 @@ Source:  FHIR R4 capabilitystatement.html (searchInclude, searchRevInclude), sea
 from functools import cache
 
 from ehr.fhir.parameters import Parameter
-from ehr.search.served import SUPPORTED
+from ehr.search.served import SUPPORTED, included
 
 
 def search_includes(type_name: str) -> list[str]:
-    """By every reference of the type that stores references: canonical urls are not followed."""
-    return ["*", *(f"{type_name}:{one.code}" for one in _references() if one.type_name == type_name)]
+    """By every reference of the type, and every canonical url, which * leaves out."""
+    return ["*", *(f"{type_name}:{one.code}" for one in SUPPORTED[type_name] if included(one, reverse=False))]
 
 
 def search_revincludes(type_name: str) -> list[str]:
@@ -22,9 +22,4 @@ def search_revincludes(type_name: str) -> list[str]:
 
 @cache
 def _references() -> list[Parameter]:
-    return [
-        one
-        for parameters in SUPPORTED.values()
-        for one in parameters
-        if one.kind == "reference" and any(path.type == "Reference" for path in one.paths)
-    ]
+    return [one for parameters in SUPPORTED.values() for one in parameters if included(one, reverse=True)]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from ehr import limits
-from ehr.fhir import references
+from ehr.fhir import parameters, references
 from ehr.fhir.parameters import Parameter, walk
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.search import contained
@@ -25,6 +25,7 @@ from ehr.search.lower import Lowering, parts_of, typed, wanted
 from ehr.search.plan import IncludeStep, SearchPlan
 from ehr.search.shape import (
     Clause,
+    Either,
     Identified,
     Tokens,
     Values,
@@ -134,7 +135,34 @@ def _forward(steps: Iterable[IncludeStep], lowering: Lowering, fresh: Sequence[F
         to = Values()
         named = Identified(wanted(to, sorted(ids)))
         made.append(([typed(to, [type_name]), named, *lowering.seen(to, [type_name])], to))
-    return made
+    return [*made, *_by_canonical(steps, lowering, fresh)]
+
+
+def _by_canonical(steps: Iterable[IncludeStep], lowering: Lowering, fresh: Sequence[Found]) -> list[Asked]:
+    """What fresh ones name by a canonical url: of the version that is named, or all where none is."""
+    named: set[tuple[str, str]] = set()
+    for step in steps:
+        paths = [path.steps for one in step.parameters for path in one.paths if path.type == "canonical"]
+        if step.reverse or not paths:
+            continue
+        trees = [orjson.loads(one.body) for one in fresh if one.body_type == step.source]
+        urls = {text for tree in trees for path in paths for text in walk(tree, path) if isinstance(text, str)}
+        named |= {(name, url) for name in step.targets if "url" in parameters.of(name) for url in urls}
+    if not named:
+        return []
+    to, names = Values(), sorted({name for name, _ in named})
+    each = [_canonical(lowering, *one) for one in sorted(named)]
+    plain = [hashes[0] for hashes in each if len(hashes) == 1]
+    of_version = [(Tokens("all", to.add(hashes)),) for hashes in each if len(hashes) > 1]
+    alternatives = [*([(Tokens("any", to.add(plain)),)] if plain else []), *of_version]
+    return [([typed(to, names), Either(tuple(alternatives)), *lowering.seen(to, names)], to)]
+
+
+def _canonical(lowering: Lowering, type_name: str, canonical: str) -> list[int]:
+    """Tokens of a resource that is known by the url, and has the version where one is named."""
+    known, (url, _, version) = parameters.of(type_name), canonical.partition("#")[0].partition("|")
+    tokens = [lowering.hasher.uri(known["url"].id, url)]
+    return [*tokens, lowering.hasher.code(known["version"].id, version)] if version else tokens
 
 
 def _targets(tree: Any, found: Iterable[Parameter]) -> Iterable[tuple[str, str]]:

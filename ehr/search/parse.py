@@ -307,8 +307,8 @@ def _one_include(request: SearchRequest, name: str, text: str, *, reverse: bool,
     parameter = request.known.of(parts[0]).get(parts[1])
     if parameter is None or parameter.kind != "reference":
         raise NotSupported(f"{parts[0]} has no reference parameter {parts[1][:64]}", at=name)
-    if not any(path.type == "Reference" for path in parameter.paths):
-        raise NotSupported(f"{parts[0]}:{parts[1]} holds canonical urls, which includes do not follow", at=name)
+    if not served.included(parameter, reverse=reverse):
+        raise NotSupported(f"{parts[0]}:{parts[1]} holds no references that {name} follows", at=name)
     target = parts[2] if len(parts) == 3 and parts[2] else None
     if target is not None and (target not in TYPE_IDS or not parameter.may_target(target)):
         raise Invalid(f"{parts[0]}:{parts[1]} does not point to that type", at=name)

@@ -77,6 +77,12 @@ def sortable(parameter: Parameter) -> bool:
     return bool(parameter.paths) and parameter.kind in SORTED_KINDS and parameter.paths[0].type not in NO_ORDER
 
 
+def included(parameter: Parameter, *, reverse: bool) -> bool:
+    """Canonical urls are followed to what they name, not back: the index cannot tell which versions of it they name."""
+    followed = {"Reference"} if reverse else {"Reference", "canonical"}
+    return parameter.kind == "reference" and any(path.type in followed for path in parameter.paths)
+
+
 def read_to_sort(parameter: Parameter) -> bool:
     """What the index holds as hashes alone, so that an order by it is read from the resources (ehr.search.read)."""
     return parameter.kind in {"token", "reference", "uri"} and parameter.code != "_id"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ehr import limits
 from ehr.database.engine import Database
+from ehr.errors import NotSupported
 from ehr.search.page import Page
 from tests.search.store import Records
 
@@ -148,3 +149,29 @@ async def test_below_a_depth_what_does_not_fit_is_told(database: Database, monke
     pages = await walked(records, query)
     assert [[one.id for one in page.included] for page in pages if page.included] == [["p3", "p4"]]
     assert [issue.code for issue in pages[0].issues] == ["incomplete"]
+
+
+async def test_canonical_urls_are_followed_to_what_they_name(database: Database) -> None:
+    records = Records(database)
+    form, plan = "http://x.vn/form", "http://x.vn/plan"
+    await records.put(
+        {"resourceType": "Questionnaire", "id": "v1", "url": form, "version": "1", "status": "active"},
+        {"resourceType": "Questionnaire", "id": "v2", "url": form, "version": "2", "status": "active"},
+        {"resourceType": "PlanDefinition", "id": "p", "url": plan, "status": "active"},
+        {"resourceType": "QuestionnaireResponse", "id": "r1", "status": "completed", "questionnaire": f"{form}|1"},
+        {"resourceType": "QuestionnaireResponse", "id": "r2", "status": "completed", "questionnaire": form},
+        {"resourceType": "QuestionnaireResponse", "id": "r3", "status": "completed", "questionnaire": f"{form}|3"},
+        {"resourceType": "ServiceRequest", "id": "s", "status": "active", "intent": "order",
+         "instantiatesCanonical": [plan, f"{plan}|9"], "subject": {"reference": "Patient/p"}},
+    )  # fmt: skip
+    by = ("_include", "QuestionnaireResponse:questionnaire")
+    for id, shown in (("r1", ["v1"]), ("r2", ["v1", "v2"]), ("r3", []), ("r1,r2,r3", ["v1", "v2"])):
+        page = await records.page("QuestionnaireResponse", [("_id", id), by])
+        assert [one.id for one in page.included] == shown, id
+    assert (await records.page("QuestionnaireResponse", [("_include", "*")])).included == []
+    page = await records.page("ServiceRequest", [("_include", "ServiceRequest:instantiates-canonical")])
+    assert [one.reference for one in page.included] == ["PlanDefinition/p"]
+    for name, value in (("_revinclude", by[1]), ("_include", "ConceptMap:source-uri")):
+        with pytest.raises(NotSupported) as refused:
+            await records.page("Questionnaire", [(name, value)])
+        assert refused.value.issues[0].at == name
