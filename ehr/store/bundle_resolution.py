@@ -277,11 +277,16 @@ def _refuse_equal_conditions(entries: Iterable[Entry]) -> None:
 
 
 def _refuse_equal_targets(entries: Iterable[Entry], resolution: Resolution) -> None:
-    seen: dict[tuple[str, str], str] = {}
+    """Nor may a conditional create answer with what another entry deletes: deletions come first (http.html#trules)."""
+    seen: dict[tuple[str, str], Entry] = {}
     for entry in entries:
         target = resolution.writes.get(entry.at)
         if target is None:
             continue
-        first = seen.setdefault((entry.type_name, target.id), entry.at)
-        if first != entry.at:
-            raise Invalid(f"the same resource as in {first}: one resource is written once", at=entry.at)
+        first = seen.setdefault((entry.type_name, target.id), entry)
+        if first is not entry:
+            raise Invalid(f"the same resource as in {first.at}: one resource is written once", at=entry.at)
+    for at, found in resolution.existing.items():
+        other = seen.get((found.type_name, found.id))
+        if other is not None and other.method == "DELETE":
+            raise Invalid(f"its criteria find what {other.at} deletes; send the two in two transactions", at=at)

@@ -88,11 +88,17 @@ def parse(type_name: str, text: str, at: str | None = None) -> Criteria:
     except UnicodeDecodeError as error:
         raise Malformed("the criteria are not UTF-8", at=at) from error
     kept = sorted(pair for pair in pairs if pair[0].partition(":")[0] not in _OF_THE_ANSWER)
-    if any(not value.strip() for _, value in kept):
-        raise PreconditionFailed("a criterion has no value: without it, the others may match something else", at=at)
+    if any(_is_blank(name, value) for name, value in kept):
+        raise PreconditionFailed("a criterion has no value: what is left may match something else", at=at)
     if not kept:
         raise PreconditionFailed("conditional criteria are empty: they would match everything", at=at)
     return Criteria(type_name, tuple(kept))
+
+
+def _is_blank(name: str, value: str) -> bool:
+    """Nothing where a value was meant to be; of an identifier a system alone, which would mean whoever has any."""
+    parts = value.split(",") if name == "identifier" else (value,)
+    return any(not part.strip() or (name == "identifier" and part.rstrip().endswith("|")) for part in parts)
 
 
 async def matches(uow: "UnitOfWork", caller: Caller, access: AccessPredicate, asked: Criteria) -> list[str]:

@@ -138,6 +138,15 @@ class TestConditions:
             assert {one["response"]["etag"] for one in answers} == {'W/"1"'}
             assert all("lastModified" in one["response"] for one in answers)
 
+    async def test_a_conditional_create_does_not_answer_with_what_is_deleted(self, client: httpx.AsyncClient) -> None:
+        await client.put("/Patient/p1", json=patient((MRN, "1"), id="p1"))
+        again = entry("POST", "Patient", patient(), fullUrl=URN, request={"ifNoneExist": f"identifier={MRN}|1"})
+        result = entry("POST", "Observation", observation(URN))
+        for deletion in ("Patient/p1", "Patient?birthdate=1970-05-01"):
+            refusal = await refused(client, entry("DELETE", deletion), result, again)
+            assert refusal == (422, "Bundle.entry[2]")
+        assert (await client.get("/Patient/p1")).status_code == 200
+
     async def test_an_update_may_insist_that_nothing_is_there(self, client: httpx.AsyncClient) -> None:
         only_new = entry("PUT", "Patient/p1", patient(id="p1"), request={"ifNoneMatch": "*"})
         assert statuses(await send(client, "transaction", only_new)) == ["201"]

@@ -40,6 +40,7 @@ def test_equal_criteria_have_equal_keys(text: str, key: str) -> None:
     [
         *("", "Patient?", "_format=json", "_count=1", "_sort=_id", "Observation?code=1"),
         *("family=", "family=An&identifier=", "identifier=%20&family=An", "family=%ff"),
+        *("identifier=|", f"identifier={MRN}|", f"identifier={MRN}|7,{MRN}|"),
     ],
 )
 def test_criteria_that_match_everything_are_refused(text: str) -> None:
