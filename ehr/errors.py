@@ -24,8 +24,6 @@ Anything else that escapes is a bug: 500, no details to the caller, full details
 Columns: class, HTTP status, FHIR issue-type code, HL7 acknowledgment code (table 0008).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -50,15 +48,11 @@ class Issue:
 
 
 class EhrError(Exception):
-    """Something this system refuses or cannot do now; carries at least one Issue.
-
-    about  type and id, where several resources are written together and this one is refused
-    """
+    """Something this system refuses or cannot do now; carries at least one Issue."""
 
     http_status: ClassVar[int] = 500
     issue_code: ClassVar[str] = "exception"
     ack: ClassVar[Acknowledgment] = "AE"
-    about: tuple[str, str] | None = None
 
     def __init__(self, text: str, *, at: str | None = None, issues: list[Issue] | None = None) -> None:
         super().__init__(text)
@@ -137,13 +131,3 @@ class Busy(Unavailable):
 
 class Throttled(Unavailable):
     http_status, issue_code, ack = 429, "throttled", "AE"
-
-
-@contextmanager
-def about(type_name: str, id: str) -> Iterator[None]:
-    """What is refused within is refused of this resource, of several that are written together."""
-    try:
-        yield
-    except EhrError as error:
-        error.about = type_name, id
-        raise

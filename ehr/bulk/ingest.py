@@ -24,20 +24,21 @@ import zstandard
 from ehr.access.policy import Caller
 from ehr.bulk import rows
 from ehr.bulk.dangling import Target, left_over
+from ehr.bulk.declined import Declined, Trial
 from ehr.bulk.files import Part, lines
 from ehr.bulk.order import Order
 from ehr.bulk.prepare import Preparer, Ready, Refusal
 from ehr.bulk.read import read
 from ehr.bulk.winner import Key, decided, keep, ranks, winners
 from ehr.database.partitions import GIN_LARGE_ROWS, GIN_PENDING_IMPORT
-from ehr.errors import EhrError
+from ehr.errors import Conflicted, Refused
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.store import dictionaries
 from ehr.store.arrays import texts
 from ehr.store.faults import IndexChanged, Raced
 from ehr.store.locks import Holding, hold
-from ehr.store.resources import Write
+from ehr.store.resources import Write, Written
 from ehr.store.version import Version
 from ehr.store.writes import SUMMARY_TOPIC
 
@@ -191,13 +192,14 @@ async def _ingest(record: "Record", part: Part, task: _Task) -> Outcome:
     prepared = await _made_ready(record, caller, part, task)
     await dictionaries.provide(record, _without_dictionary(record, prepared.ready))
     known: frozenset[Key] = frozenset()
+    tries = False
 
     async def work(uow: "UnitOfWork") -> Outcome:
         nonlocal known, prepared
         if prepared.preparer.extractor.version != record.extractor.version:
             prepared = await _made_ready(record, caller, part, task)
         try:
-            return await _store(uow, prepared, task, known)
+            return await _store(uow, prepared, task, known, Trial(uow.connection) if tries else None)
         except _WasDeleted as found:
             known |= found.keys
             raise
@@ -205,16 +207,13 @@ async def _ingest(record: "Record", part: Part, task: _Task) -> Outcome:
     while True:
         try:
             return await record.run(caller, work)
-        except EhrError as error:
-            prepared.refuse(_declined(prepared, error))
-
-
-def _declined(prepared: Prepared, error: EhrError) -> list[Refusal]:
-    """The line that a follower refuses, as only the write shows: a code or number is taken, a definition is ours."""
-    found = [Refusal(one.line, one.content, tuple(error.issues)) for one in prepared.ready if one.key == error.about]
-    if not found:
-        raise error
-    return found
+        except Declined as found:
+            prepared.refuse(found.refusals)
+            tries = False
+        except (Refused, Conflicted):
+            if tries:
+                raise
+            tries = True
 
 
 async def _made_ready(record: "Record", caller: Caller, part: Part, task: _Task) -> Prepared:
@@ -277,7 +276,9 @@ def _without_dictionary(record: "Record", ready: Iterable[Ready]) -> dict[str, l
     }
 
 
-async def _store(uow: "UnitOfWork", prepared: Prepared, task: _Task, known: frozenset[Key]) -> Outcome:
+async def _store(
+    uow: "UnitOfWork", prepared: Prepared, task: _Task, known: frozenset[Key], trial: Trial | None
+) -> Outcome:
     connection = uow.connection
     await connection.execute(_SESSION)
     existing = await _met(connection, _EXISTING, prepared.ready)
@@ -290,9 +291,9 @@ async def _store(uow: "UnitOfWork", prepared: Prepared, task: _Task, known: froz
         existing = await _met(connection, _EXISTING, met)
         ranked = await ranks(connection, task.job_id, existing, prepared.preparer)
         met, lost = decided(met, ranked, task.number)
-    await _follow(uow, fresh, await _insert(uow, fresh, prepared.preparer))
+    await _follow(uow, fresh, await _insert(uow, fresh, prepared.preparer), trial)
     tally = Tally(prepared.lines, prepared.blank, stored=len(fresh), length=prepared.part.length)
-    unchanged = await _update(uow, sorted(met, key=lambda one: one.line), holding)
+    unchanged = await _update(uow, sorted(met, key=lambda one: one.line), holding, trial)
     tally.updated, tally.unchanged = len(met) - len(unchanged), len(unchanged)
     await _refuse(uow, prepared)
     references = left_over([*fresh, *met]) if task.order.references != "ignore" else {}
@@ -341,16 +342,17 @@ async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready], preparer: Preparer)
     return rids
 
 
-async def _follow(uow: "UnitOfWork", fresh: Sequence[Ready], rids: Sequence[int]) -> None:
+async def _follow(uow: "UnitOfWork", fresh: Sequence[Ready], rids: Sequence[int], trial: Trial | None) -> None:
     """What every other write does too: followers, one audit row a patient, and summaries that fall due."""
     for follower in uow.record.followers:
-        many = [
-            (_version(one, rid, uow), one.followed())
-            for rid, one in zip(rids, fresh, strict=True)
-            if one.type_name in follower.types
-        ]
-        if many:
+        own = [(one, rid) for one, rid in zip(fresh, rids, strict=True) if one.type_name in follower.types]
+        many = [(_version(one, rid, uow), one.followed()) for one, rid in own]
+        if many and trial is None:
             await follower.written_first(uow, many)
+        elif trial is not None:
+            for (one, _), written in zip(own, many, strict=True):
+                async with trial.of(one):
+                    await follower.written_first(uow, [written])
     if fresh:
         shards = {one.rows.shard for one in fresh if one.type_name in PATIENT_TYPES}
         await uow.audit.execute("import", shards=shards, detail={"resources": len(fresh)})
@@ -362,14 +364,21 @@ def _version(one: Ready, rid: int, uow: "UnitOfWork") -> Version:
     return Version(one.type_name, one.id, one.version, updated, "C", None, rid, one.rows.shard, source)
 
 
-async def _update(uow: "UnitOfWork", met: Sequence[Ready], holding: Holding) -> list[Ready]:
+async def _update(uow: "UnitOfWork", met: Sequence[Ready], holding: Holding, trial: Trial | None) -> list[Ready]:
     """Ids that exist: their next versions, where something changed; the lines that changed nothing."""
-    asked = [
-        Write("U", one.type_name, one.id, one.content, one.tree or read(one.content), at=f"line {one.line}")
-        for one in met
-    ]
-    written = await uow.resources.apply(asked, holding=holding) if asked else []
+    written: list[Written] = []
+    if trial is None and met:
+        written = await uow.resources.apply([_write(one) for one in met], holding=holding)
+    elif trial is not None:
+        for one in met:
+            async with trial.of(one):
+                written += await uow.resources.apply([_write(one)], holding=holding)
+        trial.end()
     return [one for one, made in zip(met, written, strict=True) if not made.changed]
+
+
+def _write(one: Ready) -> Write:
+    return Write("U", one.type_name, one.id, one.content, one.tree or read(one.content), at=f"line {one.line}")
 
 
 async def _refuse(uow: "UnitOfWork", prepared: Prepared) -> None:

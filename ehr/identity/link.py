@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from ehr.errors import Duplicate, NotFound, about
+from ehr.errors import Duplicate, NotFound
 from ehr.fhir.vietnam import PATIENT_NUMBER
 from ehr.identity import conflicts, persons
 from ehr.identity.lookup import person_of
@@ -94,11 +94,10 @@ class PersonLinker:
         others = await begin_persons(uow, self.numbers, many)
         later = {version.id for version, _ in others}
         for version, tree in many:
-            with about(version.type_name, version.id):
-                if version.id in later:
-                    await self.written(uow, version, tree)
-                else:
-                    await self._claim_own_number(uow, version, tree)
+            if version.id in later:
+                await self.written(uow, version, tree)
+            else:
+                await self._claim_own_number(uow, version, tree)
 
     def _says_the_same(self, before: Before, tree: Mapping[str, Any]) -> bool:
         """Nothing that makes a person has changed, and the source is linked, or states no number to be linked by."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from ehr import limits
-from ehr.errors import Invalid, Issue, TooMuch, about
+from ehr.errors import Invalid, Issue, TooMuch
 from ehr.fhir import parameters
 from ehr.fhir.declared import TYPE, Declared, declared
 from ehr.fhir.parameters import COMMON, Parameters, parameter_of
@@ -135,8 +135,7 @@ class ParameterKeeper:
 
     async def written_first(self, uow: "UnitOfWork", many: Sequence[tuple[Version, Mapping[str, Any]]]) -> None:
         for version, tree in many:
-            with about(version.type_name, version.id):
-                await self.written(uow, version, tree)
+            await self.written(uow, version, tree)
 
 
 async def _keep(uow: "UnitOfWork", resource_id: str, wanted: Sequence[Declared]) -> None:

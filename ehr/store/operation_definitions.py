@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr.access.policy import Caller
-from ehr.errors import Forbidden, about
+from ehr.errors import Forbidden
 from ehr.fhir import codec
 from ehr.fhir.operation_definitions import OPERATIONS, bodies
 from ehr.store.resources import Write
@@ -51,8 +51,7 @@ class ServedDefinitions:
 
     async def written_first(self, uow: "UnitOfWork", many: Sequence[tuple[Version, Mapping[str, Any]]]) -> None:
         for version, _ in many:
-            with about(version.type_name, version.id):
-                self._refuse(uow, version)
+            self._refuse(uow, version)
 
     def _refuse(self, uow: "UnitOfWork", version: Version) -> None:
         if version.id in OPERATIONS and uow.caller.id != _CITY.id:

@@ -26,7 +26,6 @@ from ehr.errors import (
     Malformed,
     NotFound,
     Refused,
-    about,
 )
 from ehr.fhir import codec
 from ehr.fhir.compartments import PATIENT_TYPES, patient_of
@@ -222,8 +221,7 @@ class Resources:
         for s, version in zip(staged, made, strict=True):
             for follower in self._uow.record.followers:
                 if s.type_name in follower.types:
-                    with about(version.type_name, version.id):
-                        await follower.written(self._uow, version, s.tree, s.before)
+                    await follower.written(self._uow, version, s.tree, s.before)
         following = iter(made)
         return [Written(next(following), created=o.op == "C") if isinstance(o, Staged) else o for o in outcomes]
 

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import random
-import signal
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from ehr.jobs.work import work
 from ehr.record import open_record
 from ehr.settings import Settings
 from ehr.store.record import Record
+from tests.bulk.conftest import Killed
 
 KINDS = ("good", "again", "older", "newer", "changed", "bad", "torn", "blank", "anonymous")
 ROUNDS = 12
@@ -199,31 +198,9 @@ async def test_onto_what_is_stored_two_workers_bring_the_newest_lines(
     assert named == {id: without_meta(tree) for id, (_, tree) in model.current.items()}
 
 
-CHILD = """
-import asyncio, sys
-from functools import partial
-from pathlib import Path
-from ehr.bulk import job
-from ehr.jobs.queue import Queue
-from ehr.record import open_record
-from ehr.settings import Settings
-
-async def main(path, data_dir, url):
-    settings = Settings(data_dir=Path(data_dir), pool_connections_max=2)
-    record = await open_record(settings, url)
-    queue = Queue(record.database)
-    job_id = await job.plan(queue, [Path(path)], Path(data_dir) / "imports", part_bytes=3_000)
-    print("planned", flush=True)
-    opener = partial(open_record, settings, url)
-    await job.run_here(record, queue, job_id, opener, processes=1, seen=lambda _: None)
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
 @pytest.mark.parametrize("seed", range(int(os.environ.get("EHR_IMPORT_KILLS", "2"))))
 async def test_killed_at_any_moment_and_resumed_it_is_the_same(
-    record: Record, settings: Settings, tmp_path: Path, seed: int
+    record: Record, settings: Settings, killed: Killed, tmp_path: Path, seed: int
 ) -> None:
     rng = random.Random(seed)
     lines = [text for _ in range(40) for text in made_lines(rng)]
@@ -231,22 +208,7 @@ async def test_killed_at_any_moment_and_resumed_it_is_the_same(
     path.write_text("\n".join(lines) + "\n")
     for text in lines:
         model.add(text)
-    assert settings.database_url is not None
-    arguments = [str(path), str(settings.data_dir), settings.database_url.get_secret_value()]
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHILD, *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    assert child.stdout is not None
-    assert await child.stdout.readline() == b"planned\n"
-    await asyncio.sleep(rng.random() * 0.6)
-    if child.returncode is None:
-        child.send_signal(signal.SIGKILL)
-    await child.wait()
-    job_id = await job.resume(Queue(record.database), [path])
-    if job_id is None:  # the child was done before it was killed
-        found = await Queue(record.database).newest(job.KIND, job.key_of([path], CITY))
-        assert found is not None
-        job_id = found[0]
+    job_id = await killed(path, part_bytes=3_000, after_s=rng.random() * 0.6)
     done = await work_off(record, settings, job_id)
     assert (done.state, done.bytes_done) == ("done", path.stat().st_size)
     assert (done.lines, done.blank, done.refused) == (model.lines, model.blank, model.refused)

@@ -1,10 +1,7 @@
 """An import that refuses dangling references, against a model: nothing is stored that refers to what is not."""
 
-import asyncio
 import os
 import random
-import signal
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +20,7 @@ from ehr.jobs.work import work
 from ehr.record import open_record
 from ehr.settings import Settings
 from ehr.store.record import Record
+from tests.bulk.conftest import Killed
 
 REFUSE = Order(references="refuse")
 ROUNDS = 6
@@ -175,32 +173,9 @@ async def test_what_is_deleted_while_it_is_imported_is_told(
     assert (done.state, done.stored, done.refused, done.dangling) == ("done", 1, 0, 1)
 
 
-CHILD = """
-import asyncio, sys
-from functools import partial
-from pathlib import Path
-from ehr.bulk import job
-from ehr.bulk.order import Order
-from ehr.jobs.queue import Queue
-from ehr.record import open_record
-from ehr.settings import Settings
-
-async def main(path, data_dir, url):
-    settings = Settings(data_dir=Path(data_dir), pool_connections_max=2)
-    record = await open_record(settings, url)
-    queue = Queue(record.database)
-    order = Order(references="refuse")
-    job_id = await job.plan(queue, [Path(path)], Path(data_dir) / "imports", order, part_bytes=2_000)
-    print("planned", flush=True)
-    await job.run_here(record, queue, job_id, partial(open_record, settings, url), processes=1, seen=lambda _: None)
-
-asyncio.run(main(*sys.argv[1:]))
-"""
-
-
 @pytest.mark.parametrize("seed", range(max(1, int(os.environ.get("EHR_IMPORT_KILLS", "2")) // 2)))
 async def test_killed_and_resumed_it_refuses_the_same(
-    record: Record, settings: Settings, tmp_path: Path, seed: int
+    record: Record, settings: Settings, killed: Killed, tmp_path: Path, seed: int
 ) -> None:
     rng = random.Random(seed)
     names = [f"g{n}" for n in range(400)]
@@ -208,22 +183,7 @@ async def test_killed_and_resumed_it_refuses_the_same(
     path = tmp_path / "List.ndjson"
     trees = (group(line.key.removeprefix("List/"), *line.to) for line in lines)
     path.write_bytes(b"".join(orjson.dumps(tree) + b"\n" for tree in trees))
-    assert settings.database_url is not None
-    arguments = [str(path), str(settings.data_dir), settings.database_url.get_secret_value()]
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHILD, *arguments, stdout=asyncio.subprocess.PIPE
-    )
-    assert child.stdout is not None
-    assert await child.stdout.readline() == b"planned\n"
-    await asyncio.sleep(rng.random() * 0.4)
-    if child.returncode is None:
-        child.send_signal(signal.SIGKILL)
-    await child.wait()
-    queue = Queue(record.database)
-    await job.resume(queue, [path], REFUSE)
-    found = await queue.newest(job.KIND, job.key_of([path], REFUSE))
-    assert found is not None
-    job_id = found[0]
+    job_id = await killed(path, REFUSE, part_bytes=2_000, after_s=rng.random() * 0.4)
     done = await work_off(record, settings, job_id)
     kept = largest_set(lines, set())
     assert 0 < len(kept) < len(lines)

@@ -7,19 +7,23 @@ import multiprocessing
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
 from ehr import limits
 from ehr.access.policy import Caller
-from ehr.bulk import job
+from ehr.bulk import ingest, job
+from ehr.bulk.order import Order
 from ehr.errors import Malformed, NotFound
+from ehr.fhir.vietnam import PATIENT_NUMBER
 from ehr.jobs.queue import Queue
 from ehr.record import open_record
 from ehr.settings import Settings
 from ehr.store import ledger
 from ehr.store.record import Record
+from tests.facility import add_facility
 
 GOOD = '{"resourceType":"Patient","id":"%s","identifier":[{"system":"urn:x","value":"%s"}]}'
 
@@ -35,9 +39,11 @@ BAD = {
 }
 
 
-async def run(record: Record, settings: Settings, path: Path, *, processes: int = 1) -> job.Summary:
+async def run(
+    record: Record, settings: Settings, path: Path, *, processes: int = 1, order: Order = ingest.CITY
+) -> job.Summary:
     queue = Queue(record.database)
-    job_id = await job.plan(queue, [path], settings.data_dir / "imports")
+    job_id = await job.plan(queue, [path], settings.data_dir / "imports", order)
     assert settings.database_url is not None
     opener = partial(open_record, settings, settings.database_url.get_secret_value())
     return await job.run_here(record, queue, job_id, opener, processes=processes, seen=lambda _: None)
@@ -245,3 +251,49 @@ async def test_a_line_that_only_its_write_shows_to_be_refused_does_not_cost_the_
     path.write_text(json.dumps(declared("s2", "married")) + "\n" + GOOD % ("p2", "2") + "\n")
     again = await run(record, settings, path)
     assert (again.stored, again.refused) == (1, 1)  # an update is refused in the same way
+
+
+async def test_a_part_of_a_resource_does_not_replace_the_whole(
+    record: Record, settings: Settings, tmp_path: Path
+) -> None:
+    """As an export with _elements leaves it; the lines around it are stored."""
+    path = tmp_path / "Patient.ndjson"
+    path.write_text(GOOD % ("p1", "1") + "\n")
+    await run(record, settings, path)
+    tag = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
+    part = {"resourceType": "Patient", "id": "p1", "meta": {"tag": [tag]}}
+    path.write_text(f"{GOOD % ('p2', '2')}\n{json.dumps(part)}\n{GOOD % ('p3', '3')}\n")
+    done = await run(record, settings, path)
+    assert (done.state, done.stored, done.refused) == ("done", 2, 1)
+    assert done.error_file is not None
+    told = orjson.loads(Path(done.error_file).read_bytes())
+    assert (told["line"], told["outcome"]["issue"][0]["expression"]) == (2, ["line 2"])
+
+
+async def test_however_many_lines_their_writes_refuse_a_part_is_begun_thrice(
+    record: Record, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A facility that sends its Patients again under other ids, with the numbers they have."""
+    async with record.database.acquire() as connection:
+        facility = await add_facility(connection)
+    begun = 0
+
+    async def counted(*arguments: Any) -> ingest.Outcome:
+        nonlocal begun
+        begun += 1
+        return await store(*arguments)
+
+    def patients(prefix: str, count: int) -> str:
+        numbers = ([{"system": PATIENT_NUMBER, "value": str(n)}] for n in range(count))
+        trees = ({"resourceType": "Patient", "id": f"{prefix}{n}", "identifier": one} for n, one in enumerate(numbers))
+        return "".join(json.dumps(tree) + "\n" for tree in trees)
+
+    store = ingest._store
+    monkeypatch.setattr(ingest, "_store", counted)
+    path = tmp_path / "Patient.ndjson"
+    path.write_text(patients("a", 30))
+    assert (await run(record, settings, path, order=Order(facility))).stored == 30
+    assert begun == 1
+    path.write_text(patients("b", 40))
+    done = await run(record, settings, path, order=Order(facility))
+    assert (done.state, done.stored, done.refused, begun) == ("done", 10, 30, 1 + 3)
