@@ -1,10 +1,12 @@
 """The `ehr` command: arguments and EHR_* variables → the rooms that do the work.
 
 Exit:    0 done · 1 done, but something was refused or is not well · 2 wrong arguments · 75 try again later
+         130 interrupted
 Prints:  results on standard output (JSON lines with --json), logs on standard error
 """
 
 import asyncio
+import errno
 import functools
 import json
 import os
@@ -13,9 +15,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
 
-import asyncpg
 import typer
 import uvloop
 from pydantic import ValidationError
@@ -40,7 +41,7 @@ from ehr.ops import logging
 from ehr.record import open_record
 from ehr.serve import broker_of, database_of, record_of, running, serve, work
 from ehr.settings import Settings
-from ehr.store import ledger
+from ehr.store import faults, ledger
 from ehr.store.record import Record
 from sync.reconcile import Balance, balance
 from sync.schedule import run_sync
@@ -51,6 +52,10 @@ EXIT_REFUSED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_LATER: Final = 75
 """EX_TEMPFAIL of sysexits.h."""
+EXIT_INTERRUPTED: Final = 130
+"""As shells say of Ctrl-C."""
+
+_NAMED_WRONGLY: Final = {errno.EACCES, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM}
 
 app = typer.Typer(name="ehr", no_args_is_help=True, add_completion=False, help="The city's health record.")
 insurance = typer.Typer(no_args_is_help=True, help="The synchronisation with social insurance.")
@@ -130,7 +135,7 @@ def import_command(  # noqa: PLR0917 - options of a command
         bool, typer.Option("--keep-meta", help="New resources keep meta.versionId and meta.lastUpdated.")
     ] = False,
     references: Annotated[
-        str,
+        Literal["report", "refuse", "ignore"],
         typer.Option(
             help="Where one leads nowhere: report tells when all is stored, refuse stores no such line; or ignore."
         ),
@@ -141,7 +146,10 @@ def import_command(  # noqa: PLR0917 - options of a command
     """Load resources, line by line, each checked as on every other door."""
     settings = settings_of(data_dir=data_dir)
     asked = ImportAsked(paths, facility, processes, background, resume, keep_meta, references, as_json)
-    done = _run(_import(settings, asked))
+    try:
+        done = _run(_import(settings, asked))
+    except KeyboardInterrupt:
+        _fail("interrupted; what is stored stays stored, and the same command with --resume goes on", EXIT_INTERRUPTED)
     _end(EXIT_REFUSED if done.state == "failed" or done.refused else 0)
 
 
@@ -367,7 +375,9 @@ def main() -> None:
         _fail(f"settings: {places}", EXIT_USAGE)
     except Unavailable as error:
         _fail(str(error), EXIT_LATER)
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+    except faults.LOST as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            _fail(f"{error.filename}: {error.strerror}", EXIT_USAGE if error.errno in _NAMED_WRONGLY else EXIT_LATER)
         _fail(f"a service cannot be reached: {type(error).__name__}: {error}", EXIT_LATER)
     except (Invalid, NotFound) as error:
         _fail(" ".join(f"{one.at or ''} {one.text}".strip() for one in error.issues), EXIT_USAGE)

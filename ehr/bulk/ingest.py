@@ -11,15 +11,12 @@ Visible  with the commit, versions and index together
 
 import asyncio
 import gc
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
-import orjson
-import zstandard
 
 from ehr.access.policy import Caller
 from ehr.bulk import rows
@@ -29,6 +26,7 @@ from ehr.bulk.files import Part, lines
 from ehr.bulk.order import Order
 from ehr.bulk.prepare import Preparer, Ready, Refusal
 from ehr.bulk.read import read
+from ehr.bulk.refused import keep_refused
 from ehr.bulk.winner import Key, decided, keep, ranks, winners
 from ehr.database.partitions import GIN_LARGE_ROWS, GIN_PENDING_IMPORT
 from ehr.errors import Conflicted, Refused
@@ -70,13 +68,6 @@ select set_config('gin_pending_list_limit', '{GIN_PENDING_IMPORT}', true) where 
 )
 """  # noqa: S608 - constants of ours
 _XID: Final = "select pg_current_xact_id()::text"
-_REFUSE: Final = """
-insert into intake_message
-    (facility_id, channel, kind, control_id, sha256, received, state, finished, attempts, issues, body)
-select $1, 'ndjson', 'line', n.control_id, n.sha256, $2, 'refused', $2, 1, n.issues::text::jsonb, n.body
-from unnest($3::text[], $4::bytea[], $5::text[], $6::bytea[]) as n (control_id, sha256, issues, body)
-on conflict (facility_id, control_id, sha256) do nothing
-"""
 
 
 @dataclass(slots=True)
@@ -295,7 +286,7 @@ async def _store(
     tally = Tally(prepared.lines, prepared.blank, stored=len(fresh), length=prepared.part.length)
     unchanged = await _update(uow, sorted(met, key=lambda one: one.line), holding, trial)
     tally.updated, tally.unchanged = len(met) - len(unchanged), len(unchanged)
-    await _refuse(uow, prepared)
+    await keep_refused(uow, prepared.part.name, prepared.refused)
     references = left_over([*fresh, *met]) if task.order.references != "ignore" else {}
     outcome = Outcome(tally, prepared.refused, [*prepared.superseded, *lost], references)
     tally.refused, tally.superseded = len(outcome.refused), len(outcome.superseded)
@@ -379,22 +370,6 @@ async def _update(uow: "UnitOfWork", met: Sequence[Ready], holding: Holding, tri
 
 def _write(one: Ready) -> Write:
     return Write("U", one.type_name, one.id, one.content, one.tree or read(one.content), at=f"line {one.line}")
-
-
-async def _refuse(uow: "UnitOfWork", prepared: Prepared) -> None:
-    """Keep refused lines where operators see what facilities send and what was wrong with it."""
-    if not prepared.refused:
-        return
-    contents = [one.content or b"" for one in prepared.refused]
-    await uow.connection.execute(
-        _REFUSE,
-        uow.caller.facility_id,
-        uow.now,
-        [f"{prepared.part.name}:{one.line}" for one in prepared.refused],
-        [hashlib.sha256(content).digest() for content in contents],
-        [orjson.dumps([asdict(issue) for issue in one.issues]).decode() for one in prepared.refused],
-        [zstandard.compress(content, 1) for content in contents],
-    )
 
 
 async def _whole(content: bytes) -> AsyncIterator[bytes]:

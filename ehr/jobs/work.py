@@ -80,5 +80,6 @@ def cause(error: Exception) -> str:
     """What may be kept of an error: never the text of a library's exception, which may quote data."""
     if isinstance(error, EhrError):
         return f"{type(error).__name__}: {error}"
+    reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
     places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
-    return f"{type(error).__name__} at {' > '.join(places)}"
+    return f"{type(error).__name__}{reason} at {' > '.join(places)}"

@@ -30,14 +30,15 @@ _BUSY: Final = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     TimeoutError,
 )
-_LOST: Final = (
+LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
 )
-TRANSLATED: Final = (*_BUSY, *_LOST)
+"""The database cannot be reached, or has ended the connection."""
+TRANSLATED: Final = (*_BUSY, *LOST)
 """What refused() knows: errors of the database's state, not of our SQL."""
 
 
@@ -52,6 +53,6 @@ def refused(error: BaseException) -> EhrError | None:
         return error
     if isinstance(error, _BUSY):
         return Busy("the database is busy; send the same request again")
-    if isinstance(error, _LOST):
+    if isinstance(error, LOST):
         return Unavailable("the database cannot be reached; send the same request again")
     return None
