@@ -1,15 +1,20 @@
 """Whether imports get slower as the store grows: the same city of distinct patients, loaded step after step.
 
 Run:     python -m benchmarks.growth [--steps 200000 1000000 2000000 5000000] [--measured 100000]
-Out:     at each size, of the last `measured` resources: resources per CPU second (client and server together), the
-         server's share, bytes on disk a resource; and how much slower the last size is than the first
-How:     the store is filled to a step with two processes; then a fixed number is loaded in this one and measured
+Out:     on the way to each size: resources and MB a second by the clock, with a process a core, everything counted
+         at each size, of the last `measured` resources: resources per CPU second (client and server together), the
+         server's share, bytes on disk a resource; what ends an import (pending lists, statistics) apart, because it
+         comes once, however much was loaded; and how much slower the last size is than the first
+How:     the store is filled to a step with all cores; then a fixed number is loaded in this process and measured
 """
 
 import argparse
 import asyncio
+import os
 import shutil
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -46,25 +51,39 @@ async def grow(url: str, steps: list[int], measured: int, folder: Path) -> None:
     for step in sorted(steps):
         if step - measured > size:
             first, size = await fill(url, made, folder, first, size, step - measured)
-        first, rate, behind_us, count = await measure(url, server, made, folder, first, measured)
-        size += count
-        rates.append(rate)
-        disk = await disk_bytes(url)
-        print(f"{size:10,} resources {rate:8,.0f} /CPU-s {behind_us:5.1f} µs server {disk / size:7,.0f} B on disk each")
+        found = await measure(url, server, made, folder, first, measured)
+        first, size = found.first, size + found.count
+        rates.append(found.count / (found.client_s + found.server_s))
+        disk, behind_us = await disk_bytes(url), found.server_s / found.count * 1e6
+        each = f"{behind_us:5.1f} µs server {disk / size:7,.0f} B on disk each"
+        print(f"{size:10,} resources {rates[-1]:8,.0f} /CPU-s {each}; {found.end_s:.1f} CPU-s to end the import")
     print(f"slower by {1 - rates[-1] / rates[0]:.0%} (goal: at most {SLOWER_MAX:.0%})")
 
 
 async def fill(url: str, made: City, folder: Path, first: int, size: int, until: int) -> tuple[int, int]:
     written = made.write(folder / "fill", until - size, first=first)
-    stored = await load(url, folder, folder / "fill")
+    cores = os.cpu_count() or 1
+    begun_s = time.monotonic()
+    stored = await load(url, folder, folder / "fill", processes=cores)
+    took_s = time.monotonic() - begun_s
     shutil.rmtree(folder / "fill")
+    rates = f"{stored / took_s:,.0f} resources/s {written.bytes / took_s / 1e6:.1f} MB/s"
+    print(f"{size:10,} to {size + stored:,} by the clock, on {cores} cores: {rates}")
     return written.end, size + stored
 
 
-async def measure(
-    url: str, server: Server, made: City, folder: Path, first: int, measured: int
-) -> tuple[int, float, float, int]:
-    """(next patient, resources a CPU second, µs of the server each, how many)"""
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One size: the next patient, how many were loaded, and CPU seconds: of loading them, and of ending an import."""
+
+    first: int
+    count: int
+    client_s: float
+    server_s: float
+    end_s: float
+
+
+async def measure(url: str, server: Server, made: City, folder: Path, first: int, measured: int) -> Measured:
     written = made.write(folder / "measured", measured, first=first)
     record = await open_record(Settings(data_dir=folder, pool_connections_max=2), url)
     parts = [part for path in files.find([folder / "measured"]) for part in files.parts(path.name, path)]
@@ -74,12 +93,12 @@ async def measure(
         nonlocal count
         for part in parts:
             count += (await ingest(record, part, job_id=new_id())).tally.stored
-        await put_in_order(record.database)
 
-    client, behind = await server.measure(act)
+    client_s, server_s = await server.measure(act)
+    end_s = sum(await server.measure(lambda: put_in_order(record.database)))
     await record.close()
     shutil.rmtree(folder / "measured")
-    return written.end, count / (client + behind), behind / count * 1e6, count
+    return Measured(written.end, count, client_s, server_s, end_s)
 
 
 async def disk_bytes(url: str) -> int:
