@@ -191,7 +191,7 @@ class _Resolver:
             if isinstance(value, ReferenceValue) and _hierarchic(asked):
                 found += await self._parts(value, "below" if asked.modifier == "below" else "above")
             elif not _of_terminology(asked):
-                found += await self._in_units(value)
+                found += await self._in_units(value, _at(asked))
             elif isinstance(value, StringValue):
                 found += await self._texts(asked, value.text)
             elif isinstance(value, UriValue) and asked.parameter.kind == "uri":
@@ -289,11 +289,11 @@ class _Resolver:
 
     # -- units ---------------------------------------------------------------------------------------------
 
-    async def _in_units(self, value: Value) -> list[Value]:
+    async def _in_units(self, value: Value, at: str) -> list[Value]:
         if isinstance(value, CompositeValue):
             made: list[tuple[Value, ...]] = [()]
             for part in value.parts:
-                parts = await self._in_units(part)
+                parts = await self._in_units(part, at)
                 made = [(*before, one) for before in made for one in parts]
             return [CompositeValue(parts) for parts in made]
         if not isinstance(value, NumberValue) or not _measured(value) or value.code is None:
@@ -302,6 +302,7 @@ class _Resolver:
         if asked is None:
             return [value]
         if self.units is None:
+            await formats.require(self.connection, self.installation, formats.TERMS, at)
             rows = await self.connection.fetch(_UNITS, UNIT)
             self.units = {row["value"]: unit for row in rows if (unit := unit_of(row["value"])) is not None}
         others = [

@@ -111,8 +111,15 @@ async def test_an_import_and_a_worker_that_indexes_anew_make_the_same(
         await connection.execute("update contained set tokens = tokens[1:2] where id = 'm0'")
         await connection.execute("delete from date_index where rid > 1::bigint << 62")
     city.record.installation = replace(city.record.installation, index_format=0)  # as a process that begins now
-    for query, at in (("_contained=true", "_contained"), ("code:text=a", "code:text")):
-        refused = await client.get(f"/Medication?{query}")
+    for address, at in (
+        ("Medication?_contained=true", "_contained"),
+        ("Medication?code:text=a", "code:text"),
+        (
+            "Observation?value-quantity=5|http://unitsofmeasure.org|mg",
+            "value-quantity",
+        ),
+    ):
+        refused = await client.get(f"/{address}")
         assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, [at])
     assert await backfill.bring_up(city.record) is not None
     assert await backfill.bring_up(city.record) is None, "it is under way"
