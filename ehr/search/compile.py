@@ -268,10 +268,11 @@ def _names_one_that(row: FromClause, part: shape.Part, target: FromClause, claus
 
 
 def _is_named_by_one_that(row: FromClause, part: shape.Part, clauses: tuple[shape.Clause, ...]) -> Condition:
+    """Counted, because the planner takes what names a row for so many that a sequential scan soon meets one."""
     source = resource.alias()
     names = source.c.tokens.contains(array([_token_of(row.c.tokens[1], part)]))
-    found = select(literal(1)).where(names, *conditions(source, clauses))
-    return func.coalesce(found.correlate(row).exists(), false())
+    found = select(func.count()).where(names, *conditions(source, clauses))
+    return found.correlate(row).scalar_subquery() > 0
 
 
 def _target_of(token: ColumnElement[int], part: shape.Part) -> ColumnElement[int]:

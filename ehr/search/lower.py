@@ -9,15 +9,15 @@ Access    every row of resource that is asked for in here, however deep, carries
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from ehr.access.policy import AccessPredicate
 from ehr.fhir import parameters
-from ehr.fhir.compartments import PATIENT_TYPES, members, shard_params
+from ehr.fhir.compartments import members
 from ehr.fhir.parameters import Parameter
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
-from ehr.search import lower_values
+from ehr.search import lower_values, shards
 from ehr.search.plan import SearchPlan
 from ehr.search.shape import (
     Chained,
@@ -86,6 +86,8 @@ class Lowering:
     few    tokens of few resources, chains to few patients, _has by few resources: looked up before any order is tried
     inside chains to patients that some contained ones satisfy, too, which no shard tells
     counts all matches are wanted, and none of them first: what is vast is joined, not asked row by row
+    lead   by what a first page is looked up, however many have it, where a pass of pass_rows rows (ehr.search.pace; 0:
+           none is worth it) does not fill it; passing: this is the pass
     """
 
     hasher: Hasher
@@ -96,6 +98,9 @@ class Lowering:
     of: Rows = "own"
     inside: frozenset[Condition] = frozenset()
     counts: bool = False
+    lead: Condition | None = None
+    pass_rows: int = 0
+    passing: bool = False
 
     def plan(self, to: Values, plan: SearchPlan, *, each: bool = False) -> tuple[list[Clause], bool]:
         """Conditions of a plan on a row; and whether such rows should be looked up before any order is tried.
@@ -114,7 +119,7 @@ class Lowering:
         for condition in plan.conditions:
             self._add(to, gathered, plan.type_name, condition)
         clauses = [typed(to, plan.types), *self._closed(to, gathered), *self.seen(to, plan.types)]
-        return clauses, gathered.narrow and not gathered.sharded
+        return clauses, gathered.narrow and not gathered.sharded and not self.passing
 
     def _of_contained(self, to: Values, plan: SearchPlan, *, each: bool) -> list[Clause]:
         """Only of what may be searched; and each container once, where containers are shown."""
@@ -166,8 +171,7 @@ class Lowering:
 
     def joins(self, type_name: str, condition: Chain | Has) -> bool:
         """A chain to patients, or _has of them, that the index by shard joins."""
-        by = by_shard(type_name, condition) if isinstance(condition, Chain) else has_by_shard(condition)
-        return by and self.of == "own"
+        return self.of == "own" and shards.joins(type_name, condition)
 
     def _is_broad(self, condition: Condition) -> bool:
         return bool(self.broad) and condition in self.broad  # a condition's hash walks its parameter
@@ -287,7 +291,7 @@ class Lowering:
 
     def _shards_of(self, type_name: str, criterion: Criterion) -> list[int]:
         """Shards a patient reference demands; none where it may also name something else."""
-        if self.of != "own" or criterion.modifier or criterion.parameter.code not in shard_params_of(type_name):
+        if self.of != "own" or criterion.modifier or criterion.parameter.code not in shards.deciding(type_name):
             return []
         found = []
         for value in criterion.values:
@@ -307,6 +311,8 @@ class Lowering:
 
     def _how(self, type_name: str, condition: Chain | Has) -> How:
         if self.joins(type_name, condition):
+            if self.passing and isinstance(condition, Has):
+                return "each"
             return "inside" if self.inside and condition in self.inside else "shard"
         if self.vast and condition in self.vast:
             return "join" if self.counts and self.of == "own" and type_name != parameters.COMMON else "each"
@@ -335,7 +341,7 @@ class Lowering:
                     hashes.add(self.hasher.reference(part.id, part.slot, name, id_))
             if type_name == name:
                 hashes.add(self.hasher.self_token(name, id_))
-        if name == "Patient" and self.of == "own" and all(_one_patient(type_name) for type_name in types):
+        if name == "Patient" and self.of == "own" and all(shards.of_one_patient(type_name) for type_name in types):
             gathered.sharded = True
             gathered.others.append(Sharded(wanted(to, [self.hasher.shard(name, id_)])))
         gathered.narrow = True
@@ -362,38 +368,3 @@ def parts_of(parameter: Parameter) -> Sequence[Parameter]:
 def stored_in(parameter: Parameter) -> Sequence[Parameter]:
     """The parameters that outlines say of whether it has a value: a filtered union is one of its own."""
     return (parameter,) if parameter.only else parts_of(parameter)
-
-
-def by_shard(type_name: str, chain: Chain) -> bool:
-    """A chain to the patient that decides the shard: the index by shard joins it."""
-    return (
-        len(chain.links) == 1 and chain.links[0][0] == "Patient" and chain.parameter.code in shard_params_of(type_name)
-    )
-
-
-def is_named(chain: Chain) -> bool:
-    """The far end is named by id or identifier, which few resources share."""
-    inner = chain.links[0][1]
-    return isinstance(inner, Ids) or (
-        isinstance(inner, Criterion)
-        and inner.parameter.kind in {"token", "reference", "uri"}
-        and not inner.modifier
-        and lower_values.is_narrow(inner)
-    )
-
-
-def has_by_shard(has: Has) -> bool:
-    return has.type_name == "Patient" and has.parameter.code in shard_params_of(has.source)
-
-
-def shard_params_of(type_name: str) -> frozenset[str]:
-    return shard_params(type_name) if type_name in PATIENT_TYPES else _NONE
-
-
-_NONE: Final[frozenset[str]] = frozenset()
-
-
-def _one_patient(type_name: str) -> bool:
-    """Every membership parameter of the type is the one that decides its shard."""
-    codes = members("Patient").get(type_name, ())
-    return type_name == "Patient" or (bool(codes) and set(codes) <= shard_params_of(type_name))

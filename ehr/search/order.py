@@ -30,6 +30,12 @@ def phases_of(plan: SearchPlan) -> tuple[int | None, ...]:
     return (WITH_DATE, WITHOUT_DATE) if divided else (None,)
 
 
+def can_pass(plan: SearchPlan) -> bool:
+    """Whether rows can be passed in this order one by one. By id they could, and lie anywhere."""
+    keys = keys_of(Values(), plan, phases_of(plan)[0])
+    return not any(isinstance(key.by, SideValue) or key.filled or key.by == "id" for key in keys)
+
+
 def keys_of(to: Values, plan: SearchPlan, phase: int | None) -> tuple[Key, ...]:
     """What rows of a phase are ordered by, rid at the end; rows without a date by rid alone."""
     made: list[Key] = []

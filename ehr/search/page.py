@@ -137,15 +137,12 @@ class _Search:
 
     async def rows(self, count: int) -> list[Placed]:
         """Beyond the cursor, in the order asked or, going back, against it; one above count where there are more."""
-        cursor, phases = self.cursor, order.phases_of(self.plan)
-        divided = len(phases) > 1
-        if cursor is not None:
-            phases = phases if cursor.forward else phases[::-1]
-            phases = phases[phases.index(cursor.phase) :] if divided else phases
-        found: list[Placed] = []
-        for phase in phases:
-            started = cursor if cursor is not None and (not divided or phase == cursor.phase) else None
-            rows = await self._of_phase(phase, started, count - len(found), found, last=phase == phases[-1])
+        phases = self._phases()
+        found = await self._passed(phases[0], count) if self.lowering.pass_rows else []
+        if self.lowering.lead is not None and self.cursor is None and not found:
+            self.lowering = replace(self.lowering, few=(*self.lowering.few, self.lowering.lead))
+        for phase, started in phases if not found else ():
+            rows = await self._of_phase(phase, started, count - len(found), found, last=phase == phases[-1][0])
             found += [(row, phase) for row in rows]
             if self._is_walk and found and self.began is None:
                 self.began = found[0][0]["snapshot"]
@@ -153,6 +150,22 @@ class _Search:
                 break
         self.noted = self.note is not None
         return found
+
+    def _phases(self) -> list[tuple[int | None, Cursor | None]]:
+        """Kinds of rows that are still to come, and where the page begins among them."""
+        cursor, phases = self.cursor, order.phases_of(self.plan)
+        if cursor is None:
+            return [(phase, None) for phase in phases]
+        phases = phases if cursor.forward else phases[::-1]
+        left = phases[phases.index(cursor.phase) :] if len(phases) > 1 else phases
+        return [(left[0], cursor), *((phase, None) for phase in left[1:])]
+
+    async def _passed(self, first: tuple[int | None, Cursor | None], count: int) -> list[Placed]:
+        """The page, and its audit rows, where the next rows of the order fill it; else nothing."""
+        phase, started = first
+        passing = replace(self, lowering=replace(self.lowering, passing=True))
+        rows = await passing._of_phase(phase, started, count, [], last=False)
+        return [(row, phase) for row in rows] if len(rows) > count else []
 
     async def _of_phase(
         self, phase: int | None, started: Cursor | None, count: int, before: list[Placed], *, last: bool
@@ -182,11 +195,11 @@ class _Search:
 
     def _key(self, phase: int | None) -> tuple[Any, ...]:
         """What the first statement of a plan depends on beside the plan."""
-        few = tuple([id(one) for one in self.lowering.few])
+        how = tuple([id(one) for one in self.lowering.few]), self.lowering.pass_rows, self.lowering.passing
         if self.note is None:
-            return phase, self.lowering.hasher, few
+            return phase, self.lowering.hasher, how
         who = self.note.caller
-        return phase, self.lowering.hasher, few, who.kind, who.id, who.facility_id, who.purpose
+        return phase, self.lowering.hasher, how, who.kind, who.id, who.facility_id, who.purpose
 
     def _asked(
         self, phase: int | None, started: Cursor | None, count: int, before: list[Placed], *, last: bool
@@ -209,6 +222,7 @@ class _Search:
             self._noted(to, count, before, last=last) if self.note else None,
             self._is_walk,
             self.lowering.of,
+            to.add(self.lowering.pass_rows) if self.lowering.passing else None,
         )
         return asked, to
 

@@ -11,17 +11,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-import orjson
-
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
-from ehr.search import lower_values
-from ehr.search.lower import Lowering, is_named, parts_of, typed
+from ehr.search import expect, lower_values, pace
+from ehr.search.lower import Lowering, parts_of
 from ehr.search.plan import SearchPlan
-from ehr.search.shape import Clause, Never, Values
-from ehr.search.shape_statements import CountOf, EstimateOf
+from ehr.search.shape import Never, Values
+from ehr.search.shape_statements import CountOf
 from ehr.search.statements import sql_of
-from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, InList, Not, PerType, Rows
+from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, Ids, InList, Not, PerType, Rows
 
 if TYPE_CHECKING:
     from ehr.store.connection import Connection
@@ -30,12 +28,6 @@ NARROW_MAX: Final = 1_000
 """Up to here rows are looked up; above, an order is walked."""
 PATIENTS_MAX: Final = 50
 """Some thousand resources of the busiest type."""
-POINTING_MAX: Final = 5_000
-"""Resources by which _has finds patients: to look through all of a patient's costs as much as looking up forty."""
-GATHERED_MAX: Final = 5_000
-"""Rows of a token that are looked up, about five milliseconds, before any order is tried."""
-USES_MAX: Final = 1_000
-KEPT_MAX: Final = 8_192
 BROAD_MAX: Final = 100_000
 """Self tokens that fit a hash table of the default work_mem with room to spare; of more each row is asked by itself."""
 
@@ -48,16 +40,13 @@ _PATIENT_INSIDE: Final = "select exists (select 1 from contained where type_id =
 async def lowering_of(connection: "Connection", plan: SearchPlan, hasher: Hasher) -> Lowering:
     lowering = Lowering(hasher, plan.access, of=plan.request.contained)
     sharded = lowering.sharded(plan)
+    if not sharded and pace.may_pass(lowering, plan):
+        return await pace.paced(connection, lowering, plan)
     for condition in plan.conditions:
         if sharded and isinstance(condition, Criterion):
             continue
         if isinstance(condition, Criterion) and lower_values.by_hash(condition):
-            if (
-                plan.request.count
-                and lowering.of == "own"
-                and not condition.modifier
-                and not lower_values.is_narrow(condition)
-            ):
+            if plan.request.count and lowering.of == "own" and pace.is_plain(condition):
                 lowering = await _probed_tokens(connection, lowering, plan, condition)
             continue
         lowering = await _probed(connection, lowering, plan.type_name, condition)
@@ -70,31 +59,8 @@ async def _probed_tokens(
     """The planner takes the resources with a code for spread evenly over any order; those of a season, or of a device
     that came last year, lie together, and the walk to them is long. Where they are few, to look them up is never long.
     """
-    asked = lowering.hasher, id(criterion)
-    hashes = plan.kept.tokens.get(asked)
-    if hashes is None:
-        found = lower_values.hashes(lowering.hasher, criterion, parts_of(criterion.parameter))
-        hashes = plan.kept.tokens[asked] = tuple(found)
-    key = plan.types, hashes
-    known = _rows_of.get(key)
-    if known is None or known.uses >= USES_MAX:
-        if len(_rows_of) >= KEPT_MAX:
-            _rows_of.clear()
-        to = Values()
-        clauses = (typed(to, plan.types), *lowering.on_row(to, plan.type_name, criterion))
-        known = _rows_of[key] = _Expected(await _estimated(connection, clauses, to))
-    known.uses += 1
-    return replace(lowering, few=(*lowering.few, criterion)) if known.rows <= GATHERED_MAX else lowering
-
-
-@dataclass(slots=True)
-class _Expected:
-    rows: int
-    uses: int = 0
-
-
-_rows_of: Final[dict[tuple[tuple[str, ...], tuple[int, ...]], _Expected]] = {}
-"""Types and keyed hashes → how many rows the planner expects: asked again after so many uses, as the store grows."""
+    rows = await expect.rows_of(connection, lowering, plan, plan.types, criterion)
+    return replace(lowering, few=(*lowering.few, criterion)) if rows <= pace.GATHERED_MAX else lowering
 
 
 async def _probed(connection: "Connection", lowering: Lowering, type_name: str, condition: Condition) -> Lowering:
@@ -145,10 +111,22 @@ async def _probed_patients(
     ):
         lowering = replace(lowering, inside=lowering.inside | {condition})
     if isinstance(condition, Has):
-        few = await _expected(connection, lowering, *ends[0]) <= POINTING_MAX
+        to = Values()
+        few = await expect.rows(connection, lowering.inner(to, *ends[0]), to) <= pace.POINTING_MAX
     else:
-        few = is_named(condition) or await _count_far(connection, lowering, ends, PATIENTS_MAX, "own") <= PATIENTS_MAX
+        few = _is_named(condition) or await _count_far(connection, lowering, ends, PATIENTS_MAX, "own") <= PATIENTS_MAX
     return replace(lowering, few=(*lowering.few, condition)) if few else lowering
+
+
+def _is_named(chain: Chain) -> bool:
+    """The far end is named by id or identifier, which few resources share."""
+    inner = chain.links[0][1]
+    return isinstance(inner, Ids) or (
+        isinstance(inner, Criterion)
+        and inner.parameter.kind in {"token", "reference", "uri"}
+        and not inner.modifier
+        and lower_values.is_narrow(inner)
+    )
 
 
 async def contains_patients(connection: "Connection", hasher: Hasher) -> bool:
@@ -167,18 +145,6 @@ class _Inside:
 
 
 _patients_inside: Final[dict[Hasher, _Inside]] = {}
-
-
-async def _expected(connection: "Connection", lowering: Lowering, name: str, inner: Condition) -> int:
-    """How many resources the planner expects: of tokens it knows the frequent ones, and counting them costs more."""
-    to = Values()
-    return await _estimated(connection, lowering.inner(to, name, inner), to)
-
-
-async def _estimated(connection: "Connection", clauses: tuple[Clause, ...], to: Values) -> int:
-    sql = sql_of(EstimateOf(clauses))
-    explained = await connection.fetchval(sql.text, *sql.arguments(to))
-    return int(orjson.loads(explained)[0]["Plan"]["Plan Rows"])
 
 
 async def _probed_list(connection: "Connection", lowering: Lowering, criterion: Criterion) -> Lowering:

@@ -61,8 +61,12 @@ class Noted:
 
 @dataclass(slots=True, unsafe_hash=True)
 class PageOf:
-    """Rows in order, beyond a place where there is one; narrow: looked up before any order is tried; dated: each says
-    which snapshot it was found in."""
+    """Rows in order, beyond a place where there is one.
+
+    narrow   looked up before any order is tried
+    dated    each says which snapshot it was found in
+    passing  only among so many rows of the order, each asked by itself
+    """
 
     clauses: tuple[Clause, ...]
     types: Typed
@@ -74,6 +78,7 @@ class PageOf:
     noted: Noted | None = None
     dated: bool = False
     of: Rows = "own"
+    passing: Slot | None = None
 
 
 @dataclass(slots=True, unsafe_hash=True)

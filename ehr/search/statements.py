@@ -186,7 +186,12 @@ def _counted(asked: shape.Listed) -> Select[Any] | CompoundSelect[Any]:
 def _page(asked: PageOf) -> Select[Any]:
     clauses = conditions(ROWS[asked.of], asked.clauses)
     straight = not asked.narrow and not any(isinstance(key.by, SideValue) or key.filled for key in asked.keys)
-    rows = _straight(asked, clauses) if straight else _looked_up(asked, clauses)
+    if asked.passing is not None:
+        rows = _passed(asked, asked.passing)
+    elif asked.narrow and (found := _sole_list(asked)):
+        rows = _of_list(asked, found)
+    else:
+        rows = _straight(asked, clauses) if straight else _looked_up(asked, clauses)
     if asked.noted is None:
         return rows
     shown = rows.cte("shown")
@@ -204,6 +209,48 @@ def _straight(asked: PageOf, clauses: list[Condition]) -> Select[Any]:
         select(*_shown(row), *labelled, *_said(asked))
         .where(*clauses, *_beyond(asked, places))
         .order_by(*_ordering(asked, places))
+        .limit(value(asked.count, Integer()))
+    )
+
+
+def _passed(asked: PageOf, passing: shape.Slot) -> Select[Any]:
+    """The first rows of an order, and of those the rows that are asked for: no estimate leads the planner elsewhere."""
+    ordering = [one for one in asked.clauses if isinstance(one, shape.Typed | shape.HasDate | shape.NotAfter)]
+    places = [_expression(key, ROW) for key in asked.keys]
+    first = (
+        select(ROW)
+        .where(*conditions(ROW, ordering), *_beyond(asked, places))
+        .order_by(*_ordering(asked, places))
+        .limit(value(passing, Integer()))
+        .subquery("passed")
+    )
+    again = [_expression(key, first) for key in asked.keys]
+    return (
+        select(*_shown(first), *(place.label(f"k{n}") for n, place in enumerate(again[:-1])), *_said(asked))
+        .where(*conditions(first, [one for one in asked.clauses if one not in ordering]))
+        .order_by(*_ordering(asked, again))
+        .limit(value(asked.count, Integer()))
+    )
+
+
+def _sole_list(asked: PageOf) -> shape.Listed | None:
+    """What a side table lists, where nothing else finds rows and their numbers are the order."""
+    lists = [one for one in asked.clauses if isinstance(one, shape.Listed)]
+    others = [one for one in asked.clauses if not isinstance(one, shape.Listed | shape.Typed | shape.NotAfter)]
+    sole = len(lists) == len(asked.keys) == 1 and not others and asked.of == "own"
+    return lists[0] if sole and asked.keys[0].by == "rid" else None
+
+
+def _of_list(asked: PageOf, found: shape.Listed) -> Select[Any]:
+    """The numbers are sorted before any row is looked at, and only the rows of the page are."""
+    rids = listed(found).distinct()
+    there = rids.order_by(*_ordering(asked, [rids.selected_columns.rid])).subquery("listed")
+    others = [one for one in asked.clauses if one is not found]
+    return (
+        select(*_shown(ROW), *_said(asked))
+        .join_from(there, ROW, ROW.c.rid == there.c.rid)
+        .where(*conditions(ROW, others), *_beyond(asked, [there.c.rid]))
+        .order_by(*_ordering(asked, [there.c.rid]))
         .limit(value(asked.count, Integer()))
     )
 
