@@ -42,12 +42,15 @@ from ehr.search.page import search as search_page
 from ehr.search.parse import parse
 from ehr.search.plan import plan
 from ehr.settings import Settings
+from ehr.store.counts import Counts
 from ehr.store.record import Record
 
 CALLER: Final = Caller("client", "benchmark", ALL_GRANTS)
 LIMIT_MS: Final = 5.0
 LIMIT_FROM: Final = 200_000
 GROWTH_MAX: Final = 1.5
+FIRST: Final = frozenset({"count of a popular code, first", "count of a type, first"})
+"""The first count of a process visits what it counts: alone, these grow with what there is, and have no limit."""
 DEEP: Final = 50
 TRIES: Final = 3
 
@@ -207,12 +210,13 @@ def shapes(store: Store) -> Iterator[Shape]:
         "Observation",
         lambda n: [*own(n), ("_include", "Observation:subject")],
     )
-    yield "count of a popular code", "Observation", lambda _: [("code", popular), ("_summary", "count")]
-    yield "count of a type", "Observation", lambda _: [("_summary", "count")]
+    for which in ("", ", first"):
+        yield f"count of a popular code{which}", "Observation", lambda _: [("code", popular), ("_summary", "count")]
+        yield f"count of a type{which}", "Observation", lambda _: [("_summary", "count")]
 
 
-async def ask(record: Record, times: Times, type_name: str, query: Query) -> str | None:
-    """One search, alone and as a caller's; the cursor of the next page."""
+async def ask(record: Record, times: Times, type_name: str, query: Query, counts: Counts | None = None) -> str | None:
+    """One search, alone and as a caller's; the cursor of the next page. counts: those it is carried on from, alone."""
     async with record.reading(CALLER) as uow:
         timed: Any = Timed(uow.connection)
         planned = plan(parse(type_name, query), uow.access)
@@ -220,7 +224,7 @@ async def ask(record: Record, times: Times, type_name: str, query: Query) -> str
         for _ in range(TRIES):
             timed.seconds, timed.statements = 0.0, 0
             page = await search_page(
-                timed, planned, installation=record.installation, bodies=record.bodies, counts=record.counts
+                timed, planned, installation=record.installation, bodies=record.bodies, counts=counts
             )
             alone.append(timed.seconds * 1e3)
     times.database.append(min(alone))
@@ -283,7 +287,7 @@ async def measure(record: Record, store: Store, times: int) -> dict[str, float]:
     for name, type_name, query in shapes(store):
         found[name] = Times()
         for number in range(times):
-            await ask(record, found[name], type_name, query(number))
+            await ask(record, found[name], type_name, query(number), None if name in FIRST else record.counts)
         print(found[name].line(name), flush=True)
     found[f"Encounter?date, page {DEEP + 1}"] = last = await deep(record, times)
     print(last.line(f"Encounter?date, page {DEEP + 1}"), flush=True)
@@ -300,8 +304,8 @@ def judged(sizes: list[int], measured: list[dict[str, float]]) -> bool:
         line = "".join(f"{one[name]:12.2f}" for one in measured)
         growth = measured[judging[-1]][name] / measured[judging[0]][name] if len(judging) > 1 else 1.0
         over = bool(judging) and (measured[judging[0]][name] > LIMIT_MS or growth > GROWTH_MAX)
-        within &= not over
-        print(f"{name:38}{line}{growth:12.2f}{'  over' if over else ''}")
+        within &= not over or name in FIRST
+        print(f"{name:38}{line}{growth:12.2f}{'  over' if over and name not in FIRST else ''}")
     return within
 
 
