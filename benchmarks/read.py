@@ -170,7 +170,7 @@ def _ticks(pid: int) -> list[int]:
 
 
 class Client:
-    """Several connections that ask at once, so that the server is never waiting for us."""
+    """Several connections that ask at once. Both servers still wait for us now and then (docs/performance.md)."""
 
     def __init__(self, address: str, headers: dict[str, str]) -> None:
         self._place = address.removeprefix("http://")
