@@ -43,6 +43,7 @@ async def conditional_create(
     stands = await _claimed(uow, asked, wanted, own_only=False, at=IF_NONE_EXIST)
     if stands.id is not None:
         return await uow.resources.read(type_name, stands.id), False
+    criteria.refuse_unlike(asked, tree, f"{type_name}.identifier")
     return await _write(uow, Write("C", type_name, wanted, body, tree, made_id=True), stands.holding)
 
 
@@ -65,6 +66,8 @@ async def conditional_update(
     found = stands.id
     if found is not None and sent is not None and sent != found:
         raise Malformed("the body's id is not the id of the resource that matches", at=f"{type_name}.id")
+    if found is None:
+        criteria.refuse_unlike(asked, tree, f"{type_name}.identifier")
     if found is None and sent is not None:
         holding = await hold(uow.connection, [(type_name, wanted)], stands.holding)
         if (type_name, wanted) in holding.current:

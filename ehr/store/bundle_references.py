@@ -10,8 +10,8 @@ Errors:  Invalid             a urn that is no entry, two entries of one fullUrl,
 Source:  FHIR R4 3.1.0.11.2 (references, conditional references), 2.36.4.1 resolving references in Bundles
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -86,7 +86,7 @@ class Brought:
             if entry.at not in resolution.writes or entry.method == "PATCH":
                 continue
             self._replaced.add(resolution.literal_of(entry))
-            for system, value in _identifiers(entry.resource or {}):
+            for system, value in criteria.identifiers(entry.resource or {}):
                 self._entries.setdefault((entry.type_name, system, value), []).append(entry)
 
     def by(self, asked: Criteria) -> list[Entry]:
@@ -97,13 +97,6 @@ class Brought:
         """What a conditional reference means, beside and instead of what is stored."""
         kept = [version.reference for version in stored if version.reference not in self._replaced]
         return list(dict.fromkeys([*kept, *map(self.literal_of, self.by(named))]))
-
-
-def _identifiers(resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    held = resource.get("identifier")
-    for one in held if isinstance(held, list) else [held]:
-        if isinstance(one, dict) and isinstance(one.get("system"), str) and isinstance(one.get("value"), str):
-            yield one["system"], one["value"]
 
 
 def refuse_shared(conditional: Iterable[Entry], brought: Brought) -> None:

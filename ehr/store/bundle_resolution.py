@@ -212,6 +212,8 @@ async def _decide(
             _refuse_other_id(entry, matched.id)
             resolution.writes[entry.at] = Target(matched.id, made_id=False)
         else:
+            assert entry.criteria is not None, "only these were chosen"
+            criteria.refuse_unlike(entry.criteria, entry.resource or {}, f"{entry.at}.resource.identifier")
             _refuse_taken_id(entry, asked.found.holding)
             resolution.writes[entry.at] = Target(wanted[claimed], made_id=not _body_id(entry))
     await uow.claims.pass_on_many(uow.caller.facility_id, settled)

@@ -8,13 +8,13 @@ Whose:   a facility's client means its own resources. Only types that tell nothi
 Source:  FHIR R4 3.1.0.8.1 conditional create, 3.1.0.11.1 conditional references in a transaction
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlencode
 
 from ehr.access.policy import DIRECTORY_TYPES, AccessPredicate, Caller
-from ehr.errors import Malformed, NotSupported, PreconditionFailed
+from ehr.errors import Invalid, Malformed, NotSupported, PreconditionFailed
 from ehr.fhir import parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.store.access_sql import arguments, seen
@@ -67,6 +67,21 @@ def _identifier(pairs: tuple[tuple[str, str], ...]) -> tuple[str, str] | None:
     if not bar or not system or not value or "|" in value or "," in text or "\\" in text or "$" in text:
         return None
     return system, value
+
+
+def identifiers(resource: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """System and value of each identifier that has both, the masterIdentifier of a document too."""
+    held = resource.get("identifier")
+    for one in [*(held if isinstance(held, list) else [held]), resource.get("masterIdentifier")]:
+        if isinstance(one, dict) and isinstance(one.get("system"), str) and isinstance(one.get("value"), str):
+            yield one["system"], one["value"]
+
+
+def refuse_unlike(asked: Criteria, new: Mapping[str, Any], at: str) -> None:
+    """What is made because nothing matches must match: else the same request makes another one each time."""
+    if asked.identifier is not None and asked.identifier not in identifiers(new):
+        why = "nothing matches the criteria, and what was sent would not either: it lacks their identifier"
+        raise Invalid(why, at=at)
 
 
 def identifier_key(system: str, value: str) -> str:

@@ -38,7 +38,7 @@ async def test_a_transaction_is_all_or_nothing(client: httpx.AsyncClient) -> Non
     bad["entry"].append(entry("PUT", "Patient/p9", patient(id="p9"), request={"ifMatch": 'W/"4"'}))
     refused = await client.post("/", json=bad)
     assert refused.status_code == 412
-    assert refused.json()["issue"][0]["expression"] == ["Bundle.entry[2]"]
+    assert refused.json()["issue"][0]["expression"] == ["Bundle.entry[2].request.ifMatch"]
     assert (await client.get("/Patient", params={"_summary": "count"})).json()["total"] == 0
 
 

@@ -145,6 +145,22 @@ async def test_empty_criteria_are_refused(client: httpx.AsyncClient, method: str
     assert answer.status_code == 412
 
 
+async def test_what_would_not_be_found_again_is_not_made(client: httpx.AsyncClient) -> None:
+    """A request that is sent again would make another one each time."""
+    criteria = f"identifier={MRN}|1"
+    for answer in (
+        await client.post("/Patient", json=patient((MRN, "2")), headers={"If-None-Exist": criteria}),
+        await client.put(f"/Patient?{criteria}", json=patient()),
+    ):
+        assert (answer.status_code, answer.json()["issue"][0]["expression"]) == (422, ["Patient.identifier"])
+    inside = bundle("transaction", entry("POST", "Patient", patient(), request={"ifNoneExist": criteria}))
+    refused = await client.post("/", json=inside)
+    assert refused.json()["issue"][0]["expression"] == ["Bundle.entry[0].resource.identifier"]
+    assert (await client.put(f"/Patient?{criteria}", json=patient((MRN, "1")))).status_code == 201
+    renumbered = await client.put(f"/Patient?{criteria}", json=patient((MRN, "3")))
+    assert renumbered.status_code == 200, "what is found may get another number"
+
+
 async def test_criteria_that_name_no_condition_do_not_mean_the_only_resource(client: httpx.AsyncClient) -> None:
     """What says how a search is answered says nothing of what matches; one resource of a type is soon the only one."""
     await client.put("/Patient/only", json=patient(id="only"))

@@ -58,7 +58,7 @@ def patient(number: str, *, national: str | None = None, **more: Any) -> Tree:
     return {"resourceType": "Patient", "identifier": identifiers, "name": [{"text": "Nguyễn Văn An"}], **more}
 
 
-def observation(number: int, subject: str, value: int = 1) -> Tree:
+def observation(number: int | str, subject: str, value: int = 1) -> Tree:
     return {
         "resourceType": "Observation",
         "identifier": [{"system": RECORDS, "value": str(number)}],
@@ -85,7 +85,7 @@ def message(number: int, value: int, **about_patient: Any) -> Tree:
     return transaction(
         entry("PUT", f"Patient?identifier={PATIENT_NUMBER}|{number}", told, urn),
         *(
-            entry("PUT", f"Observation?identifier={RECORDS}|{number}{n}", observation(int(f"{number}{n}"), urn, value))
+            entry("PUT", f"Observation?identifier={RECORDS}|{number}{n}", observation(f"{number}{n}", urn, value))
             for n in range(9)
         ),
     )
@@ -118,7 +118,7 @@ WRITES: dict[str, tuple[int, Work]] = {
             u,
             transaction(
                 *(
-                    entry("PUT", f"Observation?identifier={RECORDS}|9{n}", observation(n, "Patient/p"))
+                    entry("PUT", f"Observation?identifier={RECORDS}|9{n}", observation(f"9{n}", "Patient/p"))
                     for n in range(10)
                 )
             ),
