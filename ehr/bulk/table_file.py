@@ -123,9 +123,10 @@ def _typed(value: Any, column: Column) -> Any:
     if column.type == "boolean":
         fits = isinstance(value, bool)
     elif column.type in _INTEGERS:
-        fits = isinstance(value, int) and not isinstance(value, bool)
+        fits = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
     elif column.type == "decimal":
-        fits, value = isinstance(value, int | Decimal | float) and not isinstance(value, bool), float(value)
+        fits = isinstance(value, int | Decimal | float) and not isinstance(value, bool)
+        value = float(value) if fits else value
     else:
         return text_of(value)
     if not fits:

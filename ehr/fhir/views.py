@@ -277,17 +277,17 @@ def _iterated(select: Mapping[str, Any], part: Part, at: str) -> Part:
 def _repeated(paths: Sequence[Path], at: str) -> Callable[[Scope], list[Item]]:
     """Every element the paths lead to, and from there again, each before what is below it."""
 
+    def below(scope: Scope, item: Item) -> list[Item]:
+        return [one for path in paths for one in path.of(scope.at(item, 0))]
+
     def found(scope: Scope) -> list[Item]:
         made: list[Item] = []
-        waiting = [scope.item]
+        waiting = below(scope, scope.item)[::-1]
         while waiting:
-            item = waiting.pop()
-            if item is not scope.item:
-                made.append(item)
+            made.append(waiting.pop())
             if len(made) > _REPEATED_MAX:
                 raise Invalid(f"repeat reaches more than {_REPEATED_MAX} elements", at=at)
-            below = [one for path in paths for one in path.of(scope.at(item, 0))]
-            waiting += reversed(below)
+            waiting += reversed(below(scope, made[-1]))
         return made
 
     return found

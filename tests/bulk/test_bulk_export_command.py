@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from ehr.access.policy import Caller
 from ehr.bulk import export_here
 from ehr.bulk.export_job import HERE
 from ehr.bulk.export_request import ExportRequest
+from ehr.bulk.table_file import Parquet
 from ehr.errors import Invalid
+from ehr.fhir.views import Column
 from ehr.jobs.queue import Progress, Queue
 from ehr.record import open_record
 from ehr.settings import Settings
@@ -107,6 +110,13 @@ async def test_csv_and_ndjson_of_a_view_keep_digits(weights: Record, settings: S
     assert rows["Observation/o3"]["codes"] == '["a","b"]'
     assert rows["Observation/o3"]["final"] == "true"
     assert b'"value":3.50,' in next((tmp_path / "lines").glob("*.ndjson")).read_bytes()
+
+
+@pytest.mark.parametrize(("type_", "value"), [("decimal", "2020-01-01"), ("integer", 2**63), ("boolean", 1)])
+def test_a_value_that_a_column_cannot_hold_is_refused(type_: str, value: object) -> None:
+    table = Parquet(BytesIO(), [Column("x", type_, collection=False)])
+    with pytest.raises(Invalid, match=f"no {type_}"):
+        table.write([{"x": value}])
 
 
 async def test_a_value_that_is_not_of_its_type_fails_the_export_by_name(

@@ -133,6 +133,10 @@ REFUSED: dict[str, tuple[Tree, str]] = {
         {"select": [{**ID, "forEach": "name", "repeat": ["name"]}]},
         "ViewDefinition.select[0].repeat",
     ),
+    "repeat that never moves": (
+        {"select": [{"repeat": ["$this"], "column": columns("x=id")}]},
+        "ViewDefinition.select[0].repeat",
+    ),
     "a name that is none": ({"select": [{"column": columns("a-b=id")}]}, "ViewDefinition.select[0].column[0].name"),
     "a column twice": ({"select": [ID, ID]}, "ViewDefinition.select.column.name"),
     "a union of others": (
