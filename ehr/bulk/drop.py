@@ -47,7 +47,13 @@ async def collect(record: "Record") -> int:
             return 0
         try:
             facilities = {row["code"]: row["id"] for row in await connection.fetch(_FACILITIES)}
-            return sum([await _collect(record, home / code, Order(id)) for code, id in facilities.items()])
+            taken = 0
+            for code, id in facilities.items():
+                try:
+                    taken += await _collect(record, home / code, Order(id))
+                except OSError as error:  # the others must not wait for it
+                    log.warning("drop folder cannot be worked on", facility=code, error=error.strerror)
+            return taken
         finally:
             await connection.execute(_UNLOCK)
 
@@ -87,6 +93,9 @@ async def _see_to(record: "Record", path: Path, order: Order) -> None:
             job_id = await job.plan(queue, [path], record.settings.data_dir / job.IMPORTS, order, owner="drop")
         except Refused as error:
             await asyncio.to_thread(_put_away, path, REFUSED, str(error))
+            return
+        except PermissionError:
+            await asyncio.to_thread(_put_away, path, REFUSED, "the file may not be read; let the group read it")
             return
         log.info("file taken", job_id=job_id)
         return

@@ -57,6 +57,17 @@ async def test_lines_that_were_refused_lie_beside_the_file(record: Record) -> No
     assert names == ["cut.ndjson.gz", "cut.ndjson.gz.errors.txt", "mixed.ndjson", "mixed.ndjson.errors.ndjson"]
 
 
+async def test_a_folder_that_cannot_be_worked_on_holds_up_no_other(record: Record) -> None:
+    async with record.database.acquire() as connection:
+        for code in ("01001", "01929"):
+            await add_facility(connection, code)
+    dropped(record, "01001", drop.TAKEN, "a file where a folder should be")
+    left = dropped(record, "01001", "Patient.ndjson", GOOD % 1)
+    taken = dropped(record, "01929", "Patient.ndjson", GOOD % 2)
+    assert await drop.collect(record) == 1
+    assert (left.exists(), taken.exists()) == (True, False)
+
+
 async def test_what_is_still_being_written_is_left(record: Record) -> None:
     await registered(record)
     waiting = [
