@@ -25,6 +25,9 @@ where value_set_id = $1 and code = $2 and ($3::text is null or system = $3) orde
 _CODES: Final = "select system, code from value_set_code where value_set_id = $1 order by system, code limit $2"
 
 
+_ALL: Final = "select system, code, display from value_set_code where value_set_id = $1 order by system, code"
+
+
 async def codes_of(
     connection: Connection, url: str, count_max: int, *, bound: Bound | None = None
 ) -> list[tuple[str, str]] | None:
@@ -37,6 +40,20 @@ async def codes_of(
     if systems is None:
         return None
     return [(system, code) for system, listed in systems.items() for code in sorted(listed)][:count_max]
+
+
+async def expansion(
+    connection: Connection, url: str, *, bound: Bound | None = None
+) -> dict[tuple[str, str], str] | None:
+    """(system, code) → display of a loaded or compiled value set, "" where it has none; None where it is not known."""
+    name, _, version = url.partition("|")
+    key = await connection.fetchval(_LOADED, name, version or None)
+    if key is not None:
+        return {(row["system"], row["code"]): row["display"] for row in await connection.fetch(_ALL, key)}
+    systems = bound(name) if bound is not None else None
+    if systems is None:
+        return None
+    return {(system, code): "" for system, listed in systems.items() for code in sorted(listed)}
 
 
 @dataclass(frozen=True, slots=True)

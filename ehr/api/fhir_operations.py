@@ -9,6 +9,7 @@ from typing import Final, cast
 from ehr.api import bulk, bundle_writer, view_run
 from ehr.api import fhir_documents as documents
 from ehr.api import fhir_meta as metas
+from ehr.api import fhir_terminology as coded
 from ehr.api.answer import Answer, json_answer, outcome_answer
 from ehr.api.bundle_writer import Stored
 from ehr.api.exchange import Exchange
@@ -143,6 +144,9 @@ BINDINGS: Final = [
     Binding("Resource-meta-add", metas.add),
     Binding("Resource-meta-delete", metas.delete),
     Binding("Resource-validate", validate_one),
+    Binding("ValueSet-expand", coded.expand_of),
+    Binding("ValueSet-validate-code", coded.validate_code_of),
+    Binding("CodeSystem-lookup", coded.lookup_of),
     view_run.BINDING,
 ]
 """Every OperationDefinition of ehr/fhir/operation_definitions, bound to what it does."""

@@ -1,0 +1,74 @@
+"""$expand and $validate-code of value sets, $lookup of codes over HTTP.
+
+Access:  whoever may read or search the type; a ValueSet of this record is read as any resource is
+Source:  FHIR R4 terminology-service.html
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ehr.api.answer import Answer, tree_answer
+from ehr.api.exchange import Exchange
+from ehr.errors import Forbidden, Malformed
+from ehr.fhir.operation_arguments import Arguments
+from ehr.operations.expand import Named, Part, expand
+from ehr.operations.lookup import lookup
+from ehr.operations.validate_code import Asked, validate_code
+
+
+async def expand_of(exchange: Exchange, arguments: Arguments) -> Answer:
+    """ValueSet/$expand, ValueSet/[id]/$expand."""
+    _require(exchange)
+    part = Part(
+        filter=arguments.one("filter"),
+        offset=arguments.one("offset") or 0,
+        count=arguments.one("count"),
+        language=arguments.one("displayLanguage"),
+    )
+    return tree_answer(200, await expand(exchange.record, exchange.caller, _named(exchange, arguments), part))
+
+
+async def validate_code_of(exchange: Exchange, arguments: Arguments) -> Answer:
+    """ValueSet/$validate-code, ValueSet/[id]/$validate-code."""
+    _require(exchange)
+    asked = Asked(_codings(arguments), arguments.one("displayLanguage"))
+    found = await validate_code(exchange.record, exchange.caller, _named(exchange, arguments), asked)
+    return tree_answer(200, found)
+
+
+async def lookup_of(exchange: Exchange, arguments: Arguments) -> Answer:
+    """CodeSystem/$lookup."""
+    _require(exchange)
+    codings = _codings(arguments)
+    found = await lookup(
+        exchange.record,
+        exchange.caller,
+        codings[0] if codings else {},
+        version=arguments.one("version"),
+        language=arguments.one("displayLanguage"),
+    )
+    return tree_answer(200, found)
+
+
+def _require(exchange: Exchange) -> None:
+    if not any(exchange.caller.grants.allow(exchange.type_name, action) for action in ("r", "s")):
+        raise Forbidden(f"the token grants nothing on {exchange.type_name}")
+
+
+def _named(exchange: Exchange, arguments: Arguments) -> Named:
+    return Named(exchange.path.get("id"), arguments.one("url"), arguments.one("valueSet"))
+
+
+def _codings(arguments: Arguments) -> list[Mapping[str, Any]]:
+    """code with system and display, or coding, or codeableConcept: one of them."""
+    given = {name: one for name in ("code", "coding", "codeableConcept") if (one := arguments.one(name)) is not None}
+    if len(given) > 1:
+        raise Malformed("code, coding and codeableConcept exclude one another", at=list(given)[1])
+    if "code" not in given and (arguments.one("system") or arguments.one("display")):
+        raise Malformed("system and display are given with code", at="code")
+    if "code" in given:
+        beside = {name: one for name in ("system", "display") if (one := arguments.one(name)) is not None}
+        return [{"code": given["code"], **beside}]
+    if "coding" in given:
+        return [given["coding"]]
+    return list(given.get("codeableConcept", {}).get("coding", ()))
