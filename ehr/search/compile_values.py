@@ -149,11 +149,11 @@ def dated(low: ColumnElement[int], high: ColumnElement[int], asked: shape.Compar
         case "gt":
             found = after(low, high, last)
         case "ge":
-            found = or_(low >= first, after(low, high, last))
+            found = after(low, high, first - 1)
         case "lt":
             found = low < first
         case "le":
-            found = and_(low <= last, or_(low < first, high <= last))
+            found = low <= last
         case "sa":
             found = low > last
         case "eb":

@@ -1,7 +1,8 @@
 """The values of one criterion → hashes, or what a side table is asked. The OR of its values is one lookup.
 
-Dates     the ranges of the search text and of the resource are compared (R4 3.1.1.4.7): eq contains, gt and lt reach
-          beyond, sa and eb begin after and end before, ap overlaps with a tenth of the time since
+Dates     the ranges of the search text and of the resource are compared (R4 3.1.1.4.5): eq contains, gt and lt reach
+          beyond, ge and le reach the text's own range or beyond, sa and eb begin after and end before, ap overlaps with
+          a tenth of the time since
 Numbers   eq within the digits given, ap within a tenth (R4 3.1.1.4.5, .11); other prefixes exact
 Strings   begins with, folded; :contains anywhere (a walk over the parameter's values); :exact by hash
 """

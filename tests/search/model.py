@@ -67,7 +67,7 @@ def dated(tree: Tree) -> tuple[datetime, datetime] | None:
 
 
 def date(tree: Tree, wanted: str) -> bool:
-    """The wording of R4 3.1.1.4.7, on half-open ranges."""
+    """The wording of R4 3.1.1.4.5, on half-open ranges; above a value is "the specified value and up"."""
     found = dated(tree)
     if found is None:
         return False
@@ -80,8 +80,8 @@ def date(tree: Tree, wanted: str) -> bool:
         "ne": not contained,
         "gt": high > after,
         "lt": low < first,
-        "ge": high > after or contained,
-        "le": low < first or contained,
+        "ge": high > first,
+        "le": low < after,
         "sa": low >= after,
         "eb": high <= first,
     }[prefix]
