@@ -1,6 +1,6 @@
 """One parameter of a query → one Condition: criteria, chains and _has, each checked against what is served.
 
-Errors:  NotSupported, Invalid, TooMuch with the parameter's name in `at`
+Errors:  NotSupported, BadSearch, TooMuch with the parameter's name in `at`
 Source:  FHIR R4 3.1.1.4 parameter types, 3.1.1.4.13 chaining, 3.1.1.4.14 reverse chaining, 3.1.1.5 modifiers
 """
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ehr import limits
-from ehr.errors import Invalid, NotSupported, TooMuch
+from ehr.errors import BadSearch, NotSupported, TooMuch
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
@@ -99,7 +99,7 @@ def _criterion(
     target = modifier if parameter.kind == "reference" and modifier in TYPE_IDS else None
     if target is not None:
         if not parameter.may_target(target):
-            raise Invalid(f"{parameter.code} does not point to {target}", at=at)
+            raise BadSearch(f"{parameter.code} does not point to {target}", at=at)
         modifier = ""
     if not (internal and modifier in INTERNAL):
         _refuse_modifier(parameter, modifier, at)
@@ -150,7 +150,7 @@ def _concept(text: str, at: str) -> TokenValue:
     """For :above and :below."""
     found = values.token(text, at)
     if not found.system or found.code is None:
-        raise Invalid("a place in a hierarchy is system|code", at=at)
+        raise BadSearch("a place in a hierarchy is system|code", at=at)
     return found
 
 
@@ -191,7 +191,7 @@ def _refuse_in_composite(found: tuple[object, ...], at: str) -> None:
 
 def _missing(type_name: str, parameter: Parameter, value: str, at: str) -> Condition:
     if value not in {"true", "false"}:
-        raise Invalid(":missing is true or false", at=at)
+        raise BadSearch(":missing is true or false", at=at)
     if parameter.kind != "composite":
         return Missing(type_name, parameter, value == "true")
     there = _composite_there(type_name, parameter)
@@ -221,7 +221,7 @@ def chain(type_name: str, parameter: Parameter, target: str, at: str, link: Link
     if parameter.kind != "reference" or not any(path.type in {"Reference", "Resource"} for path in parameter.paths):
         raise NotSupported(f"{parameter.code} is not a reference to follow", at=at)
     if target and (target not in TYPE_IDS or not parameter.may_target(target)):
-        raise Invalid(f"{parameter.code} does not point to that type", at=at)
+        raise BadSearch(f"{parameter.code} does not point to that type", at=at)
     if target:
         return Chain(type_name, parameter, ((target, link(target)),), True)
     links, refused = [], None
@@ -238,7 +238,7 @@ def chain(type_name: str, parameter: Parameter, target: str, at: str, link: Link
 def _has(table: Parameters, type_name: str, name: str, value: str, *, at: str, depth: int) -> Has:
     parts = name.split(":", 3)
     if len(parts) != 4 or parts[1] not in TYPE_IDS:
-        raise Invalid("reverse chaining is _has:Type:reference:parameter", at=at)
+        raise BadSearch("reverse chaining is _has:Type:reference:parameter", at=at)
     _, source, code, inner = parts
 
     def link(of: str) -> Condition:

@@ -1,7 +1,7 @@
 """Where a page begins ↔ the opaque text of a next or previous link.
 
 Out:     base64url of JSON, signed with BLAKE2b keyed by the installation's cursor_key (RFC 7693)
-Errors:  Invalid   a cursor that is not ours, was changed, or belongs to another search
+Errors:  BadSearch a cursor that is not ours, was changed, or belongs to another search
 Keeps:   the highest rid when the first page was read, so that what is created meanwhile does not enter later pages;
          the total, so that it is counted once
 """
@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from ehr.errors import Invalid
+from ehr.errors import BadSearch
 from ehr.search.plan import SearchPlan
 from ehr.search.terms import SearchRequest
 
@@ -113,15 +113,15 @@ def opened(text: str, key: bytes, search: str) -> Cursor:
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except ValueError as error:
-        raise Invalid("this cursor is not one of ours", at="_cursor") from error
+        raise BadSearch("this cursor is not one of ours", at="_cursor") from error
     signature, content = raw[:SIGNATURE_BYTES], raw[SIGNATURE_BYTES:]
     if not hmac.compare_digest(signature, _signature(content, key)):
-        raise Invalid("this cursor is not one of ours", at="_cursor")
+        raise BadSearch("this cursor is not one of ours", at="_cursor")
     said = orjson.loads(content)
     walk, inside = said.pop("walk", None), said.pop("inside", None)
     cursor = Cursor(**said, walk=None if walk is None else Walk(**walk), inside=inside and _inside(inside))
     if cursor.search != search:
-        raise Invalid("this cursor belongs to another search; start from its first page", at="_cursor")
+        raise BadSearch("this cursor belongs to another search; start from its first page", at="_cursor")
     return cursor
 
 

@@ -6,7 +6,7 @@ Grammar  filter   test, not (filter), (filter); joined by "and" and "or" from le
          value    a JSON string, or anything without blanks, ")" and "]"
 Means    each operator is said by what search says already: eq by the prefix or the plain value, co by :contains, ss by
          :below (the value subsumes the resource's concept), in by :in, pr by :missing, re by the reference
-Errors:  Invalid        what is not in the grammar, with the place
+Errors:  BadSearch      what is not in the grammar, with the place
          NotSupported   an operator that means nothing for the parameter; ne where an element repeats, because the index
                         cannot see that another entry differs; parameters that are not served
          TooMuch        deeper than DEPTH_MAX, more tests than limits.search_values_max
@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ehr import limits
-from ehr.errors import Invalid, NotSupported, TooMuch
+from ehr.errors import BadSearch, NotSupported, TooMuch
 from ehr.fhir.parameters import Parameter, Parameters
 from ehr.search import conditions
 from ehr.search.terms import AllOf, AnyOf, Condition, Not
@@ -57,7 +57,7 @@ class _Reader:
         while position < end:
             found = _TOKEN.match(text, position)
             if found is None:
-                raise Invalid(f"cannot be read from character {position + 1} on", at=at)
+                raise BadSearch(f"cannot be read from character {position + 1} on", at=at)
             self._tokens.append((found["token"], found.start("token") + 1))
             position = found.end()
         if len(self._tokens) > 4 * limits.search_values_max:
@@ -68,10 +68,10 @@ class _Reader:
         if self._place < len(self._tokens):
             raise self._wrong("the end, and, or")
 
-    def _wrong(self, expected: str) -> Invalid:
+    def _wrong(self, expected: str) -> BadSearch:
         if self._place >= len(self._tokens):
-            return Invalid(f"ends where {expected} is expected", at=self._at)
-        return Invalid(f"at character {self._tokens[self._place][1]}: expected {expected}", at=self._at)
+            return BadSearch(f"ends where {expected} is expected", at=self._at)
+        return BadSearch(f"at character {self._tokens[self._place][1]}: expected {expected}", at=self._at)
 
     def _peek(self) -> str:
         return self._tokens[self._place][0] if self._place < len(self._tokens) else ""
@@ -133,7 +133,7 @@ class _Reader:
         code, _, target = name.partition(":")
         if not dot and self._peek() != "[":
             if target:
-                raise Invalid(f"{name} is followed by a path of the other resource", at=self._at)
+                raise BadSearch(f"{name} is followed by a path of the other resource", at=self._at)
             return self._test(conditions.known(self._table, type_name, code, self._at), type_name)
         return self._chain(type_name, code, target, rest, depth)
 
@@ -162,7 +162,7 @@ class _Reader:
         code = parameter.code
         if operator == "pr":
             if value not in {"true", "false"}:
-                raise Invalid("pr is followed by true or false", at=self._at)
+                raise BadSearch("pr is followed by true or false", at=self._at)
             return self._asked(type_name, f"{code}:missing", "false" if value == "true" else "true")
         if parameter.kind in {"date", "number", "quantity"} and operator in _ORDERED:
             return self._asked(type_name, code, operator + _escaped(value, parameter))
@@ -198,7 +198,7 @@ class _Reader:
         try:
             found = json.loads(token)
         except ValueError as error:
-            raise Invalid("a string is not closed, or an escape in it is not JSON", at=self._at) from error
+            raise BadSearch("a string is not closed, or an escape in it is not JSON", at=self._at) from error
         return str(found)
 
 

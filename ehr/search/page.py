@@ -7,7 +7,7 @@ Keeps:   pages neither overlap nor shift while others write: a page begins after
 Audit:   with a Note, the statement that finds the rows writes their audit rows; a page with includes, or with rows
          that moved, shows more than that statement finds, so it is left to the caller (Page.noted says which)
 Limits:  includes over limits.include_count_max shorten the page; of one match they take several (include_walk)
-Errors:  Invalid (cursor), Unavailable (statement timeout, by the caller's edge)
+Errors:  BadSearch (cursor), Unavailable (statement timeout, by the caller's edge)
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ In:      a type (None: several), decoded (name, value) pairs, a compartment wher
          base, by which an absolute reference may name what is here
 Out:     SearchRequest
 Errors:  NotSupported  a parameter, modifier or type that is not served (at: the parameter)
-         Invalid       a value that cannot mean anything
+         BadSearch     a value that cannot mean anything
          TooMuch       over a limit of ehr.limits
 Source:  FHIR R4 3.1.1 search; 3.1.1.1.2 handling of unknown parameters (Prefer: handling)
 """
@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ehr import limits
-from ehr.errors import Invalid, NotSupported, TooMuch
+from ehr.errors import BadSearch, NotSupported, TooMuch
 from ehr.fhir import parameters
 from ehr.fhir.compartments import COMPARTMENTS, PATIENT_TYPES, members
 from ehr.fhir.parameters import Parameters
@@ -137,7 +137,7 @@ def _kept(
 def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> None:
     try:
         if not value.strip():
-            raise Invalid("the parameter has no value", at=name)
+            raise BadSearch("the parameter has no value", at=name)
         reader = _SHAPE.get(name.partition(":")[0])
         if name in OF_HTTP:
             return
@@ -146,8 +146,8 @@ def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> Non
         else:
             request.conditions.append(_condition(request, name, value))
         request.served.append((name, value))
-    except (NotSupported, Invalid) as error:
-        if strict or name == "_query" or (isinstance(error, Invalid) and value.strip()):
+    except (NotSupported, BadSearch) as error:
+        if strict or name == "_query" or (isinstance(error, BadSearch) and value.strip()):
             raise  # without a _query it would be another search
         request.ignored += [
             type(issue)(issue.code, f"ignored: {issue.text}", name, "warning") for issue in error.issues
@@ -167,7 +167,7 @@ def _compartment(request: SearchRequest, compartment: Compartment) -> Compartmen
     if name != PERSON and name not in COMPARTMENTS:
         raise NotSupported("there is no such compartment", at=name)
     if not FHIR_ID.fullmatch(compartment.id):
-        raise Invalid("this is not an id", at=name)
+        raise BadSearch("this is not an id", at=name)
     inside = PATIENT_TYPES if name == PERSON else frozenset(members(name)) | {name}
     if request.type_name is None:
         request.types = tuple(sorted(inside))
@@ -183,7 +183,7 @@ def _type(request: SearchRequest, name: str, value: str) -> None:
         raise NotSupported("there is no such resource type", at=name)
     if request.type_name is not None:
         if wanted != [request.type_name]:
-            raise Invalid("the address names another type", at=name)
+            raise BadSearch("the address names another type", at=name)
         return
     if request.types and not set(wanted) <= set(request.types):
         raise NotSupported("a type is not in this compartment", at=name)
@@ -193,7 +193,7 @@ def _type(request: SearchRequest, name: str, value: str) -> None:
 def _sort(request: SearchRequest, name: str, value: str) -> None:
     known = request.known.of(request.of)
     if name != "_sort" or request.sort:
-        raise Invalid("_sort is given once, without a modifier", at=name)
+        raise BadSearch("_sort is given once, without a modifier", at=name)
     for text in values.alternatives(value, name):
         code = text.removeprefix("-")
         if waiting := request.known.waiting.get((request.of, code)):
@@ -206,19 +206,19 @@ def _sort(request: SearchRequest, name: str, value: str) -> None:
 
 def _count(request: SearchRequest, name: str, value: str) -> None:
     if not value.isascii() or not value.isdigit() or len(value) > 9:
-        raise Invalid("_count is a whole number, 0 or more", at=name)
+        raise BadSearch("_count is a whole number, 0 or more", at=name)
     request.count = min(int(value), limits.page_count_max)
 
 
 def _total(request: SearchRequest, name: str, value: str) -> None:
     if value not in {"none", "estimate", "accurate"}:
-        raise Invalid("_total is none, estimate or accurate", at=name)
+        raise BadSearch("_total is none, estimate or accurate", at=name)
     request.total = value  # type: ignore[assignment]  # one of the three
 
 
 def _summary(request: SearchRequest, name: str, value: str) -> None:
     if value not in SUMMARIES:
-        raise Invalid("_summary is true, text, data, count or false", at=name)
+        raise BadSearch("_summary is true, text, data, count or false", at=name)
     request.summary = value
 
 
@@ -228,13 +228,13 @@ def _elements(request: SearchRequest, name: str, value: str) -> None:
 
 def _contained(request: SearchRequest, name: str, value: str) -> None:
     if name != "_contained" or value not in _CONTAINED:
-        raise Invalid("_contained is false, true or both", at=name)
+        raise BadSearch("_contained is false, true or both", at=name)
     request.contained = _CONTAINED[value]
 
 
 def _contained_type(request: SearchRequest, name: str, value: str) -> None:
     if name != "_containedType" or value not in {"container", "contained"}:
-        raise Invalid("_containedType is container or contained", at=name)
+        raise BadSearch("_containedType is container or contained", at=name)
     request.contained_type = value  # type: ignore[assignment]  # one of the two
 
 
@@ -276,7 +276,7 @@ def _list(request: SearchRequest, name: str, value: str) -> None:
         if one.startswith("$"):
             raise NotSupported(f"the functional list {one[:64]} is not served; name a List by its id", at=name)
         if not FHIR_ID.fullmatch(one):
-            raise Invalid("a list is named by its id", at=name)
+            raise BadSearch("a list is named by its id", at=name)
     item = parameters.of("List")["item"]
     has = Has(request.of, "List", item, Ids(tuple(found)))
     request.conditions.append(InList(tuple(found), has))
@@ -303,7 +303,7 @@ def _one_include(request: SearchRequest, name: str, text: str, *, reverse: bool,
             raise NotSupported("there is no such resource type", at=name)
         return Include(reverse, source, None, None, iterate)
     if len(parts) not in {2, 3} or parts[0] not in TYPE_IDS:
-        raise Invalid("an include is Type:parameter, Type:parameter:Target or *", at=name)
+        raise BadSearch("an include is Type:parameter, Type:parameter:Target or *", at=name)
     parameter = request.known.of(parts[0]).get(parts[1])
     if parameter is None or parameter.kind != "reference":
         raise NotSupported(f"{parts[0]} has no reference parameter {parts[1][:64]}", at=name)
@@ -311,7 +311,7 @@ def _one_include(request: SearchRequest, name: str, text: str, *, reverse: bool,
         raise NotSupported(f"{parts[0]}:{parts[1]} holds no references that {name} follows", at=name)
     target = parts[2] if len(parts) == 3 and parts[2] else None
     if target is not None and (target not in TYPE_IDS or not parameter.may_target(target)):
-        raise Invalid(f"{parts[0]}:{parts[1]} does not point to that type", at=name)
+        raise BadSearch(f"{parts[0]}:{parts[1]} does not point to that type", at=name)
     return Include(reverse, parts[0], parameter, target, iterate)
 
 

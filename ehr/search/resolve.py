@@ -10,7 +10,7 @@ quantities        in a UCUM unit: the same range in every unit in use that it co
                   nothing more (1 g finds 1000 mg; the range of the digits is converted, not guessed anew)
 Cost:    one statement for each such value, none for any other search
 Errors:  NotSupported  rows of before are not indexed for it yet (ehr.index.formats)
-         Invalid  a value set or a code that is not known here, with what to do
+         BadSearch  a value set or a code that is not known here, with what to do
          TooMuch  more than limits.search_codes_max codes, texts or parts
 Source:  FHIR R4 3.1.1.4.10 token, 3.1.1.4.11 quantity, 3.1.1.5.5 modifiers
 """
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from ehr import limits
-from ehr.errors import Invalid, TooMuch
+from ehr.errors import BadSearch, TooMuch
 from ehr.fhir import parameters, references
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import codes as bound_codes
@@ -248,7 +248,7 @@ class _Resolver:
             text = (
                 f"no code system is loaded that has the code {value.code[:64]}; load it, or search the codes themselves"
             )
-            raise Invalid(text, at=_at(asked))
+            raise BadSearch(text, at=_at(asked))
         return [TokenValue(value.system, code) for code in codes]
 
     # -- value sets ----------------------------------------------------------------------------------------
@@ -263,9 +263,9 @@ class _Resolver:
             if stored is not None:
                 return list(await expand(self.connection, stored))
         except Unreadable as error:
-            raise Invalid(f"the value set {name[:200]} cannot be expanded: {error}", at=_at(asked)) from error
+            raise BadSearch(f"the value set {name[:200]} cannot be expanded: {error}", at=_at(asked)) from error
         text = f"the value set {name[:200]} is not known here; load it, create it as a ValueSet, or name the codes"
-        raise Invalid(text, at=_at(asked))
+        raise BadSearch(text, at=_at(asked))
 
     async def _stored(self, name: str) -> ValueSet | None:
         """A ValueSet of this record, by id or canonical url, where the caller may read it."""

@@ -2,7 +2,7 @@
 
 In:      decoded text; "," "|" "$" and "\\" may be escaped with "\\"
 Out:     Value per comma
-Errors:  Invalid naming the parameter: not a date, not a number, a prefix where none is allowed
+Errors:  BadSearch naming the parameter: not a date, not a number, a prefix where none is allowed
          TooMuch: more values than limits.search_values_max
 Source:  FHIR R4 3.1.1.4 (types, prefixes, escaping)
 """
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final, cast
 
 from ehr import limits
-from ehr.errors import Invalid, NotSupported, TooMuch
+from ehr.errors import BadSearch, NotSupported, TooMuch
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter
 from ehr.fhir.r4 import TYPE_IDS
@@ -74,10 +74,10 @@ def unescape(text: str) -> str:
 def alternatives(text: str, at: str) -> list[str]:
     """The comma separated values, still escaped."""
     if _UNSTORABLE.search(text):
-        raise Invalid("NUL and lone surrogates are not text", at=at)
+        raise BadSearch("NUL and lone surrogates are not text", at=at)
     parts = [part for part in split(text, ",") if part]
     if not parts:
-        raise Invalid("the parameter has no value", at=at)
+        raise BadSearch("the parameter has no value", at=at)
     if len(parts) > limits.search_values_max:
         raise TooMuch(f"more than {limits.search_values_max} values", at=at)
     return parts
@@ -88,17 +88,17 @@ def token(text: str, at: str) -> TokenValue:
     if len(parts) == 1:
         return TokenValue(None, unescape(parts[0]))
     if len(parts) > 2:
-        raise Invalid("a token is code, system|code, |code or system|", at=at)
+        raise BadSearch("a token is code, system|code, |code or system|", at=at)
     system, code = unescape(parts[0]), unescape(parts[1])
     if not system and not code:
-        raise Invalid("a token needs a system or a code", at=at)
+        raise BadSearch("a token needs a system or a code", at=at)
     return TokenValue(system, code or None)
 
 
 def of_type(text: str, at: str) -> TypedIdentifierValue:
     parts = [unescape(part) for part in split(text, "|")]
     if len(parts) != 3 or not parts[1] or not parts[2]:
-        raise Invalid(":of-type is system|code|value", at=at)
+        raise BadSearch(":of-type is system|code|value", at=at)
     return TypedIdentifierValue(*parts)
 
 
@@ -106,17 +106,17 @@ def near(text: str, at: str) -> NearValue:
     """latitude|longitude|distance|units; kilometres where no units are given."""
     parts = [unescape(part) for part in split(text, "|")]
     if len(parts) not in {2, 3, 4}:
-        raise Invalid("a place is latitude|longitude|distance|units", at=at)
+        raise BadSearch("a place is latitude|longitude|distance|units", at=at)
     latitude, longitude = number(parts[0], at).number, number(parts[1], at).number
     if abs(latitude) > 90 or abs(longitude) > 180:
-        raise Invalid("a latitude is -90 to 90, a longitude -180 to 180", at=at)
+        raise BadSearch("a latitude is -90 to 90, a longitude -180 to 180", at=at)
     if len(parts) == 2 or not parts[2]:
         return NearValue(latitude, longitude, NEAR_METRES)
     unit, metre = unit_of(parts[3] if len(parts) == 4 and parts[3] else "km"), unit_of("m")
     assert metre is not None, "UCUM has a metre"
     distance = number(parts[2], at).number
     if unit is None or unit.dimensions != metre.dimensions or not 0 <= distance <= 1e9:
-        raise Invalid("a distance is a number of km, m, [mi_us] or another UCUM unit of length", at=at)
+        raise BadSearch("a distance is a number of km, m, [mi_us] or another UCUM unit of length", at=at)
     return NearValue(latitude, longitude, float(unit.to(metre, Fraction(repr(distance)))))
 
 
@@ -141,30 +141,30 @@ def date(text: str, at: str, *, internal: bool = False) -> DateValue:
     plain = plain.replace(" ", "+")  # a "+07:00" that nobody percent-encoded
     found = date_range(plain)
     if found is None:
-        raise Invalid("a date is YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm[:ss[.fff]][zone]", at=at)
+        raise BadSearch("a date is YYYY, YYYY-MM, YYYY-MM-DD or YYYY-MM-DDThh:mm[:ss[.fff]][zone]", at=at)
     return DateValue(prefix, *found)
 
 
 def number(text: str, at: str) -> NumberValue:
     prefix, plain = prefixed(text)
     if len(plain) > DIGITS_MAX or _NUMBER.fullmatch(plain) is None:
-        raise Invalid("this is not a number", at=at)
+        raise BadSearch("this is not a number", at=at)
     try:
         exact = Decimal(plain)
     except InvalidOperation as error:
-        raise Invalid("this is not a number", at=at) from error
+        raise BadSearch("this is not a number", at=at) from error
     exponent = exact.as_tuple().exponent
     assert isinstance(exponent, int)
     half = abs(exact) * APPROXIMATE if prefix == "ap" else Decimal(5).scaleb(exponent - 1)
     if not math.isfinite(float(exact + half)) or not math.isfinite(float(exact - half)):
-        raise Invalid("this number is too great", at=at)
+        raise BadSearch("this number is too great", at=at)
     return NumberValue(prefix, float(exact), float(exact - half), float(exact + half))
 
 
 def quantity(text: str, at: str) -> NumberValue:
     parts = [unescape(part) for part in split(text, "|")]
     if len(parts) not in {1, 3}:
-        raise Invalid("a quantity is number, number|system|code or number||code", at=at)
+        raise BadSearch("a quantity is number, number|system|code or number||code", at=at)
     found = number(parts[0], at)
     system, code = (parts[1] or None, parts[2] or None) if len(parts) == 3 else (None, None)
     return NumberValue(found.prefix, found.number, found.low, found.high, system, code)
@@ -200,7 +200,7 @@ def reference(parameter: Parameter, text: str, at: str, target: str | None) -> R
     plain = unescape(text)
     if found := _LOCAL.fullmatch(plain):
         if found[1] not in TYPE_IDS:
-            raise Invalid("there is no such resource type", at=at)
+            raise BadSearch("there is no such resource type", at=at)
         if target not in {None, found[1]} or (parameter.only not in {None, found[1]}):
             return ReferenceValue()
         return ReferenceValue(((found[1], found[2]),))
@@ -208,13 +208,13 @@ def reference(parameter: Parameter, text: str, at: str, target: str | None) -> R
         return ReferenceValue(uri=plain)
     if target is not None or FHIR_ID.fullmatch(plain):
         if not FHIR_ID.fullmatch(plain):
-            raise Invalid("a reference is id, Type/id or an absolute url", at=at)
+            raise BadSearch("a reference is id, Type/id or an absolute url", at=at)
         types = [target] if target else sorted(parameter.targets)
         if types == ["*"]:
-            raise Invalid("this reference may point to any type: say Type/id", at=at)
+            raise BadSearch("this reference may point to any type: say Type/id", at=at)
         return ReferenceValue(tuple((name, plain) for name in types))
     if ":" not in plain:
-        raise Invalid("a reference is id, Type/id or an absolute url", at=at)
+        raise BadSearch("a reference is id, Type/id or an absolute url", at=at)
     return ReferenceValue(uri=plain)
 
 
@@ -232,7 +232,7 @@ def at_home(parameter: Parameter, value: Value, base: str) -> Value:
 def composite(parameter: Parameter, text: str, at: str) -> CompositeValue:
     parts = split(text, "$")
     if len(parts) != len(parameter.components):
-        raise Invalid(f"this composite has {len(parameter.components)} parts separated by $", at=at)
+        raise BadSearch(f"this composite has {len(parameter.components)} parts separated by $", at=at)
     known = parameters.of(parameter.type_name)
     found = tuple(
         read(known[component.code], part, at) for component, part in zip(parameter.components, parts, strict=True)

@@ -3,7 +3,7 @@
 _text, _content   words side by side are an AND; "or", "and", "not" and parentheses as one expects, in any case;
                   "and" binds closer than "or"
 phonetic          every word must sound like a word of the name
-Errors:  Invalid        parentheses that do not close, an operator without a word
+Errors:  BadSearch      parentheses that do not close, an operator without a word
          NotSupported   phrases ("…") and wild cards: single words are kept, not their order
 Source:  FHIR R4 3.1.1.4.15 _text and _content
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from ehr import limits
-from ehr.errors import Invalid, NotSupported, TooMuch
+from ehr.errors import BadSearch, NotSupported, TooMuch
 from ehr.index.words import sound, words
 from ehr.search.terms import AllOf, AnyOf, Condition, Not
 
@@ -36,7 +36,7 @@ def sounding(text: str, at: str, leaf: Leaf) -> Condition:
     """Every word by its sound; words without one, as numbers are, cannot be asked for."""
     found = [made for one in words(text) if (made := sound(one))]
     if not found:
-        raise Invalid("no word here has a sound", at=at)
+        raise BadSearch("no word here has a sound", at=at)
     return all_of([leaf(one) for one in dict.fromkeys(found)])
 
 
@@ -58,7 +58,7 @@ class _Reader:
     def whole(self) -> Condition:
         found = self._either()
         if self._peek():
-            raise Invalid("there is a closing parenthesis too many", at=self._at)
+            raise BadSearch("there is a closing parenthesis too many", at=self._at)
         return found
 
     def _peek(self) -> str:
@@ -82,7 +82,7 @@ class _Reader:
     def _one(self) -> Condition:
         mark = self._peek()
         if mark in {"", ")", "and", "or"}:
-            raise Invalid("a word is missing here", at=self._at)
+            raise BadSearch("a word is missing here", at=self._at)
         self._place += 1
         if mark == "not":
             return Not(self._one())
@@ -90,7 +90,7 @@ class _Reader:
             return self._within()
         found = words(mark)
         if not found:
-            raise Invalid("there is no word in this", at=self._at)
+            raise BadSearch("there is no word in this", at=self._at)
         return all_of([self._leaf(one) for one in found])
 
     def _within(self) -> Condition:
@@ -99,7 +99,7 @@ class _Reader:
             raise TooMuch(f"parentheses in more than {DEPTH_MAX} others", at=self._at)
         found = self._either()
         if self._peek() != ")":
-            raise Invalid("a parenthesis is not closed", at=self._at)
+            raise BadSearch("a parenthesis is not closed", at=self._at)
         self._place += 1
         self._depth -= 1
         return found
