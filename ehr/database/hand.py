@@ -4,12 +4,14 @@ In:      asyncpg's pool
 Out:     async with Loan(hand, timeout_s) as connection
 Why:     asyncpg's pool makes a proxy, a task and a timer for every acquisition: 45 µs, as much as a statement. A
          connection that was given back whole is lent again without any of them
-Keeps:   nobody waits while a connection is at hand: whoever acquires gets it first, and once somebody waits for the
-         pool, what is given back goes there. Whoever left an error or an open transaction behind gives to the pool,
-         which looks after such connections
+Keeps:   nobody waits while a connection is at hand: whoever acquires gets it first, and what is given back goes to
+         whoever has waited longest. Who left an error or an open transaction behind gives to the pool, which looks
+         after such connections; the longest waiting then asks the pool
 Limits:  AT_HAND_MAX connections; every LOANS_MAX loans one goes through the pool, which renews old ones
 """
 
+import asyncio
+from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +30,9 @@ class Hand:
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self.pool = pool
         self.at_hand: list[Connection] = []
-        self.waiting = 0
+        self.waiting: deque[asyncio.Future[Connection | None]] = deque()
+        """Who gets the next connection; None: it was given to the pool, and is to be waited for there."""
+        self._at_pool = 0
         self._loans = 0
         self._closing = False
 
@@ -39,27 +43,69 @@ class Hand:
         return None
 
     async def take(self, timeout_s: float | None) -> "Connection":
-        while self.at_hand:
-            connection = self.at_hand.pop()
-            if not _lost(connection):
-                return connection
-            await self.pool.release(connection)
-        self.waiting += 1
-        try:
-            return await self.pool.acquire(timeout=timeout_s)
-        finally:
-            self.waiting -= 1
+        async with asyncio.timeout(timeout_s):
+            while True:
+                connection = self.at_hand.pop() if self.at_hand else await self._next()
+                if not _lost(connection):
+                    return connection
+                await self.give(connection, whole=False)
 
-    def keeps(self, connection: "Connection") -> bool:
-        """Whether it was kept at hand; else it goes to the pool."""
+    async def _next(self) -> "Connection":
+        """From the pool while it has any; else from who gives one back."""
+        if not (self._closing or self.pool.get_idle_size() or self.pool.get_size() < self.pool.get_max_size()):
+            connection = await self._given()
+            if connection is not None:
+                return connection
+        self._at_pool += 1
+        try:
+            return await self.pool.acquire()
+        except BaseException:
+            self._tell(None)  # where there is no server, nobody else will
+            raise
+        finally:
+            self._at_pool -= 1
+
+    async def _given(self) -> "Connection | None":
+        given: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self.waiting.append(given)
+        try:
+            return await given
+        except asyncio.CancelledError:
+            if given.cancelled():
+                if given in self.waiting:
+                    self.waiting.remove(given)
+            elif (connection := given.result()) is None:
+                self._tell(None)
+            else:
+                await self.give(connection)
+            raise
+
+    async def give(self, connection: "Connection", *, whole: bool = True) -> None:
+        """Give back what was lent. whole: no error was left behind."""
+        if whole and self._keeps(connection):
+            return
+        try:
+            await self.pool.release(connection)
+        finally:
+            self._tell(None)
+
+    def _tell(self, connection: "Connection | None") -> bool:
+        """Whether somebody waited."""
+        while self.waiting:
+            given = self.waiting.popleft()
+            if not given.done():
+                given.set_result(connection)
+                return True
+        return False
+
+    def _keeps(self, connection: "Connection") -> bool:
+        """Whether it was lent again or kept at hand; else it goes to the pool."""
         self._loans += 1
-        if (
-            self.waiting
-            or self._closing
-            or len(self.at_hand) >= AT_HAND_MAX
-            or self._loans % LOANS_MAX == 0
-            or _unfit(connection)
-        ):
+        if self._closing or self._at_pool or self._loans % LOANS_MAX == 0 or _unfit(connection):
+            return False
+        if self._tell(connection):
+            return True
+        if len(self.at_hand) >= AT_HAND_MAX:
             return False
         self.at_hand.append(connection)
         return True
@@ -107,5 +153,4 @@ class Loan:
     ) -> None:
         connection, self._connection = self._connection, None
         assert connection is not None, "a loan ends after it began"
-        if error is not None or not self._hand.keeps(connection):
-            await self._hand.pool.release(connection)
+        await self._hand.give(connection, whole=error is None)

@@ -54,9 +54,9 @@ async def test_nobody_waits_for_a_connection_that_was_given_back(two: Database) 
         async with two.acquire() as _, two.acquire() as _:
             waiting = asyncio.create_task(use(1))
             await asyncio.sleep(0)
-            assert two._hand.waiting == 1
+            assert len(two._hand.waiting) == 1
         await waiting
-    assert two._hand.waiting == 0
+    assert not two._hand.waiting
 
 
 async def test_who_waits_too_long_is_told(two: Database) -> None:
@@ -64,8 +64,54 @@ async def test_who_waits_too_long_is_told(two: Database) -> None:
         with pytest.raises(TimeoutError):
             async with two.acquire(timeout_s=0.05):
                 pass
-    assert two._hand.waiting == 0
+    assert not two._hand.waiting
     assert await pid(two)
+
+
+async def test_what_is_given_back_goes_to_who_waited_longest(two: Database) -> None:
+    served: list[int] = []
+
+    async def use(number: int) -> None:
+        async with two.acquire(timeout_s=10) as connection:
+            served.append(number)
+            await connection.fetchval("select 1")
+
+    async with two.acquire() as _, two.acquire() as _:
+        waiting = [asyncio.create_task(use(number)) for number in range(6)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    assert served == sorted(served)
+    assert at_hand(two) == 2
+    assert two.pool.get_idle_size() == 0
+
+
+async def test_who_gives_up_when_a_connection_comes_passes_it_on(two: Database) -> None:
+    loan = two.acquire()
+    async with two.acquire() as _:
+        await loan.__aenter__()
+        first, second = (asyncio.create_task(pid(two)) for _ in range(2))
+        await asyncio.sleep(0)
+        await loan.__aexit__(None, None, None)
+        first.cancel()
+        assert await asyncio.wait_for(second, 10)
+        assert first.cancelled()
+    assert not two._hand.waiting
+
+
+async def test_who_waits_is_told_when_connections_are_cut(two: Database) -> None:
+    waiting: list[asyncio.Task[int]] = []
+
+    async def cut() -> None:
+        async with two.acquire() as one, two.acquire() as other:
+            waiting.extend(asyncio.create_task(pid(two)) for _ in range(6))
+            await asyncio.sleep(0)
+            await one.fetch("select pg_terminate_backend($1)", other.get_server_pid())
+            await one.fetch("select pg_terminate_backend(pg_backend_pid())")
+
+    with pytest.raises(asyncpg.PostgresError):
+        await cut()
+    async with asyncio.timeout(10):
+        assert all(await asyncio.gather(*waiting))
 
 
 async def test_an_error_or_an_open_transaction_goes_through_the_pool(two: Database) -> None:
