@@ -59,7 +59,7 @@ async def test_a_conflict_inside_a_transaction_is_no_server_error(client: httpx.
     answers = await asyncio.gather(*(client.post("/", json=sent(number)) for number in range(8)))
     assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
     told = [answer.json()["issue"][0]["expression"] for answer in answers if answer.status_code == 412]
-    assert told == [["Bundle.entry[1]"]] * 7
+    assert told == [["Bundle.entry[1].request.ifNoneMatch"]] * 7
     found = await client.get("/Patient", params={"identifier": ",".join(f"{MRN}|once-{n}" for n in range(8))})
     assert len(found.json()["entry"]) == 1, "those that were refused left nothing"
 
