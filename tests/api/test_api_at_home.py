@@ -30,7 +30,8 @@ async def test_what_is_written_is_in_the_record_of_its_patient(client: httpx.Asy
     sent = httpx.Request("PUT", p1, json=body).content.replace(b'"value":5', b'"value":5.00')
     assert (await client.put("/Observation/o1", content=sent)).status_code == 201
     created = await client.post("/Observation", json=observation(f"{p1}/_history/1"))
-    updated = await client.put("/Observation?identifier=urn:x|1", json=observation(p1))
+    named = observation(p1, identifier=[{"system": "urn:x", "value": "1"}])
+    updated = await client.put("/Observation?identifier=urn:x|1", json=named)
     assert {answer.status_code for answer in (created, updated)} == {201}
     assert await subject(client, "o1") == "Patient/p1"
     assert created.json()["subject"]["reference"] == "Patient/p1/_history/1"
