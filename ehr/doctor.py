@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import asyncpg
 import psutil
 
 from ehr.access.authenticate import is_loopback
+from ehr.bulk import drop
 from ehr.clock import Clock
 from ehr.database import migrate
 from ehr.database.child import account
@@ -28,6 +29,9 @@ from ehr.index import formats
 from ehr.jobs.broker import wheel_folder
 from ehr.serve import running
 from ehr.settings import Settings
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
 
 State = Literal["ok", "warning", "failed"]
 
@@ -73,7 +77,7 @@ async def examine(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
             yield Finding("database", "failed", f"cannot be reached: {type(error).__name__}", fix)
             return
         stack.push_async_callback(connection.close)
-        async for finding in _inside(connection, url, clock):
+        async for finding in _inside(connection, url, settings, clock):
             yield finding
 
 
@@ -85,7 +89,7 @@ async def _database(settings: Settings, stack: AsyncExitStack) -> str:
     return await embedded.start()
 
 
-async def _inside(connection: "asyncpg.Connection[asyncpg.Record]", url: str, clock: Clock) -> AsyncIterator[Finding]:
+async def _inside(connection: "Connection", url: str, settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
     number = connection.get_server_version().major
     if number < 15:
         yield Finding("database", "failed", f"PostgreSQL {number}", "use PostgreSQL 15 or newer")
@@ -98,6 +102,7 @@ async def _inside(connection: "asyncpg.Connection[asyncpg.Record]", url: str, cl
     ):
         found = await connection.fetchval("select current_setting($1)", name)
         yield Finding(name, "ok" if found == wanted else "failed", f"{name} is {found}", "" if found == wanted else fix)
+    yield await _log_compression(connection)
     apart_s = abs((await connection.fetchval("select clock_timestamp()") - clock.now().astimezone(UTC)).total_seconds())
     well = apart_s <= CLOCK_DIFFERENCE_MAX_S
     text = f"this machine and the database are {apart_s:.1f} s apart"
@@ -111,6 +116,7 @@ async def _inside(connection: "asyncpg.Connection[asyncpg.Record]", url: str, cl
         return
     yield Finding("migrations", "ok", f"at {found}")
     yield await _index(connection)
+    yield await _drop_folders(connection, settings)
     row = await connection.fetchrow(_CHECKS, MESSAGE_AGE_MAX_S, TRANSACTION_AGE_MAX_S)
     assert row is not None, "a row of counts"
     for name, text, fix in (
@@ -123,7 +129,27 @@ async def _inside(connection: "asyncpg.Connection[asyncpg.Record]", url: str, cl
         yield Finding(name, "warning" if count else "ok", f"{count} {text}", fix if count else "")
 
 
-async def _index(connection: "asyncpg.Connection[asyncpg.Record]") -> Finding:
+async def _log_compression(connection: "Connection") -> Finding:
+    """Pages of the record are full of hashes and zstd frames (docs/performance.md)."""
+    found = await connection.fetchval("select current_setting('wal_compression')")
+    text = f"wal_compression is {found}"
+    if found == "off":
+        return Finding("wal_compression", "ok", text)
+    fix = "set wal_compression = off: pages of the record become hardly shorter, and trying doubles the cost of imports"
+    return Finding("wal_compression", "warning", text, fix)
+
+
+async def _drop_folders(connection: "Connection", settings: Settings) -> Finding:
+    home = settings.data_dir / drop.FOLDER
+    codes = {row["code"] for row in await connection.fetch("select code from facility where active")}
+    folders = {place.name for place in home.iterdir() if place.is_dir()} if home.is_dir() else set()
+    if not (strange := sorted(folders - codes)):
+        return Finding("drop folders", "ok", f"{len(folders)}, each of a facility")
+    text = f"files in {', '.join(strange[:5])} are not taken: no active facility has this code"
+    return Finding("drop folders", "warning", text, "name folders by codes of facilities that are active")
+
+
+async def _index(connection: "Connection") -> Finding:
     found = await formats.standing(connection)
     if found >= formats.FORMAT:
         return Finding("index", "ok", f"every row is indexed in format {found}")

@@ -165,11 +165,15 @@ async def test_a_token_from_the_command_line_opens_what_its_scope_says(data_dir:
             assert (await client.get("/Patient")).status_code == 401
             assert (await client.get("/Patient", headers=headers)).status_code == 200
             assert (await client.get("/Observation", headers=headers)).status_code == 403
+        (data_dir / "drop" / "99999").mkdir(parents=True)
         looked = await ehr(data_dir, "doctor", "--json")
         assert looked.returncode == 0, looked.stdout
         findings = {one["name"]: one for one in map(json.loads, looked.stdout.splitlines())}
         assert findings["migrations"]["state"] == "ok"
         assert base in findings["ports"]["text"]
+        assert findings["wal_compression"]["state"] == "ok"
+        assert findings["drop folders"]["state"] == "warning"
+        assert "99999" in findings["drop folders"]["text"]
 
 
 @pytest.mark.parametrize(
