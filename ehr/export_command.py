@@ -25,6 +25,7 @@ from ehr.access.policy import ALL_GRANTS
 from ehr.bulk import export_here, export_request
 from ehr.bulk.export_request import ExportRequest, Format
 from ehr.errors import Invalid
+from ehr.fhir.parameters import Parameters
 from ehr.fhir.views import View
 from ehr.jobs.queue import Progress
 from ehr.record import open_record
@@ -64,12 +65,13 @@ def export_command(  # noqa: PLR0917 - options of a command
     settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
     beside = [("includeAssociatedData", one) for one in associated or []]
     filters = [("_typeFilter", one) for one in filter_ or []]
-    request = _request(type_ or [], since, [*filters, *beside], group=group, view=view, format_=format_)
 
     async def run() -> Progress:
         async with database_of(settings) as url:
             record = await open_record(settings, url)
             try:
+                others, known = [*filters, *beside], record.parameters
+                request = _request(type_ or [], since, others, known, group=group, view=view, format_=format_)
                 opener = functools.partial(open_record, settings, url)
                 with _bar(as_json=as_json) as seen:
                     return await export_here.export_into(
@@ -88,6 +90,7 @@ def _request(
     types: list[str],
     since: str | None,
     others: list[tuple[str, str]],
+    known: Parameters,
     *,
     group: str | None,
     view: Path | None,
@@ -104,7 +107,7 @@ def _request(
         types = [View(tree).resource]
     given = [("_type", one) for one in types] + others
     given += [("_since", since)] if since else []
-    request, _ = export_request.parse("group" if group else "system", given, ALL_GRANTS, group=group)
+    request, _ = export_request.parse("group" if group else "system", given, ALL_GRANTS, group=group, known=known)
     return request.rendered(format_, tree)
 
 

@@ -89,12 +89,16 @@ async def export_of(exchange: Exchange, arguments: Arguments) -> Answer:
     if exchange.caller.person_id is not None:
         raise Forbidden("a citizen reads their own record; an export is for systems")
     level: Level = "group" if "id" in exchange.path else "patient" if "type" in exchange.path else "system"
+    given = [*_pairs(arguments), *arguments.beyond]
+    if any(name == "_typeFilter" for name, _ in given):
+        await exchange.record.learn_parameters()
     request, ignored = export_request.parse(
         level,
-        [*_pairs(arguments), *arguments.beyond],
+        given,
         exchange.caller.grants,
         group=exchange.path.get("id"),
         lenient=exchange.preferences.lenient,
+        known=exchange.record.parameters,
     )
     queue = Queue(exchange.record.database)
     if await queue.open_of(export_job.KIND, exchange.caller.owner) >= limits.export_jobs_max:

@@ -219,15 +219,24 @@ class _Part:
         request = self._job.request
         filters = [one for one in request.filters if one.type_name in types]
         matching: set[int] = set()
+        if filters:  # this process may not have looked since a parameter was added
+            await self._uow.record.learn_parameters(self._uow.connection)
         for one in filters:
-            planned = plan_search(parse_search(one.type_name, one.query), self._uow.access)
-            matching.update(await self._matching(planned, rids, shards))
+            asked = parse_search(one.type_name, one.query, known=self._uow.record.parameters)
+            matching.update(await self._matching(plan_search(asked, self._uow.access), rids, shards))
         filtered = filtered_types(filters)
         return Extent(types, rids, shards, self._since(), request.until, filtered, sorted(matching))
 
     async def _matching(self, planned: SearchPlan, rids: tuple[int, int], shards: list[int] | None) -> list[int]:
-        installation = self._uow.record.installation
-        return await match_rids(self._uow.connection, planned, installation=installation, rids=rids, shards=shards)
+        record = self._uow.record
+        return await match_rids(
+            self._uow.connection,
+            planned,
+            installation=record.installation,
+            bodies=record.bodies,
+            rids=rids,
+            shards=shards,
+        )
 
     def _since(self) -> Since | None:
         since = self._job.request.since

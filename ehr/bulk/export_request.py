@@ -18,6 +18,7 @@ from ehr import limits
 from ehr.access.policy import Grants
 from ehr.errors import EhrError, Forbidden, Issue, Malformed, NotSupported, TooMuch
 from ehr.fhir.compartments import PATIENT_TYPES
+from ehr.fhir.parameters import R4, Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.subset import subset_of
 from ehr.search.parse import parse as parse_search
@@ -97,6 +98,7 @@ class _Reading:
     level: Level
     grants: Grants
     lenient: bool
+    known: Parameters
     types: list[str] = field(default_factory=list)
     since: datetime | None = None
     until: datetime | None = None
@@ -116,9 +118,11 @@ def parse(
     *,
     group: str | None = None,
     lenient: bool = False,
+    known: Parameters = R4,
 ) -> tuple[ExportRequest, list[Issue]]:
-    """given: what the definition of the operation lets in, and with lenient handling anything else."""
-    reading = _Reading(level, grants, lenient)
+    """given: what the definition of the operation lets in, and with lenient handling anything else. known: the search
+    parameters there are."""
+    reading = _Reading(level, grants, lenient, known)
     for name, value in sorted(given, key=lambda pair: pair[0] != "_type"):  # the types decide what others may say
         try:
             _READERS.get(name, _unknown)(reading, name, value)
@@ -261,14 +265,14 @@ def _type_filter(reading: _Reading, name: str, value: str) -> None:
         for key, _ in pairs:
             if key.partition(":")[0] in _NO_FILTER:
                 raise NotSupported("a filter has search criteria only", at=name)
-        _checked(name, type_name, pairs)
+        _checked(reading, name, type_name, pairs)
         reading.filters.append(TypeFilter(type_name, tuple(pairs)))
 
 
-def _checked(name: str, type_name: str, pairs: Pairs) -> None:
+def _checked(reading: _Reading, name: str, type_name: str, pairs: Pairs) -> None:
     """Refuse now what the search would refuse later, in another process."""
     try:
-        parse_search(type_name, pairs)
+        parse_search(type_name, pairs, known=reading.known)
     except EhrError as error:
         raise NotSupported(f"{type_name}: {error}", at=name) from error
 

@@ -62,11 +62,14 @@ async def match_rids(
     plan: SearchPlan,
     *,
     installation: "Installation",
+    bodies: Bodies,
     rids: tuple[int, int],
     shards: Sequence[int] | None,
 ) -> list[int]:
     """All matches made after the first number up to the second, in these compartments; for exports."""
-    lowering = await probe.lowering_of(connection, plan, hasher_of(installation.hash_key))
+    hasher = hasher_of(installation.hash_key)
+    plan = await resolved(connection, plan, installation, hasher, bodies)
+    lowering = await probe.lowering_of(connection, plan, hasher)
     to = Values()
     clauses, _ = lowering.plan(to, plan)
     if shards is not None:

@@ -138,6 +138,30 @@ async def test_type_filters_are_alternatives_within_their_type(full: City, clien
     assert references(await exported(full, client, of_group)) == {"Observation/a2"}
 
 
+async def test_a_type_filter_means_what_the_same_search_means(full: City, client: httpx.AsyncClient) -> None:
+    """What has to be looked up before it can be asked is looked up here, too."""
+    entry = [{"item": {"reference": "Observation/a1"}}]
+    include = [{"system": "http://loinc.org", "concept": [{"code": "1-8"}]}]
+    beside: list[dict[str, Any]] = [
+        {"resourceType": "List", "id": "l", "status": "current", "mode": "working", "entry": entry},
+        {"resourceType": "ValueSet", "id": "v", "status": "active", "url": "urn:v", "compose": {"include": include}},
+    ]
+    for one in beside:
+        assert (await client.put(f"/{one['resourceType']}/{one['id']}", json=one)).status_code == 201
+    wanted = {
+        "subject:missing=false": {"a1", "a2", "b1", "nobody"},
+        "_list=l": {"a1"},
+        "code:in=urn:v": {"a2"},
+        "code:not-in=urn:v": {"a1", "b1", "nobody"},
+    }
+    for query, ids in wanted.items():
+        url = str(httpx.URL("/$export", params={"_type": "Observation", "_typeFilter": f"Observation?{query}"}))
+        found = references(await exported(full, client, url))
+        assert found == {f"Observation/{id}" for id in ids}, query
+    for one in beside:
+        assert (await client.delete(f"/{one['resourceType']}/{one['id']}")).status_code == 204
+
+
 async def test_elements_leave_the_others_out_and_say_so(full: City, client: httpx.AsyncClient) -> None:
     lines = await exported(full, client, "/$export?_type=Patient,Device&_elements=Patient.gender,id")
     assert {one["resourceType"] for one in lines} == {"Patient", "Device"}

@@ -24,6 +24,7 @@ from ehr.settings import Settings
 from ehr.store.record import Record
 from tests.api.conftest import City
 from tests.api.declared import finish, found, listed, parameter, patient, put
+from tests.api.exporting import exported, references
 
 PATIENT = TYPE_IDS["Patient"]
 
@@ -51,6 +52,16 @@ async def test_it_is_served_when_every_resource_is_indexed_and_not_before(
     }
     await put(client, patient(9, "A-"))
     assert sorted(await found(client, "blood-group=a")) == ["p1", "p2", "p3", "p9"]
+
+
+async def test_it_filters_exports(city: City, client: httpx.AsyncClient, hands: Record) -> None:
+    for number, group in enumerate(["O-", "A+"]):
+        await put(client, patient(number, group))
+    await put(client, parameter())
+    await finish(hands)
+    assert references(await exported(city, client, "/$export?_type=Patient&_typeFilter=Patient%3Fblood-group%3Da")) == {
+        "Patient/p1"
+    }
 
 
 OF_OBSERVATION = {"base": ["Observation"]}
