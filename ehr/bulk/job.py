@@ -24,7 +24,7 @@ from ehr.bulk.ingest import CITY, Outcome, ingest
 from ehr.bulk.order import Order
 from ehr.bulk.output import LinesFile, OutputFile
 from ehr.bulk.prepare import Refusal
-from ehr.bulk.processes import OpenRecord, run_job
+from ehr.bulk.processes import OpenRecord, Patience, run_job
 from ehr.bulk.unpack import SPOOL, unpacked
 from ehr.database.upkeep import put_in_order
 from ehr.errors import Invalid, Malformed, Unavailable
@@ -218,7 +218,7 @@ async def run_here(
         seen(_summary(progress))
 
     done = await run_job(record, job_id, opener, handlers_of, processes=processes, seen=told, sums=SUMS)
-    await clean(queue, Path(done.params["home"]))
+    await Patience(record.clock)(lambda: clean(queue, Path(done.params["home"])))
     return await asyncio.to_thread(_summary, done)
 
 
