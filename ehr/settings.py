@@ -1,6 +1,6 @@
 """Settings: one frozen object, read from EHR_* variables in a composition root and passed down.
 
-Nothing else reads the environment. README and docs/operations.md list every field; a test checks it.
+Nothing else reads the environment. docs/operations.md lists every field; a test checks it.
 """
 
 from pathlib import Path

@@ -7,9 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ehr import cli
+from ehr.commands.terminology import load_files
 from ehr.errors import Invalid, NotFound
 from ehr.store.record import Record
-from ehr.terminology_commands import load_files
 from terminology.lists import ICD_10
 
 GOOD = "code,name_vi,name_en\n01,Khám bệnh,Examination\n02,Khác,Other\n"

@@ -39,7 +39,7 @@ EDGES = {
     "sync/schedule.py",  # one batch must not stop the city's others
     "adapters/facilities/traffic.py",  # a simulated sender: the other end of every edge above
 }
-SAYS = {"ehr/cli.py", "ehr/demo.py"}
+SAYS = {"ehr/demo.py"}
 
 
 def files(*rooms: str) -> list[Path]:

@@ -4,20 +4,16 @@ Prints:  links and reports on standard output, the live table on standard error;
 """
 
 import asyncio
-import json
 import signal
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ehr.commands.terminal import Access, DataDir, Host, MllpPort, Port, end, say, say_json, settings_of
 from ehr.demo import demo
 from ehr.ops import logging
-from ehr.settings import Settings
 from ehr.simulate import Plan, Standing, simulate
 
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the embedded services (EHR_DATA_DIR).")]
 Facilities = Annotated[int, typer.Option(min=1, max=661, help="How many facilities take part.")]
 Speed = Annotated[float, typer.Option(min=0.1, help="Simulated seconds in one second.")]
 Duration = Annotated[float | None, typer.Option(help="Seconds to run; until stopped if not given.")]
@@ -28,18 +24,10 @@ Faults = Annotated[float, typer.Option(min=0, max=1, help="Share of messages tha
 
 _PLAN = Plan()
 
-
-def add_to(app: typer.Typer) -> None:
-    """Give the `ehr` command these two."""
-    app.command("demo")(demo_command)
-    app.command("simulate")(simulate_command)
+app = typer.Typer()
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
-
-
+@app.command("demo")
 def demo_command(  # noqa: PLR0917 - options of a command
     duration: Duration = None,
     facilities: Facilities = _PLAN.facilities,
@@ -48,23 +36,22 @@ def demo_command(  # noqa: PLR0917 - options of a command
     citizens: Citizens = _PLAN.citizens,
     faults: Faults = _PLAN.faults,
     visits: Visits = _PLAN.visits or 0,
-    host: Annotated[str | None, typer.Option(help="Address to bind.")] = None,
-    port: Annotated[int | None, typer.Option(help="HTTP port; 0 takes a free one.")] = None,
-    mllp_port: Annotated[int | None, typer.Option(help="MLLP port; 0 takes a free one.")] = None,
+    host: Host = None,
+    port: Port = None,
+    mllp_port: MllpPort = None,
     data_dir: DataDir = None,
-    access: Annotated[str | None, typer.Option(help="enforced, or open (loopback only, no tokens).")] = None,
+    access: Access = None,
 ) -> None:
     """Run the whole city: database, broker, worker, API, MLLP, insurer, 661 facilities and their patients."""
-    given = {"host": host, "port": port, "mllp_port": mllp_port, "data_dir": data_dir, "access": access}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    settings = settings_of(host=host, port=port, mllp_port=mllp_port, data_dir=data_dir, access=access)
     if settings.log_level == "INFO":
         settings = settings.model_copy(update={"log_level": "WARNING"})
     logging.configure(settings.log_level, settings.log_format)
     plan = Plan(facilities, speed, duration, None, seed, citizens, faults, visits or None)
-    if not asyncio.run(demo(settings, plan, say=_say)):
-        raise typer.Exit(1)
+    end(well=asyncio.run(demo(settings, plan, say=say)))
 
 
+@app.command("simulate")
 def simulate_command(  # noqa: PLR0917 - options of a command
     duration: Duration = None,
     facilities: Facilities = _PLAN.facilities,
@@ -78,14 +65,14 @@ def simulate_command(  # noqa: PLR0917 - options of a command
     as_json: Annotated[bool, typer.Option("--json", help="A JSON line about every second.")] = False,
 ) -> None:
     """Let simulated facilities send to the city that serves from this data folder."""
-    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     logging.configure(settings.log_level, settings.log_format)
 
     def told(now: Standing) -> None:
         if as_json:
-            _say(json.dumps(now.as_json(), ensure_ascii=False))
+            say_json(now.as_json())
         else:
-            _say(f"{now.phase} sent {now.sent} accepted {now.accepted} refused {now.refused} p50 {now.p50_ms} ms")
+            say(f"{now.phase} sent {now.sent} accepted {now.accepted} refused {now.refused} p50 {now.p50_ms} ms")
 
     async def run() -> None:
         stop = asyncio.Event()

@@ -5,39 +5,29 @@ Errors:  NotFound, Invalid  a path that is not there, or no package of R4; what 
 """
 
 import asyncio
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from ehr.bulk.package import Loaded, load
+from ehr.commands.terminal import DataDir, end, say_json, settings_of
 from ehr.serve import record_of
-from ehr.settings import Settings
 
-_EXIT_REFUSED: Final = 1
-
-
-def add_to(app: typer.Typer) -> None:
-    """Give the `ehr` command the group `profile`."""
-    group = typer.Typer(no_args_is_help=True, help="Profiles, and the value sets they name.")
-    group.command("load")(load_command)
-    app.add_typer(group, name="profile")
+app = typer.Typer(no_args_is_help=True, help="Profiles, and the value sets they name.")
 
 
+@app.command("load")
 def load_command(
     paths: Annotated[list[Path], typer.Argument(help="Packages (.tgz or unpacked folders), or JSON files.")],
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder of the embedded services (EHR_DATA_DIR).")
-    ] = None,
+    data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON line for each package.")] = False,
 ) -> None:
     """Store the StructureDefinitions, ValueSets and CodeSystems of packages; the same again changes nothing."""
-    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
 
     async def run() -> list[Loaded]:
         async with record_of(settings) as record:
@@ -45,13 +35,13 @@ def load_command(
 
     done = asyncio.run(run())
     _show(done, as_json=as_json)
-    raise typer.Exit(_EXIT_REFUSED if any(one.refused for one in done) else 0)
+    end(well=not any(one.refused for one in done))
 
 
 def _show(done: Sequence[Loaded], *, as_json: bool) -> None:
     if as_json:
         for one in done:
-            sys.stdout.write(json.dumps(_as_json(one), ensure_ascii=False) + "\n")
+            say_json(_as_json(one))
         return
     table = Table("package", "stored", "as it was", "refused", "names", title="profiles", title_justify="left")
     for one in done:

@@ -6,11 +6,7 @@ Errors:  Invalid   a folder that holds something else, an option that names what
 
 import asyncio
 import functools
-import json
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,29 +14,26 @@ import orjson
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table
 
 from ehr.access.policy import ALL_GRANTS
 from ehr.bulk import export_here, export_request
 from ehr.bulk.export_request import ExportRequest, Format
+from ehr.commands.terminal import AsJson, DataDir, bar, end, say_json, settings_of
 from ehr.errors import Invalid
 from ehr.fhir.parameters import Parameters
 from ehr.fhir.views import View
 from ehr.jobs.queue import Progress
 from ehr.record import open_record
 from ehr.serve import database_of
-from ehr.settings import Settings
 
-EXIT_REFUSED: Final = 1
 FORMATS: Final[tuple[Format, ...]] = ("ndjson", "parquet", "csv")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Give the `ehr` command the command `export`."""
-    app.command("export")(export_command)
+app = typer.Typer()
 
 
+@app.command("export")
 def export_command(  # noqa: PLR0917 - options of a command
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Empty, or one where the same export was interrupted.")],
     type_: Annotated[list[str] | None, typer.Option("--type", help="Only this resource type; may be repeated.")] = None,
@@ -56,13 +49,11 @@ def export_command(  # noqa: PLR0917 - options of a command
     view: Annotated[Path | None, typer.Option(help="A ViewDefinition (JSON): its rows instead of resources.")] = None,
     format_: Annotated[str, typer.Option("--format", help="ndjson, parquet, or csv with a view.")] = "ndjson",
     processes: Annotated[int, typer.Option(help="Processes that work at once.")] = os.cpu_count() or 1,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder of the embedded services (EHR_DATA_DIR).")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of tables and bars.")] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write the record to files, all of one moment; a command that was killed is gone on with by the same command."""
-    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
     beside = [("includeAssociatedData", one) for one in associated or []]
     filters = [("_typeFilter", one) for one in filter_ or []]
 
@@ -73,7 +64,7 @@ def export_command(  # noqa: PLR0917 - options of a command
                 others, known = [*filters, *beside], record.parameters
                 request = _request(type_ or [], since, others, known, group=group, view=view, format_=format_)
                 opener = functools.partial(open_record, settings, url)
-                with _bar(as_json=as_json) as seen:
+                with bar("export", _COLUMNS, _shown, _line, as_json=as_json) as seen:
                     return await export_here.export_into(
                         record, folder, request, opener, processes=processes, seen=seen
                     )
@@ -82,8 +73,7 @@ def export_command(  # noqa: PLR0917 - options of a command
 
     done = asyncio.run(run())
     _show(done, folder, as_json=as_json)
-    if done.state != "done":
-        raise typer.Exit(EXIT_REFUSED)
+    end(well=done.state == "done")
 
 
 def _request(
@@ -123,37 +113,29 @@ def _view(place: Path | None) -> dict[str, Any] | None:
     return tree
 
 
-@contextmanager
-def _bar(*, as_json: bool) -> Iterator[Callable[[Progress], None]]:
-    """Parts and time left on a terminal; with --json a line a change."""
-    if as_json or not sys.stderr.isatty():
-        last = -1
+_COLUMNS: Final = (
+    BarColumn(),
+    TextColumn("{task.percentage:>3.0f}%"),
+    TimeRemainingColumn(),
+    TextColumn("{task.fields[n]}"),
+)
 
-        def told(now: Progress) -> None:
-            nonlocal last
-            if as_json and now.done != last:
-                last = now.done
-                count, size = now.sums["lines"], now.sums["bytes"]
-                _say({"job": now.id, "parts": now.total, "done": now.done, "lines": count, "bytes": size})
 
-        yield told
-        return
-    share, text = TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[n]}")
-    with Bar(BarColumn(), share, TimeRemainingColumn(), text, console=Console(stderr=True)) as bar:
-        task = bar.add_task("export", total=None, n="")
+def _shown(now: Progress) -> dict[str, Any]:
+    count, size = now.sums["lines"], now.sums["bytes"]
+    return {"total": now.total, "completed": now.done, "n": f"{count:,} lines, {size / 1e6:,.0f} MB"}
 
-        def shown(now: Progress) -> None:
-            count, size = now.sums["lines"], now.sums["bytes"]
-            bar.update(task, total=now.total, completed=now.done, n=f"{count:,} lines, {size / 1e6:,.0f} MB")
 
-        yield shown
+def _line(now: Progress) -> dict[str, object]:
+    count, size = now.sums["lines"], now.sums["bytes"]
+    return {"job": now.id, "parts": now.total, "done": now.done, "lines": count, "bytes": size}
 
 
 def _show(done: Progress, folder: Path, *, as_json: bool) -> None:
     count, size = done.sums["lines"], done.sums["bytes"]
     if as_json:
         made = {"job": done.id, "state": done.state, "lines": count, "bytes": size, "errors": list(done.errors)}
-        _say({**made, "time": done.params["time"], "folder": str(folder)})
+        say_json({**made, "time": done.params["time"], "folder": str(folder)})
         return
     table = Table("job", done.id, title=f"export {done.state}", title_justify="left")
     table.add_row("lines", f"{count:,}")
@@ -162,8 +144,3 @@ def _show(done: Progress, folder: Path, *, as_json: bool) -> None:
     for error in done.errors:
         table.add_row("failed part", error)
     Console().print(table)
-
-
-def _say(content: object) -> None:
-    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
-    sys.stdout.flush()

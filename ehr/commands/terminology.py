@@ -5,7 +5,6 @@ Errors:  Invalid   a file that cannot be read as what it claims to be, with the 
 """
 
 import asyncio
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,9 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ehr.access.policy import Caller
+from ehr.commands.terminal import DataDir, say_json, settings_of
 from ehr.errors import Invalid, NotFound
 from ehr.serve import record_of
-from ehr.settings import Settings
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 from terminology.errors import Unreadable
@@ -35,25 +34,20 @@ _NO_LIMITS: Final = "set local statement_timeout = 0; set local idle_in_transact
 """A large file is read and taken apart while the transaction waits."""
 
 
-def add_to(app: typer.Typer) -> None:
-    """Give the `ehr` command the group `terminology`."""
-    group = typer.Typer(no_args_is_help=True, help="Code systems, value sets and concept maps.")
-    group.command("load")(load_command)
-    app.add_typer(group, name="terminology")
+app = typer.Typer(no_args_is_help=True, help="Code systems, value sets and concept maps.")
 
 
+@app.command("load")
 def load_command(  # noqa: PLR0917 - options of a command
     files: Annotated[list[Path], typer.Argument(help="FHIR JSON or CSV lists, also .gz.")],
     system: Annotated[str | None, typer.Option(help="Address of the code system of a plain CSV list.")] = None,
     version: Annotated[str | None, typer.Option(help="Its business version.")] = None,
     title: Annotated[str | None, typer.Option(help="Its name for people.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option("--data-dir", help="Folder of the embedded services (EHR_DATA_DIR).")
-    ] = None,
+    data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON line for each thing loaded.")] = False,
 ) -> None:
     """Load code lists; the same content again changes nothing, other content under the same name replaces it."""
-    settings = Settings() if data_dir is None else Settings(data_dir=data_dir)
+    settings = settings_of(data_dir=data_dir)
 
     async def run() -> list[Loaded]:
         async with record_of(settings) as record:
@@ -112,7 +106,7 @@ def _bar(*, shown: bool) -> Iterator[Told]:
 def _show(done: Sequence[Loaded], *, as_json: bool) -> None:
     if as_json:
         for one in done:
-            sys.stdout.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
+            say_json(asdict(one))
         return
     table = Table("what", "address", "version", "entries", "", title="terminology", title_justify="left")
     for one in done:

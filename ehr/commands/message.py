@@ -1,0 +1,48 @@
+"""`ehr message`: what facilities sent, as the ledger has it; never the content of a message.
+
+Prints:  JSON lines
+"""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from adapters.pipeline import Pipeline
+from ehr.commands.facility import facility_id
+from ehr.commands.terminal import DataDir, say_json, settings_of
+from ehr.intake import Intake
+from ehr.serve import record_of
+from ehr.store import ledger
+
+app = typer.Typer(no_args_is_help=True, help="What facilities sent.")
+
+
+@app.command("list")
+def list_command(
+    state: Annotated[list[str] | None, typer.Option(help="received, applied, refused or failed.")] = None,
+    facility: Annotated[str | None, typer.Option(help="Code of the sender.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    data_dir: DataDir = None,
+) -> None:
+    """Messages of the ledger, newest first, as JSON lines; never their content."""
+
+    async def entries() -> list[ledger.LedgerEntry]:
+        async with record_of(settings_of(data_dir=data_dir)) as record:
+            number = await facility_id(record, facility) if facility else None
+            async with record.database.acquire() as connection:
+                return await ledger.entries(connection, facility_id=number, states=state, limit=limit)
+
+    for entry in asyncio.run(entries()):
+        say_json({name: getattr(entry, name) for name in entry.__dataclass_fields__})
+
+
+@app.command("replay")
+def replay_command(data_dir: DataDir = None) -> None:
+    """Finish what was kept and not applied, now."""
+
+    async def replay() -> int:
+        async with record_of(settings_of(data_dir=data_dir)) as record:
+            return await Pipeline(Intake(record)).recover(0.0)
+
+    say_json({"finished": asyncio.run(replay())})
