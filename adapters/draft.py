@@ -15,7 +15,7 @@ from urllib.parse import quote
 from uuid import UUID, uuid5
 
 from adapters.port import Bundle, Origin
-from adapters.systems import MESSAGE_TIME
+from adapters.systems import MESSAGE_TIME, STATE_TIME
 
 NAMESPACE: Final = UUID("8f8f2b0e-59d1-5d0f-9d5c-2b6a1f3f6c11")
 """Of the urn:uuid names inside our Bundles; they never leave the transaction."""
@@ -99,6 +99,17 @@ class Draft:
         if names:
             entry = self._by_url[url]
             entry.setdefault("extension", []).extend({"url": kind, "valueString": name} for name in names)
+
+    def states(self, type_name: str, system: str, value: str) -> bool:
+        """Whether this is written already."""
+        known = self._entries.get((type_name, system, value))
+        return known is not None and known["request"]["method"] == "PUT"
+
+    def state_moment(self, url: str) -> None:
+        """Say that the status of a visit is stated by this message, and not assumed."""
+        if self.message_time is not None:
+            stamp = {"url": STATE_TIME, "valueDateTime": self.message_time}
+            self.get(url)["meta"]["extension"].append(stamp)
 
     def get(self, url: str) -> Tree:
         """The resource behind one of our references, to be completed."""

@@ -14,9 +14,12 @@ CITIZEN_ID: Final = "http://fhir.ehealth.gov.vn/core/sid/citizen_id"
 """The old 9-digit CMND."""
 CVX: Final = "http://hl7.org/fhir/sid/cvx"
 IDENTIFIER_TYPE: Final = TERMINOLOGY + "v2-0203"
+NULL_FLAVOR: Final = TERMINOLOGY + "v3-NullFlavor"
 
 MESSAGE_TIME: Final = "urn:city-ehr:extension:message-time"
 """meta.extension of what a message wrote: the moment the sender speaks of, so that a late message is known as late."""
+STATE_TIME: Final = "urn:city-ehr:extension:state-time"
+"""The same of the message that stated the status of an Encounter: later ones may have said nothing of it."""
 
 CODE_SYSTEMS: Final[dict[str, str]] = {
     "LN": vietnam.LOINC,

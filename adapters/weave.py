@@ -6,6 +6,8 @@ Rules:   an empty field of a message means "unchanged" (HL7 2.5.3.6): Patient, E
          keep what the newer message does not mention; what the sender erased ("") goes
          a message that speaks of an earlier moment than the record's version changes nothing that is there, and
          fills in only what is not
+         the state of an Encounter (status, end, discharge) is that of the newest message that stated one
+         of two links to one other patient the newer holds
          results, orders and the rest are restated whole by each message; a late one is left out
 Source:  docs/adr/0034 (reordered messages end in the same state); HL7 v2.5.1 2.5.3.6, 2.10.4
 """
@@ -16,13 +18,17 @@ from typing import Any, Final
 
 from adapters.draft import DEFERS, ERASES, Tree
 from adapters.moments import earlier
-from adapters.systems import MESSAGE_TIME
+from adapters.systems import MESSAGE_TIME, NULL_FLAVOR, STATE_TIME
 from ehr.intake import Held
 
 KEPT_TYPES: Final = frozenset({"Patient", "Encounter", "RelatedPerson", "Coverage"})
 """Whose elements a later message may leave out without meaning that they are gone."""
 UNITED: Final = ("identifier", "link")
 """Lists that only grow: a number once sent is not taken back by a message without it."""
+OPEN_STATES: Final = frozenset({"planned", "arrived", "triaged", "in-progress", "onleave"})
+"""States of a visit that has no end yet."""
+ENDS: Final = frozenset({"period.end", "hospitalization.dischargeDisposition"})
+"""What an open visit does not have, unless its newest message says so."""
 
 
 def weave(bundle: Mapping[str, Any], held: Mapping[int, Held]) -> tuple[dict[int, Tree], int]:
@@ -49,9 +55,9 @@ def _late(incoming: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
     return mine is not None and theirs is not None and earlier(mine, theirs)
 
 
-def _moment(tree: Mapping[str, Any]) -> str | None:
+def _moment(tree: Mapping[str, Any], url: str = MESSAGE_TIME) -> str | None:
     for extension in tree.get("meta", {}).get("extension", ()):
-        if extension.get("url") == MESSAGE_TIME:
+        if extension.get("url") == url:
             return str(extension["valueDateTime"])
     return None
 
@@ -73,7 +79,8 @@ def _woven(incoming: Tree, held: Mapping[str, Any], references: Mapping[str, str
     if incoming["resourceType"] not in KEPT_TYPES:
         return {**earlier_tree, **({"meta": kept_meta} if kept_meta else {})} if said.late else dict(incoming)
     if said.late:
-        below, above = incoming, {**earlier_tree, **({"meta": kept_meta} if kept_meta else {})}
+        told = {name: value for name, value in earlier_tree.items() if not (name in incoming and _unsaid(value))}
+        below, above = incoming, {**told, **({"meta": kept_meta} if kept_meta else {})}
     else:
         below, above = (
             _without(earlier_tree, said.erased),
@@ -86,7 +93,7 @@ def _woven(incoming: Tree, held: Mapping[str, Any], references: Mapping[str, str
     woven = {**below, **above}
     for name in UNITED:
         if name in below and name in above:
-            woven[name] = _united(above[name], below[name])
+            woven[name] = _united(above[name], below[name], references)
     if "period" in below and "period" in above:
         woven["period"] = {**below["period"], **above["period"]}
     if "diagnosis" in below and "diagnosis" in above:
@@ -94,12 +101,49 @@ def _woven(incoming: Tree, held: Mapping[str, Any], references: Mapping[str, str
     if "extension" in below and "extension" in above:
         mine = {extension["url"] for extension in above["extension"]}
         woven["extension"] = [*above["extension"], *(e for e in below["extension"] if e["url"] not in mine)]
-    return woven
+    return _in_state(woven, incoming, held, said) if incoming["resourceType"] == "Encounter" else woven
 
 
 def _open(value: Any) -> bool:
     """Nothing is there that a default would have to give way to."""
-    return value is None or value == "unknown"
+    return value is None or value == "unknown" or _unsaid(value)
+
+
+def _unsaid(value: Any) -> bool:
+    """A code that is there because one must be."""
+    return isinstance(value, dict) and value.get("system") == NULL_FLAVOR
+
+
+def _in_state(woven: Tree, incoming: Tree, held: Mapping[str, Any], said: Said) -> Tree:
+    """A visit in the state of the newest message that stated one, whatever came between and however late it came."""
+    theirs = _moment(held, STATE_TIME)
+    if "status" in said.deferred:
+        if theirs is None:
+            return woven
+        moment, stating = _moment(incoming), held
+        settled = moment is None or not earlier(moment, theirs)
+    else:
+        mine = _moment(incoming, STATE_TIME)
+        stating = held if mine is not None and theirs is not None and earlier(mine, theirs) else incoming
+        settled = False
+    result = {**woven, "status": stating["status"]}
+    if result["status"] in OPEN_STATES and not settled:
+        result = _without(result, ENDS - _ends_of(stating))
+    return _dated(result, _moment(stating, STATE_TIME))
+
+
+def _ends_of(visit: Mapping[str, Any]) -> frozenset[str]:
+    """What of an end a visit has of its own."""
+    parts = (name.split(".") for name in ENDS)
+    return frozenset(f"{parent}.{child}" for parent, child in parts if child in visit.get(parent, {}))
+
+
+def _dated(visit: Tree, moment: str | None) -> Tree:
+    """With the moment at which its state was stated."""
+    others = [e for e in visit.get("meta", {}).get("extension", ()) if e.get("url") != STATE_TIME]
+    stamp = [{"url": STATE_TIME, "valueDateTime": moment}] if moment else []
+    meta = {**visit.get("meta", {}), "extension": [*others, *stamp]}
+    return {**visit, "meta": {name: value for name, value in meta.items() if value}}
 
 
 def _without(tree: Tree, erased: frozenset[str]) -> Tree:
@@ -113,12 +157,12 @@ def _without(tree: Tree, erased: frozenset[str]) -> Tree:
     return result
 
 
-def _united(above: list[Tree], below: list[Tree]) -> list[Tree]:
-    """Both lists, above first; two items are one when system and value, or the other patient and the type, agree."""
+def _united(above: list[Tree], below: list[Tree], references: Mapping[str, str]) -> list[Tree]:
+    """Both lists, above first; two items are one when system and value, or the other patient, agree."""
 
     def name_of(item: Tree) -> tuple[Any, ...]:
         other = item.get("other", {}).get("reference")
-        return item.get("system"), item.get("value"), other, item.get("type") if other else None
+        return item.get("system"), item.get("value"), references.get(other, other)
 
     names = {name_of(item) for item in above}
     return [*above, *(item for item in below if name_of(item) not in names)]

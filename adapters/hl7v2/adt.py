@@ -25,7 +25,9 @@ from ehr.fhir.elements import reference
 
 PERSON_ONLY: Final = frozenset({"A24", "A28", "A29", "A31", "A37", "A47", "A60"})
 """Events about the patient, not about a visit."""
-MERGES: Final = frozenset({"A18", "A30", "A34", "A35", "A36", "A39", "A40", "A41", "A42", "A46", "A47", "A49"})
+ACCOUNTS: Final = frozenset({"A35", "A41", "A49"})
+"""Merges of the accounts (MRG-3) of one patient: the record keeps no accounts, and the patient stays."""
+MERGES: Final = frozenset({"A18", "A30", "A34", "A36", "A39", "A40", "A46", "A47"}) | ACCOUNTS
 EVENTS: Final = (
     frozenset(f"A{number:02}" for number in range(1, 15))
     | {"A21", "A22", "A23", "A27", "A28", "A31", "A38", "A60"}
@@ -62,6 +64,8 @@ def merge(message: Message, origin: Origin) -> Mapped:
             surviving = of_segment(reading, segment)
         elif segment.name == "MRG" and surviving is not None:
             _replaced(reading, segment, surviving)
+        elif segment.name == "MRG" and not reading.issues:
+            reading.fault("structure", "MRG follows the PID of the patient who stays", segment.path(1))
     if surviving is not None:
         mentioned(reading, surviving)
     if message.find("PID") is None:
@@ -81,9 +85,16 @@ def _replaced(reading: Reading, segment: Segment, surviving: str) -> None:
         reading.fault("required", "MRG-1 names no patient number", segment.path(1))
         return
     survivor = reading.draft.get(surviving)
+    _, event = reading.message.type
     # The first number is the one to give up; further ones in MRG-1 belong to the same old record.
     number = numbers[0]
-    if any(number["value"] == item["value"] and number["system"] == item["system"] for item in survivor["identifier"]):
+    same = any(number["value"] == own["value"] and number["system"] == own["system"] for own in survivor["identifier"])
+    if event in ACCOUNTS:
+        if not same:
+            text = f"{event} is about accounts of one patient, and MRG-1 names another than PID-3; send A40 for those"
+            reading.fault("value", text, segment.path(1))
+        return
+    if same:
         reading.fault("value", "a patient cannot be merged into itself", segment.path(1))
         return
     resource: Tree = {
@@ -93,4 +104,5 @@ def _replaced(reading: Reading, segment: Segment, surviving: str) -> None:
         "link": [{"other": reference(surviving), "type": "replaced-by"}],
     }
     replaced = reading.draft.state(resource, number["system"], number["value"])
+    survivor["active"] = True
     survivor.setdefault("link", []).append({"other": reference(replaced), "type": "replaces"})

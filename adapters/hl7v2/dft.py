@@ -15,6 +15,7 @@ from adapters.hl7v2 import datatypes, order
 from adapters.hl7v2.diagnosis import conditions, procedures
 from adapters.hl7v2.insurance import coverages
 from adapters.hl7v2.message import Message, Segment
+from adapters.hl7v2.observation import Context, observations
 from adapters.hl7v2.orm import requested
 from adapters.hl7v2.patient import patient
 from adapters.hl7v2.people import practitioners
@@ -39,7 +40,10 @@ def dft(message: Message, origin: Origin) -> Mapped:
     coverages(reading, patient_url)
     conditions(reading, patient_url, None)
     procedures(reading, patient_url, visit)
-    for group in order.groups(message):
+    groups = order.groups(message)
+    context = Context(patient_url, digest(patient_url, origin.control_id, "dft"), visit.url if visit else None)
+    observations(reading, order.before(message, groups), context)
+    for group in groups:
         requested(reading, group, patient_url, visit)
     charges = message.all("FT1")
     if not charges:

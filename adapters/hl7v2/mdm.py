@@ -45,7 +45,11 @@ def mdm(message: Message, origin: Origin) -> Mapped:
     if segment is None:
         reading.fault("required", "a document message has a TXA segment", "TXA")
         return reading.result()
-    related = [requested(reading, group, patient_url, visit) for group in groups(message) if group.common is not None]
+    orders = [group for group in groups(message) if group.common is not None]
+    for other in message.segments[: segment.position]:
+        if other.name == "OBX" and not any(other in group.segments for group in orders):
+            reading.fault("structure", "an OBX before TXA belongs to no document", other.path(5))
+    related = [requested(reading, group, patient_url, visit) for group in orders]
     _document(reading, segment, patient_url, visit, related)
     return reading.result()
 

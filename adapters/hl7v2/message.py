@@ -9,7 +9,7 @@ Source:  HL7 v2.5.1 2.5 (message structure), 2.7 (escape sequences)
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from typing import Any, Final
 
@@ -18,7 +18,6 @@ from hl7.parser import _ParsePlan, _split, create_parse_plan
 
 from ehr.fhir.primitives import CONTROL
 
-_ESCAPE: Final = re.compile(r"\\([^\\\r]{0,80})\\")
 NULL: Final = '""'
 """HL7 2.5.3.6: the sender states that there is no value, where an empty field states nothing."""
 
@@ -170,6 +169,7 @@ class Message:
 
     segments: tuple[Segment, ...]
     separators: str
+    escape: str
     charset: str
     field_plan: Any
 
@@ -180,7 +180,7 @@ class Message:
         segment_plan = _Plan(*levels).next()
         assert segment_plan is not None, "the library's plan begins with the message"
         parsed = _split(text, _ToFields(*levels))
-        message = Message((), str(parsed.separators), charset, segment_plan.next())
+        message = Message((), str(parsed.separators), str(plan.esc), charset, segment_plan.next())
         seen: dict[str, int] = {}
         found = []
         for position, line in enumerate(parsed):
@@ -213,15 +213,28 @@ class Message:
     def find(self, name: str) -> Segment | None:
         return next(iter(self.all(name)), None)
 
+    def by_patient(self) -> list["Message"]:
+        """The message once for each PID, what stands before the first in each: places stay those of the whole."""
+        starts = [segment.position for segment in self.all("PID")]
+        if len(starts) < 2:
+            return [self]
+        head = self.segments[: starts[0]]
+        ends = [*starts[1:], len(self.segments)]
+        return [
+            replace(self, segments=(*head, *self.segments[start:end])) for start, end in zip(starts, ends, strict=True)
+        ]
+
     @property
     def type(self) -> tuple[str, str]:
         """MSH-9 as (message code, trigger event)."""
         return self.header.text(9, 1).upper(), self.header.text(9, 2).upper()
 
     def unescape(self, text: str) -> str:
-        if "\\" not in text:
+        sign = self.escape
+        if sign not in text:
             return text
-        return _ESCAPE.sub(self._unescaped, text)
+        quoted = re.escape(sign)
+        return re.sub(rf"{quoted}([^{quoted}\r]{{0,80}}){quoted}", self._unescaped, text)
 
     def _unescaped(self, match: re.Match[str]) -> str:
         code = match[1]
@@ -230,7 +243,7 @@ class Message:
         if code in signs:
             return self.separators[signs[code]]
         if code == "E":
-            return "\\"
+            return self.escape
         if code in ("H", "N"):
             return ""
         if code in (".br", ".sp", ".BR", ".SP"):

@@ -45,9 +45,9 @@ PRIORITY: Final = {"S": "stat", "STAT": "stat", "A": "asap", "ASAP": "asap", "R"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One order: its common part, its detail, and everything up to the next order."""
+    """One order: where it begins, its common part, its detail, and everything up to the next order."""
 
-    number: int
+    position: int
     common: Segment | None
     detail: Segment | None
     segments: tuple[Segment, ...]
@@ -70,13 +70,21 @@ def groups(message: Message) -> list[Group]:
             found.append([])
         if found:
             found[-1].append(segment)
-    return [_group(number, segments) for number, segments in enumerate(found, start=1)]
+    return [_group(segments) for segments in found]
 
 
-def _group(number: int, segments: Sequence[Segment]) -> Group:
+def before(message: Message, found: Sequence[Group]) -> Sequence[Segment]:
+    """What stands before the first order: its OBX are about the patient (2.8.2 PATIENT_OBSERVATION)."""
+    if not found:
+        return message.segments
+    first = found[0].segments[0].position
+    return [segment for segment in message.segments if segment.position < first]
+
+
+def _group(segments: Sequence[Segment]) -> Group:
     common = segments[0] if segments[0].name == "ORC" else None
     detail = next((segment for segment in segments if segment.name in DETAILS), None)
-    return Group(number, common, detail, tuple(segments))
+    return Group(segments[0].position, common, detail, tuple(segments))
 
 
 def numbers(group: Group) -> tuple[Element | None, Element | None]:
@@ -109,7 +117,7 @@ def key(reading: Reading, group: Group, kind: str, *, filler_first: bool = False
     code = reading.concept(group.detail, _CODE_FIELD[group.detail.name]) if group.detail else None
     about = datatypes.concept_key(code or {})
     if number is None:
-        return digest(kind, reading.origin.control_id, str(group.number), about)
+        return digest(kind, reading.origin.control_id, str(group.position), about)
     return digest(kind, *(datatypes.entity(number) or ()), about)
 
 

@@ -9,7 +9,7 @@ Source:  HL7 v2-to-FHIR guide, messages ORM_O01 and OML_O21; ORC, OBR[ServiceReq
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import order
 from adapters.hl7v2.allergy import allergies
 from adapters.hl7v2.diagnosis import conditions, problems
@@ -43,6 +43,8 @@ def orm(message: Message, origin: Origin) -> Mapped:
     groups = order.groups(message)
     if not groups:
         reading.fault("required", "an order message has an ORC segment", "ORC")
+    context = Context(patient_url, digest(patient_url, origin.control_id, "orm"), visit.url if visit else None)
+    observations(reading, order.before(message, groups), context)
     for group in groups:
         requested(reading, group, patient_url, visit)
     return reading.result()

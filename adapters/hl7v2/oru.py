@@ -1,6 +1,7 @@
 """Turn one ORU^R01 (and R03, R30, R32) into a FHIR transaction Bundle.
 
-Out:     Patient and Encounter mentioned, one DiagnosticReport per OBR, one Observation per OBX, Specimens
+Out:     of each patient: Patient and Encounter mentioned, one DiagnosticReport per OBR, one Observation per OBX,
+         Specimens; OBX before the first order are Observations of the patient
 Keeps:   digits, units, ranges and flags as sent (observation.py); embedded documents as presentedForm
 Order:   a result may come before its patient's admission: patient and visit are made sure of, not stated
 Errors:  list[Issue] with HL7 paths; no partial Bundle
@@ -10,7 +11,7 @@ Source:  HL7 v2-to-FHIR guide, message ORU_R01, OBR[DiagnosticReport], tables 01
 from typing import Final
 
 from adapters import systems
-from adapters.draft import Tree
+from adapters.draft import Tree, digest
 from adapters.hl7v2 import order
 from adapters.hl7v2.attachment import attachment
 from adapters.hl7v2.message import Message, Segment
@@ -45,16 +46,27 @@ PROCEDURE: Final = frozenset({"EC", "EN", "CUS", "PF", "PHY", "OT", "PT", "RT", 
 
 def oru(message: Message, origin: Origin) -> Mapped:
     reading = Reading(message, origin)
+    for part in message.by_patient():
+        _results(reading.about(part), origin)
+    return reading.result()
+
+
+def _results(reading: Reading, origin: Origin) -> None:
+    """The results of one patient."""
     patient_url = patient(reading, mention=True)
     if patient_url is None:
-        return reading.issues
+        return
     visit = mentioned(reading, patient_url)
-    groups = [group for group in order.groups(message) if group.find("OBR")]
-    if not groups:
+    groups = order.groups(reading.message)
+    if not any(group.find("OBR") for group in groups):
         reading.fault("required", "a result message has an OBR segment", "OBR")
+    context = Context(patient_url, digest(patient_url, origin.control_id, "oru"), visit.url if visit else None)
+    observations(reading, order.before(reading.message, groups), context)
     for group in groups:
-        report(reading, group, patient_url, visit)
-    return reading.result()
+        if group.find("OBR"):
+            report(reading, group, patient_url, visit)
+        elif group.find("OBX"):
+            reading.fault("required", "results follow an OBR segment; this order has none", group.segments[0].name)
 
 
 def section(segment: Segment) -> str:
@@ -69,7 +81,10 @@ def report(reading: Reading, group: Group, patient_url: str, visit: Visit | None
     """DiagnosticReport with its observations."""
     request = group.find("OBR")
     assert request is not None, "a report has an OBR"
+    system = systems.local("report")
     key = order.key(reading, group, "report", filler_first=True)
+    while reading.draft.states("DiagnosticReport", system, key):
+        key = digest(key, "again")  # the same test under the same number, twice in one message
     status = STATUS.get(request.text(25).upper(), "unknown")
     specimen_urls = specimens(reading, group, patient_url, key)
     context = Context(
@@ -85,7 +100,6 @@ def report(reading: Reading, group: Group, patient_url: str, visit: Visit | None
         status="final" if status in ("final", "corrected") else "unknown",
     )
     found = observations(reading, group.segments, context)
-    system = systems.local("report")
     resource: Tree = {
         "resourceType": "DiagnosticReport",
         "identifier": [*order.identifiers(group), {"system": system, "value": key}],

@@ -43,11 +43,15 @@ ERASABLE: Final = ((11, "address"), (16, "maritalStatus"), (29, "deceasedDateTim
 
 
 def patient(reading: Reading, *, mention: bool = False) -> str | None:
-    """The reference of the message's patient; None with an issue where nothing identifies one."""
+    """The reference of the message's patient; None with an issue where nothing identifies one, or several are named."""
     pid = reading.message.find("PID")
     if pid is None:
         reading.fault("required", "the message has no PID segment", "PID")
         return None
+    for other in reading.message.all("PID"):
+        if other is not pid:
+            reading.fault("structure", "a second patient: this message type is about one; send one for each", "PID[2]")
+            return None
     return of_segment(reading, pid, mention=mention)
 
 

@@ -26,11 +26,10 @@ def ppr(message: Message, origin: Origin) -> Mapped:
     allergies(reading, patient_url)
     problems(reading, patient_url, visit)
     groups = order.groups(message)
-    first = groups[0].segments[0].position if groups else None
     context = Context(
         patient_url, digest(patient_url, origin.control_id, "ppr"), visit_url=visit.url if visit else None
     )
-    observations(reading, message.segments[:first], context)
+    observations(reading, order.before(message, groups), context)
     for group in groups:
         requested(reading, group, patient_url, visit)
     return reading.result()

@@ -4,6 +4,7 @@ Out:     result() is the Bundle, or all issues; never half a Bundle
 Why:     a sender who gets one fault at a time sends one message ten times.
 """
 
+from copy import copy
 from dataclasses import dataclass, field
 
 from adapters.draft import Draft, Tree
@@ -35,6 +36,12 @@ class Reading:
         if self.draft.message_time and len(self.draft.message_time) <= len("2026-11-23"):
             self.draft.message_time = None  # a day does not order two messages of that day
 
+    def about(self, part: Message) -> "Reading":
+        """The same reading, Bundle and faults included, of a part of the message."""
+        reading = copy(self)
+        reading.message = part
+        return reading
+
     def fault(self, code: str, text: str, at: str) -> None:
         self.issues.append(Issue(code, text, at))
 
@@ -65,7 +72,7 @@ class Reading:
     def claim_columns(self, after: Segment) -> Tree | None:
         """The extension made of the ZCC segments that follow a segment directly."""
         columns: dict[str, str] = {}
-        for segment in self.message.after(after, CLAIM_SEGMENT):
+        for segment in after.message.after(after, CLAIM_SEGMENT):
             for pair in segment.repetitions(1):
                 name = pair.text(1)
                 if not name.replace("_", "").isalnum() or not name.isupper():

@@ -42,6 +42,7 @@ STATUS: Final = {
 ENDS: Final = frozenset({"A03"})
 BEGINS: Final = frozenset({"A01", "A04"})
 UNDOES_END: Final = frozenset({"A13"})
+"""Whose PV1-45 is the end that is taken back."""
 
 CLASS: Final = {"E": "EMER", "I": "IMP", "O": "AMB", "P": "PRENC"}
 LOCAL_CLASS: Final = frozenset("RBCNU")
@@ -102,10 +103,12 @@ def stated(reading: Reading, patient_url: str, event: str) -> Visit | None:
         if columns:
             resource.setdefault("extension", []).append(columns)
     url = reading.draft.state(resource, system, value)
-    if event not in STATUS and not segment.filled(45):
+    if event in STATUS or segment.filled(45):
+        reading.draft.state_moment(url)
+    else:
         reading.draft.defer(url, ["status"])
-    if event in UNDOES_END:
-        reading.draft.erase(url, ["period.end"])
+    if resource["class"]["system"] == systems.NULL_FLAVOR:
+        reading.draft.defer(url, ["class"])
     return Visit(url, f"{system}|{value}")
 
 
@@ -136,7 +139,7 @@ def _class(segment: Segment) -> Tree:
         return {"system": vietnam.ENCOUNTER_CLASS, "code": CLASS[letter]}
     if letter in LOCAL_CLASS and letter:
         return {"system": TERMINOLOGY + "v2-0004", "code": letter}
-    unknown = {"system": TERMINOLOGY + "v3-NullFlavor", "code": "UNK"}
+    unknown = {"system": systems.NULL_FLAVOR, "code": "UNK"}
     return {**unknown, "display": sent} if sent else unknown
 
 

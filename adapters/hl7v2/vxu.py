@@ -37,19 +37,13 @@ def vxu(message: Message, origin: Origin) -> Mapped:
     allergies(reading, patient_url)
     coverages(reading, patient_url)
     visit = mentioned(reading, patient_url)
-    for group in order.groups(message):
+    groups = order.groups(message)
+    for group in groups:
         segment = group.find("RXA")
         if segment is not None:
             immunization(reading, group, segment, patient_url, visit)
-    _personal(reading, patient_url)
+    observations(reading, order.before(message, groups), Context(patient_url, digest(patient_url, "person")))
     return reading.result()
-
-
-def _personal(reading: Reading, patient_url: str) -> None:
-    """OBX before the first order are about the person (2.8.2 PERSON_OBSERVATION)."""
-    first = next((n for n, segment in enumerate(reading.message.segments) if segment.name in ("ORC", "RXA")), None)
-    head = reading.message.segments[:first]
-    observations(reading, head, Context(patient_url, digest(patient_url, "person")))
 
 
 def immunization(reading: Reading, group: Group, segment: Segment, patient_url: str, visit: Visit | None) -> str | None:

@@ -51,6 +51,13 @@ def test_other_separators_are_taken_from_the_header() -> None:
     assert parsed.all("PID")[0].text(3, 4, 2) == "Y"
 
 
+def test_the_escape_character_is_that_of_the_header() -> None:
+    message = parse(b"MSH#*~!%#HIS#01Z01###20261123##ADT*A04#1#P#2.5\rPID#1####a!T!b !S! !E! \\S\\*c!R!")
+    pid = message.find("PID")
+    assert pid is not None
+    assert (pid.text(5, 1), pid.text(5, 2)) == ("a%b * ! \\S\\", "c~")
+
+
 def test_a_doubled_escape_character_in_the_header_is_one() -> None:
     parsed = parse(message(HEADER.replace("^~\\&", "^~\\\\&"), PID, "NTE|1||a\\T\\b&c"))
     assert parsed.all("NTE")[0].first(3).whole() == "a&b&c"
