@@ -30,10 +30,8 @@ SYNC: Final = "ehr.sync"
 
 SWEEP_S: Final = 3.0
 DRAIN_S: Final = 2.0
-RECOVER_S: Final = 15.0
-CLEAN_S: Final = 600.0
-COLLECT_S: Final = 5.0
-SYNC_S: Final = 10.0
+TICKS_S: Final = {SWEEP: SWEEP_S, RECOVER: 15.0, CLEAN: 600.0, COLLECT: 5.0, SYNC: 10.0}
+"""How often beat sends each task that has no argument; DRAIN goes to each topic."""
 
 WAKES_MAX: Final = 8
 """Wake-up messages of one sweep: more workers than that on one broker are woken by the next sweep."""
@@ -119,8 +117,7 @@ def make_celery(broker_url: str) -> Celery:
 
 def add_clock(celery: Celery, topics: list[str]) -> None:
     """What beat sends, and when."""
-    single = ((SWEEP, SWEEP_S), (RECOVER, RECOVER_S), (CLEAN, CLEAN_S), (SYNC, SYNC_S))
-    ticks: list[tuple[str, float, list[str]]] = [(name, every_s, []) for name, every_s in single]
+    ticks: list[tuple[str, float, list[str]]] = [(name, every_s, []) for name, every_s in TICKS_S.items()]
     ticks += [(DRAIN, DRAIN_S, [topic]) for topic in topics]
     celery.conf.beat_schedule = {
         " ".join([name, *args]): {"task": name, "schedule": every_s, "args": args, "options": {"expires": every_s}}

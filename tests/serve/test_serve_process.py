@@ -6,13 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import httpx
 import psutil
 import pytest
+
+from ehr.bulk import drop
+from ehr.database.embedded import EmbeddedPostgres
+from tests.facility import add_facility
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "ehr"]
@@ -94,12 +100,26 @@ async def test_serve_works_alone_stops_cleanly_and_keeps_everything(data_dir: Pa
             assert (await client.put("/Patient/p", json=body)).status_code == 201
             queued = await ehr(data_dir, "import", str(file), "--background", "--json")
             assert queued.returncode == 0, queued.stderr
-            assert await count(client, "Basic", 500) == 500, "the worker that serve brought along did the import"
+            await dropped(data_dir, '{"resourceType":"Basic","id":"dropped","code":{"text":"x"}}\n')
+            assert await count(client, "Basic", 501) == 501, "the worker that serve brought along did both imports"
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, 60) == 0
     assert not living_in(data_dir)
     async with serving(data_dir, "--access", "open") as (_, base), client_of(base) as client:
         assert (await client.get("/Patient/p")).json()["name"] == [{"text": "Nguyễn Văn Ầ"}]
+
+
+async def dropped(data_dir: Path, text: str) -> None:
+    """A file of an hour ago in the folder of a facility, which is registered beside the process that serves."""
+    beside = EmbeddedPostgres(data_dir)
+    connection = await asyncpg.connect(await beside.start())
+    await add_facility(connection, "01Z01")
+    await connection.close()
+    await beside.stop()
+    place = data_dir / drop.FOLDER / "01Z01" / "Basic.ndjson"
+    place.parent.mkdir(parents=True)
+    place.write_text(text)
+    os.utime(place, (time.time() - 3_600, time.time() - 3_600))
 
 
 async def count(client: httpx.AsyncClient, type_name: str, wanted: int) -> int:
