@@ -80,10 +80,9 @@ async def simulate(
     *,
     told: Callable[[Standing], None],
     stop: asyncio.Event,
-    clock: Clock | None = None,
 ) -> Report:
     """Register the facilities, then send until the plan ends or stop is set."""
-    clock = clock or SystemClock()
+    clock = SystemClock()
     told(Standing("registering", plan.facilities))
     async with record_of(settings) as record:
         registered = await register(record, DEFAULT_SPLIT, plan.facilities)

@@ -156,7 +156,7 @@ def main(arguments: list[str]) -> None:
         return
     celery = make_worker(broker_url, open_hands)
     add_clock(celery, list(TOPICS))
-    run_worker(celery, hands=given.hands, clock=given.beat, log_level="WARNING")
+    run_worker(celery, hands=given.hands, clock=given.beat)
 
 
 if __name__ == "__main__":

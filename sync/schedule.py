@@ -16,7 +16,6 @@ import httpx
 import structlog
 
 from ehr import limits
-from ehr.clock import Clock
 from ehr.errors import EhrError
 from ehr.settings import Settings
 from ehr.store.record import Record
@@ -66,22 +65,14 @@ class Round:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-async def run_sync(
-    record: Record, settings: Settings, *, clock: Clock | None = None, http: httpx.AsyncClient | None = None
-) -> Round:
+async def run_sync(record: Record, settings: Settings) -> Round:
     """One bounded round. May be killed anywhere, and run by several workers at once."""
     done = Round()
     await _collect(record, done)
-    own = http or httpx.AsyncClient()
-    try:
-        gateway = Gateway(
-            own, settings.insurer_url, accounts.load(settings.insurer_accounts_file), clock or record.clock
-        )
+    async with httpx.AsyncClient() as http:
+        gateway = Gateway(http, settings.insurer_url, accounts.load(settings.insurer_accounts_file), record.clock)
         await _send(record, gateway, done)
         await _ask(record, gateway, done)
-    finally:
-        if http is None:
-            await own.aclose()
     done.problems += await reconcile(record, limit=limits.claim_round_files_max)
     return done
 

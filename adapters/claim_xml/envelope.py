@@ -30,7 +30,6 @@ MAPPED: Final = ("XML1", "XML2", "XML3", "XML4", "XML5")
 _BOM: Final = b"\xef\xbb\xbf"
 _DOCTYPE: Final = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 _ENCODING: Final = re.compile(rb"""^\s*<\?xml[^>]*\bencoding\s*=\s*["']([^"']*)["']""")
-_LINK: Final = re.compile(r"[^\s;|,]{1,100}")
 
 
 @dataclass(frozen=True, slots=True)

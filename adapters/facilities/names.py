@@ -43,6 +43,6 @@ MIDDLE: Final[dict[Sex, Wheel]] = {"male": Wheel(_MIDDLE_MALE), "female": Wheel(
 GIVEN: Final[dict[Sex, Wheel]] = {"male": Wheel(_GIVEN_MALE), "female": Wheel(_GIVEN_FEMALE)}
 
 
-def person_name(random: Random, sex: Sex, *, family: str | None = None) -> tuple[str, str, str]:
+def person_name(random: Random, sex: Sex) -> tuple[str, str, str]:
     """(family, middle, given) in NFC, as written in this file."""
-    return family or FAMILY.turn(random), MIDDLE[sex].turn(random), GIVEN[sex].turn(random)
+    return FAMILY.turn(random), MIDDLE[sex].turn(random), GIVEN[sex].turn(random)

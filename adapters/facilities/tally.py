@@ -70,13 +70,11 @@ class Tally:
 
 @dataclass(slots=True)
 class Report:
-    """Of a run. unsent: messages still with their facilities at its end; stalled_s: how long the city's clock stood."""
+    """Of a run."""
 
     facilities: dict[str, Tally]
     episodes: int = 0
-    unsent: int = 0
     seconds: float = 0.0
-    stalled_s: float = 0.0
     simulated: datetime | None = None
     kinds: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)

@@ -107,7 +107,6 @@ async def run(
         finally:
             deadline_s = clock.monotonic_s() + pace.drain_s
             await asyncio.gather(*(lane.finish(deadline_s) for lane in lanes.values()))
-            report.unsent = day.later + road.waiting
             report.seconds = clock.monotonic_s() - road.began_s
             report.simulated = day.now
             report.episodes = day.episodes
@@ -144,7 +143,6 @@ async def _play(
             return False
         passed_s, last_s = now_s - last_s, now_s
         if road.waiting >= pace.backlog_max:
-            report.stalled_s += passed_s
             continue
         day.advance(timedelta(seconds=passed_s * pace.speed))
         for facility, message, fault in day.due():
@@ -176,11 +174,6 @@ class _City:
         self._coming: list[tuple[datetime, int, Arrival]] = []
         self._written: list[tuple[datetime, int, Facility, Outgoing, Fault | None]] = []
         self._count = 0
-
-    @property
-    def later(self) -> int:
-        """Messages written for a moment that has not come."""
-        return len(self._written)
 
     def advance(self, by: timedelta) -> None:
         self.now += by

@@ -10,13 +10,11 @@ Source:  HL7 v2.5.1 2.9 (acknowledgment), 2.15.8 MSA, 2.15.5 ERR, tables 0008, 0
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final
 
 from adapters.hl7v2.message import Message
 from ehr.clock import ICT
-from ehr.errors import Issue
-
-Code = Literal["AA", "AE", "AR"]
+from ehr.errors import Acknowledgment, Issue
 
 ERROR_CODES: Final = {
     "structure": ("100", "Segment sequence error"),
@@ -48,7 +46,13 @@ def accept(message: Message, *, number: int, now: datetime) -> bytes:
 
 
 def refuse(
-    message: Message | None, code: Code, issues: Sequence[Issue], *, number: int, now: datetime, control_id: str = ""
+    message: Message | None,
+    code: Acknowledgment,
+    issues: Sequence[Issue],
+    *,
+    number: int,
+    now: datetime,
+    control_id: str = "",
 ) -> bytes:
     """AE or AR with the reasons; message is None where not even the header could be read."""
     assert code != "AA", "a refusal is AE or AR"
@@ -56,7 +60,13 @@ def refuse(
 
 
 def _build(
-    message: Message | None, code: Code, issues: Sequence[Issue], *, number: int, now: datetime, control_id: str = ""
+    message: Message | None,
+    code: Acknowledgment,
+    issues: Sequence[Issue],
+    *,
+    number: int,
+    now: datetime,
+    control_id: str = "",
 ) -> bytes:
     stamp = now.astimezone(ICT).strftime("%Y%m%d%H%M%S+0700")
     fields = ["", "", "", "", stamp, "", "ACK", f"ACK{number}", "P", "2.5.1", "", "", "", "", "", "UNICODE UTF-8"]

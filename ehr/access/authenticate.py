@@ -95,15 +95,16 @@ def issue_token(
     return tokens.issue(client_id, scope, kind="client", life_s=life_s, facility_id=facility_id)
 
 
-def citizen_token(tokens: Tokens, person_id: str, *, life_s: int = limits.citizen_token_life_s) -> str:
+def citizen_token(tokens: Tokens, person_id: str) -> str:
     """An access token that reads one person's record and nothing else of any patient."""
-    return tokens.issue(person_id, CITIZEN_SCOPE, kind="citizen", life_s=life_s, person_id=person_id)
+    return tokens.issue(
+        person_id, CITIZEN_SCOPE, kind="citizen", life_s=limits.citizen_token_life_s, person_id=person_id
+    )
 
 
-def citizen_link(
-    tokens: Tokens, person_id: str, *, life_s: int = limits.citizen_token_life_s, once: bool = False
-) -> str:
+def citizen_link(tokens: Tokens, person_id: str, *, once: bool = False) -> str:
     """What a link to the citizen page carries: good for an exchange into a cookie, refused by the API."""
+    life_s = limits.citizen_token_life_s
     return tokens.issue(
         person_id, CITIZEN_SCOPE, kind="citizen", life_s=life_s, person_id=person_id, once=once, typ=LINK
     )

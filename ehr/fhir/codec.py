@@ -58,9 +58,9 @@ def loads(
     return tree
 
 
-def loads_list(body: bytes, *, bytes_max: int = limits.resource_bytes_max) -> list[Any]:
+def loads_list(body: bytes) -> list[Any]:
     """Read a JSON array, as a JSON Patch is one, under the same rules."""
-    items = _read(body, bytes_max, limits.json_depth_max)
+    items = _read(body, limits.resource_bytes_max, limits.json_depth_max)
     if not isinstance(items, list):
         raise Malformed("a JSON array is wanted")
     return items

@@ -1,11 +1,10 @@
 """Whose is it: source Patient → person, person → source Patients, national number → person."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.identity.normalize import DEFAULT_SYSTEMS, Kind, Numbers
+from ehr.identity.normalize import DEFAULT_SYSTEMS, Numbers
 from ehr.identity.persons import CITY_SCOPE
 from ehr.store.connection import Connection
 
@@ -47,11 +46,9 @@ async def shards_of(connection: Connection, person_id: str) -> list[int]:
     return [row["shard"] for row in await connection.fetch(_SHARDS_OF, person_id)]
 
 
-async def by_national_id(
-    connection: Connection, system: str, value: str, *, systems: Mapping[Kind, str] = DEFAULT_SYSTEMS
-) -> str | None:
+async def by_national_id(connection: Connection, system: str, value: str) -> str | None:
     """The person who owns a national number, however it is written."""
-    number = Numbers(systems).read(system, value)
+    number = Numbers(DEFAULT_SYSTEMS).read(system, value)
     if number is None:
         return None
     owner: str | None = await connection.fetchval(_OWNER, CITY_SCOPE, TYPE_IDS["Person"], number.key)

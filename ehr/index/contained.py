@@ -97,4 +97,4 @@ async def insert(connection: "Connection", containers: Iterable[Container]) -> N
         for one, inside, rid in many
     ]
     await connection.execute(_INSERT, *map(list, zip(*rows, strict=True)))
-    await write.insert_many(connection, [(rid, inside.rows) for _, inside, rid in many])
+    await write.insert(connection, [(rid, inside.rows) for _, inside, rid in many])

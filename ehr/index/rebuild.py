@@ -1,7 +1,7 @@
 """Bodies of current resources → the index as it should be, page by page, while others write.
 
 When:    the parameters, the folding or the hashing changed; or the index is in doubt
-In:      a connection inside a transaction; a type, the rid after which to go on (a checkpoint), a number of resources
+In:      a connection inside a transaction; a type, the rid after which to go on (a checkpoint)
 Out:     Rebuilt: where it stands, how many were read, how many rows of resource differed, and the version of the
          table of parameters that stood meanwhile: with another one than the extractor's the page must be undone;
          terms that the caller has to keep in the same transaction (ehr.index.term)
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import orjson
 
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.index import term, write
+from ehr.index import write
 from ehr.index.contained import Container, clear, container_of, insert, rid_of
 from ehr.index.extract import Extractor, IndexRows
 from ehr.index.term import Term
@@ -79,23 +79,6 @@ class Rebuilt:
     terms: Collection[Term] = ()
 
 
-async def rebuild_type(
-    connection: "Connection", extractor: Extractor, bodies: Bodies, type_name: str, *, after_rid: int = 0
-) -> Rebuilt:
-    """Every resource of a type, from a checkpoint on; commits each page."""
-    total = Rebuilt(after_rid, 0, 0, extractor.version)
-    while True:
-        async with connection.transaction():
-            page = await rebuild_page(connection, extractor, bodies, type_name, after_rid=total.rid)
-            assert page.version == extractor.version, "nobody declares search parameters meanwhile"
-            if page.terms:
-                await term.keep(connection, page.terms)
-        extractor.keep(page.terms)
-        if not page.read:
-            return total
-        total = Rebuilt(page.rid, total.read + page.read, total.changed + page.changed, page.version)
-
-
 async def rebuild_page(
     connection: "Connection",
     extractor: Extractor,
@@ -104,12 +87,11 @@ async def rebuild_page(
     *,
     after_rid: int,
     until_rid: int | None = None,
-    count: int = PAGE_COUNT,
 ) -> Rebuilt:
     """One page; until_rid: none beyond it."""
     type_id = TYPE_IDS[type_name]
     await connection.execute(_WRITING)
-    found = await connection.fetch(_READ, type_id, after_rid, until_rid, count)
+    found = await connection.fetch(_READ, type_id, after_rid, until_rid, PAGE_COUNT)
     changed, terms = 0, set[Term]()
     if found:
         wanted = {row["rid"]: _rows(extractor, bodies, type_name, row) for row in found}
@@ -183,7 +165,7 @@ async def _replace_side(
     ids: dict[int, set[int]] = {}
     for rid, param_id in keys:
         ids.setdefault(rid, set()).add(param_id)
-    await write.insert_many(connection, [(rid, wanted[rid].side_of(these)) for rid, these in ids.items()])
+    await write.insert(connection, [(rid, wanted[rid].side_of(these)) for rid, these in ids.items()])
 
 
 def _rows(extractor: Extractor, bodies: Bodies, type_name: str, row: Any) -> IndexRows:

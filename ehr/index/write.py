@@ -1,4 +1,4 @@
-"""IndexRows ↔ the three side tables. Tokens and the main date are columns of resource: the store writes those.
+"""IndexRows → the three side tables. Tokens and the main date are columns of resource: the store writes those.
 
 In:      a connection inside the writer's transaction
 Why COPY: one round trip a table, whatever the number of rows
@@ -22,22 +22,8 @@ COLUMNS: Final = {
 }
 """Side tables and the order of the columns in their COPY."""
 
-_DELETE: Final = """
-with s as (delete from string_index where rid = $1), d as (delete from date_index where rid = $1)
-delete from quantity_index where rid = $1
-"""
 
-
-async def delete(connection: "Connection", type_name: str, rid: int) -> None:  # noqa: ARG001 - rid is unique across types
-    """Take every side row of a resource away, before a new version or a tombstone."""
-    await connection.execute(_DELETE, rid)
-
-
-async def insert(connection: "Connection", rid: int, rows: IndexRows) -> None:
-    await insert_many(connection, [(rid, rows)])
-
-
-async def insert_many(connection: "Connection", many: Iterable[tuple[int, IndexRows]]) -> None:
+async def insert(connection: "Connection", many: Iterable[tuple[int, IndexRows]]) -> None:
     for table, records in side_records(many).items():
         if records:
             await connection.copy_records_to_table(table, records=records, columns=COLUMNS[table])

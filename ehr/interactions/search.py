@@ -17,7 +17,6 @@ from ehr.search.page import Page
 from ehr.search.run import run
 from ehr.search.terms import SearchRequest
 from ehr.store.record import Record
-from ehr.store.unit_of_work import UnitOfWork
 
 Compartment = tuple[str, str]
 
@@ -77,13 +76,6 @@ async def understood(
             raise
         return read()
     return read() if request.ignored and await record.learn_parameters() else request
-
-
-async def search_within(uow: UnitOfWork, request: SearchRequest) -> Searched:
-    """The same inside a transaction, as a GET entry of a Bundle asks for it."""
-    part = part_of(request)
-    page = await run(uow, request)
-    return Searched(request, page if part is None else _shown(page, part))
 
 
 def _shown(page: Page, part: Subset) -> Page:

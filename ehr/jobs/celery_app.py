@@ -169,9 +169,9 @@ def make_worker(broker_url: str, open_hands: Callable[[], Awaitable[Hands]]) -> 
     return celery
 
 
-def run_worker(celery: Celery, *, hands: int, clock: bool, log_level: str) -> None:
+def run_worker(celery: Celery, *, hands: int, clock: bool) -> None:
     """Run until SIGTERM, in this process and `hands` children; clock: beat too, as its own child."""
-    options = ["--concurrency", str(hands), "--loglevel", log_level]
+    options = ["--concurrency", str(hands), "--loglevel", "WARNING"]
     options += ["--without-gossip", "--without-mingle", "--without-heartbeat", *(["--beat"] if clock else [])]
     celery.worker_main(["--quiet", "worker", *options])
 

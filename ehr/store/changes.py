@@ -51,12 +51,10 @@ WHERE (xid, seq) > ($1::xid8, $2::bigint) AND xid < pg_snapshot_xmin(pg_current_
 ORDER BY xid, seq LIMIT $4
 """
 _LOAD: Final = "SELECT xid, seq FROM feed_cursor WHERE reader = $1"
-_LOAD_LOCKED: Final = "SELECT xid, seq FROM feed_cursor WHERE reader = $1 FOR UPDATE"
 _SAVE: Final = """
 INSERT INTO feed_cursor (reader, xid, seq) VALUES ($1, $2::xid8, $3)
 ON CONFLICT (reader) DO UPDATE SET xid = excluded.xid, seq = excluded.seq, moved = now()
 """
-_WATERMARK: Final = "SELECT pg_snapshot_xmin(pg_current_snapshot())"
 
 
 async def read_changes(
@@ -82,17 +80,12 @@ async def read_changes(
     ]
 
 
-async def load_cursor(connection: Connection, reader: str, *, lock: bool = False) -> FeedPosition:
-    """Where a reader stands. lock: keep other processes of the same reader waiting until the transaction ends."""
-    row = await connection.fetchrow(_LOAD_LOCKED if lock else _LOAD, reader)
+async def load_cursor(connection: Connection, reader: str) -> FeedPosition:
+    """Where a reader stands."""
+    row = await connection.fetchrow(_LOAD, reader)
     return FeedPosition(row["xid"], row["seq"]) if row else START
 
 
 async def save_cursor(connection: Connection, reader: str, position: FeedPosition) -> None:
     """Move a reader; in the transaction of what it did with the rows."""
     await connection.execute(_SAVE, reader, position.xid, position.seq)
-
-
-async def watermark(connection: Connection) -> FeedPosition:
-    """The place below which everything has ended: a summary made now is complete up to here."""
-    return FeedPosition(await connection.fetchval(_WATERMARK), 0)

@@ -31,10 +31,6 @@ UPDATE outbox SET error = $2, due = CASE WHEN attempts >= $3 THEN 'infinity'::ti
     ELSE now() + least($4 * 2 ^ (attempts - 1), $5) * interval '1 second' END
 WHERE id = ANY($1::bigint[])
 """
-_STANDING: Final = """
-SELECT count(*) AS waiting, min(created) AS oldest, count(*) FILTER (WHERE due = 'infinity') AS given_up
-FROM outbox WHERE topic = $1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +83,3 @@ async def fail(connection: Connection, work: Work, error: str) -> None:
     await connection.execute(
         _FAIL, list(work.ids), error[:2000], limits.outbox_attempts_max, BACKOFF_FIRST_S, BACKOFF_MAX_S
     )
-
-
-async def standing(connection: Connection, topic: str) -> tuple[int, object, int]:
-    """(rows waiting, created of the oldest, rows given up) of a topic, for health and the console."""
-    row = await connection.fetchrow(_STANDING, topic)
-    assert row is not None, "an aggregate has one row"
-    return row["waiting"], row["oldest"], row["given_up"]

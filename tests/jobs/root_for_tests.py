@@ -52,4 +52,4 @@ async def open_hands() -> CountingHands:
 if __name__ == "__main__":
     celery = make_worker(sys.argv[1], open_hands)
     add_clock(celery, [])
-    run_worker(celery, hands=2, clock=True, log_level="WARNING")
+    run_worker(celery, hands=2, clock=True)

@@ -52,7 +52,7 @@ class Records:
                     rows.tokens,
                     orjson.dumps(tree),
                 )
-                await write.insert(connection, rid, rows)
+                await write.insert(connection, [(rid, rows)])
                 await contained.insert(connection, [contained.Container(tree["resourceType"], rid, rows.contained)])
                 await term.keep(connection, rows.terms)
 

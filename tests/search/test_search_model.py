@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ehr.database.engine import Database
-from ehr.index.rebuild import rebuild_type
+from ehr.index.rebuild import rebuild_page
 from ehr.search import probe
 from ehr.store.connection import Connection
 from tests.search.model import CHECKS, answer
@@ -188,16 +188,16 @@ async def test_a_rebuilt_index_is_the_same_index(database: Database) -> None:
     records = Records(database)
     trees = [maker.observation(number) for number in range(40)]
     await records.put(*trees)
-    async with database.acquire() as connection:
+    async with database.acquire() as connection, connection.transaction():
         before = await content(connection)
-        same = await rebuild_type(connection, records.extractor, Plain(), "Observation")
+        same = await rebuild_page(connection, records.extractor, Plain(), "Observation", after_rid=0)
         assert (same.read, same.changed) == (40, 0)
         await connection.execute("update resource set tokens = '{7}', shard = 1, date_lo_us = null where id < 'o2'")
         await connection.execute("delete from quantity_index")
         await connection.execute("insert into string_index values (1, 'stale', (select min(rid) from resource), 1)")
         damaged = await connection.fetchval("select count(*) from resource where shard = 1")
         assert await content(connection) != before
-        again = await rebuild_type(connection, records.extractor, Plain(), "Observation")
+        again = await rebuild_page(connection, records.extractor, Plain(), "Observation", after_rid=0)
         assert (again.read, again.changed) == (40, damaged)
         assert await content(connection) == before
 

@@ -10,6 +10,7 @@ from ehr.access.policy import Caller
 from ehr.errors import Invalid
 from ehr.store import changes, idempotency, outbox
 from ehr.store.changes import FeedPosition
+from ehr.store.connection import Connection
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 
@@ -75,9 +76,8 @@ async def test_a_reader_keeps_its_place(record: Record) -> None:
         assert await changes.load_cursor(connection, "summary") == changes.START
         for place in (FeedPosition(5, 2), FeedPosition(9, 1)):
             await changes.save_cursor(connection, "summary", place)
-            assert await changes.load_cursor(connection, "summary", lock=True) == place
+            assert await changes.load_cursor(connection, "summary") == place
         assert await changes.load_cursor(connection, "other") == changes.START
-        assert (await changes.watermark(connection)).xid > 0
 
 
 async def test_outbox_rows_come_once_merged_and_come_back_when_they_fail(record: Record, city: Caller) -> None:
@@ -95,12 +95,18 @@ async def test_outbox_rows_come_once_merged_and_come_back_when_they_fail(record:
         (added,) = await outbox.take(connection, "letters", 10)
         assert (added.key, len(added.ids)) == ("a", 1), "what was added meanwhile is not lost with what was finished"
         await outbox.fail(connection, work["b"], "no paper")
-        waiting, _, given_up = await outbox.standing(connection, "letters")
-        assert (waiting, given_up) == (3, 0)
+        assert await standing(connection) == (3, 0)
         await connection.execute("UPDATE outbox SET due = now(), attempts = 20 WHERE key = 'b'")
         (again,) = await outbox.take(connection, "letters", 10)
         await outbox.fail(connection, again, "still no paper")
-        assert (await outbox.standing(connection, "letters"))[2] == 2
+        assert await standing(connection) == (3, 2)
+
+
+async def standing(connection: Connection) -> tuple[int, int]:
+    """Rows of the outbox, and those of them that wait for an operator."""
+    row = await connection.fetchrow("SELECT count(*), count(*) FILTER (WHERE due = 'infinity') FROM outbox")
+    assert row is not None, "an aggregate has one row"
+    return row[0], row[1]
 
 
 async def test_a_rolled_back_transaction_leaves_no_outbox_row(record: Record, city: Caller) -> None:

@@ -21,7 +21,6 @@ FUNCTION_LINES_MAX = 60
 
 COMMITS = {
     "ehr/store/unit_of_work.py",  # the one commit of versions, index, claims, feed, outbox and audit together
-    "ehr/index/rebuild.py",  # replaces index rows of versions that are committed already
     "ehr/jobs/queue.py",  # claims and ends of chunks are transactions of the queue's own, beside any version
 }
 CLOCKS = {
