@@ -164,7 +164,7 @@ class Pipeline:
 
         async with self._turn(facility.id, bundle):
             response = await self._intake.submit(bundle, receipt, answer=answer, weave=woven)
-        return answer if response["entry"] else await self._stored(receipt)
+        return answer if "entry" in response else await self._stored(receipt)
 
     def _turn(self, facility_id: int, bundle: Bundle) -> asyncio.Lock:
         """Messages of one facility about one patient go one after another."""
@@ -190,7 +190,7 @@ class Pipeline:
 
         try:
             response = await self._intake.submit(await read(), receipt, answer=answer)
-            if response["entry"]:
+            if "entry" in response:
                 return fhir_push.unpacked(made[-1])
         except Unavailable:
             raise

@@ -118,7 +118,7 @@ ORDER BY m.received LIMIT $3
 _FACILITY: Final = "SELECT id, code, name, feed, active, organization_id, location_id FROM facility WHERE code = $1"
 _FACILITY_BY_ID: Final = "SELECT id, code, name, feed, active, organization_id, location_id FROM facility WHERE id = $1"
 
-_NOTHING: Final[Mapping[str, Any]] = {"resourceType": "Bundle", "type": "transaction-response", "entry": []}
+_NOTHING: Final[Mapping[str, Any]] = {"resourceType": "Bundle", "type": "transaction-response"}
 REUSED: Final = Issue("duplicate", "control id reused: another message of this facility had it", "MSH-10", "warning")
 UNFINISHED_MAX: Final = 500
 ATTEMPTS_MAX: Final = 20
@@ -161,7 +161,7 @@ class Intake:
         answer: Callable[[dict[str, Any]], bytes] | bytes,
         weave: Weaver | None = None,
     ) -> dict[str, Any]:
-        """Apply a message's transaction Bundle. A message that is applied already changes nothing: {"entry": []}.
+        """Apply a message's transaction Bundle. A message that is applied already changes nothing: no entry.
 
         weave  what conditional updates mean beside what is there, asked while nobody else can change it
         """

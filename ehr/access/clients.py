@@ -103,6 +103,14 @@ async def register_client(
     return secret
 
 
+def read_jwks(text: bytes) -> dict[str, Any]:
+    """The public keys of a JWKS file."""
+    try:
+        return _public(json.loads(text))
+    except (JoseError, KeyError, TypeError, ValueError) as error:
+        raise Invalid('this is no JWKS, {"keys": […]} of EC or RSA keys', at="jwks") from error
+
+
 def _public(jwks: Mapping[str, Any]) -> dict[str, Any]:
     """The JWKS without private halves, each key with its kid."""
     keys = KeySet.import_key_set(jwks).keys  # type: ignore[arg-type]  # refuses what is not a JWKS

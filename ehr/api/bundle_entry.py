@@ -62,7 +62,7 @@ class EntryDoor:
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        asked = replace(exchange, method=method, path=parts, headers=headers, receive=receive)
+        asked = replace(exchange, method=method, path=parts, headers=headers, receive=receive, looks=())
         asked.query = asked.negotiated(parsed_query(query.encode()))
         return await handler(asked)
 
@@ -87,8 +87,10 @@ def _entry(answer: Answer, method: str) -> dict[str, Any]:
     for header in ("location", "etag"):
         if header in headers:
             response[header] = headers[header]
+    resource = codec.loads(answer.body, bytes_max=bundle_bytes_max) if answer.body else None
     if "last-modified" in headers:
-        response["lastModified"] = instant(parsedate_to_datetime(headers["last-modified"]))
-    if not answer.body or method == "HEAD":
+        known = (resource or {}).get("meta", {}).get("lastUpdated")
+        response["lastModified"] = known or instant(parsedate_to_datetime(headers["last-modified"]))
+    if resource is None or method == "HEAD":
         return {"response": response}
-    return {"resource": codec.loads(answer.body, bytes_max=bundle_bytes_max), "response": response}
+    return {"resource": resource, "response": response}

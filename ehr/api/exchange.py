@@ -68,6 +68,7 @@ class Exchange:
     format_asked: str | None = None
     shown_form: Form = "json"
     pretty: bool = False
+    looks: tuple[tuple[str, str], ...] = ()
 
     @property
     def type_name(self) -> str:
@@ -111,6 +112,7 @@ class Exchange:
         if asked is not None:
             self.shown_form, self.format_asked = produced(None, asked), asked
         self.pretty = is_true(_once(query, "_pretty"), "_pretty") or self.pretty
+        self.looks += tuple(one for one in query if one[0] in _LOOKS)
         return [one for one in query if one[0] not in _LOOKS]
 
     def only(self, *names: str) -> None:

@@ -170,9 +170,10 @@ class Routes:
 
 async def _nothing(exchange: Exchange) -> Answer:
     """What no route took: a type that is none, or an address that is no FHIR address."""
-    first = exchange.path["rest"].partition("/")[0]
+    rest = exchange.path["rest"]
+    if rest.startswith("/") or rest.endswith("/") or "//" in rest:
+        raise NotFound("there is nothing at this address: none ends in a slash or has two of them together")
+    first = rest.partition("/")[0]
     if first[:1].isalpha():
         known_type(first)
-    if exchange.path["rest"].endswith("/") or "//" in exchange.path["rest"]:
-        raise NotFound("there is nothing at this address: none ends in a slash or has two of them together")
     raise NotFound("there is nothing at this address")

@@ -42,7 +42,7 @@ async def docref_of(exchange: Exchange, arguments: Arguments) -> Answer:
         total=None,
         links=page_links(
             exchange.address("$docref"),
-            [*arguments.as_query(), *([(PAGE, cursor)] if cursor else [])],
+            [*arguments.as_query(), *([(PAGE, cursor)] if cursor else []), *exchange.looks],
             cursor_name=PAGE,
             next_cursor=found.next_cursor,
             previous_cursor=None,

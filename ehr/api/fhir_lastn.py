@@ -22,7 +22,7 @@ async def lastn_of(exchange: Exchange, arguments: Arguments) -> Answer:
         total=len(found),
         links=page_links(
             exchange.address("$lastn"),
-            [*arguments.beyond, *arguments.as_query()],
+            [*arguments.beyond, *arguments.as_query(), *exchange.looks],
             cursor_name="_page",
             next_cursor=None,
             previous_cursor=None,

@@ -85,7 +85,7 @@ def _searchset(
         total=None,
         links=page_links(
             exchange.address("$everything"),
-            [*arguments.as_query(), *(one for one in exchange.query if one[0] in _EVERYTHING)],
+            [*arguments.as_query(), *(one for one in exchange.query if one[0] in _EVERYTHING), *exchange.looks],
             cursor_name=_PAGE,
             next_cursor=next_cursor,
             previous_cursor=None,

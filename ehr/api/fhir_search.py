@@ -85,7 +85,7 @@ def _bundle(exchange: Exchange, path: str, found: Searched) -> bytes:
         total=page.total,
         links=page_links(
             path,
-            found.request.served,
+            [*found.request.served, *exchange.looks],
             cursor_name=CURSOR,
             next_cursor=page.next_cursor,
             previous_cursor=page.previous_cursor,

@@ -17,10 +17,12 @@ from ehr.api.at_home import bundle_at_home
 from ehr.api.bundle_entry import EntryDoor, Find
 from ehr.api.capability import capability_statement
 from ehr.api.exchange import Exchange, Handler
+from ehr.api.part import PART, part_of
 from ehr.api.terminology_capability import terminology_capabilities
 from ehr.api.written import once
 from ehr.aside import aside, is_large
 from ehr.errors import NotSupported
+from ehr.fhir import codec
 from ehr.interactions.batch import batch
 from ehr.interactions.transaction import transaction
 from ehr.store import bundles, gate
@@ -41,7 +43,7 @@ _KIND: Final = msgspec.json.Decoder(_Kind)
 
 async def capabilities(exchange: Exchange) -> Answer:
     """GET metadata: what is registered at this base, what of it is normative, or what is known of terminology."""
-    exchange.only("mode")
+    exchange.only("mode", *PART)
     match exchange.parameter("mode"):
         case None | "full":
             statement = await _statement(exchange, normative=False)
@@ -52,7 +54,9 @@ async def capabilities(exchange: Exchange) -> Answer:
                 statement = terminology_capabilities(exchange.base, await loaded(connection))
         case _:
             raise NotSupported("mode is full, normative or terminology", at="mode")
-    return tree_answer(200, statement, (b"cache-control", b"max-age=300"), (b"vary", b"accept"))
+    part, body = part_of(exchange, statement["resourceType"]), codec.dumps(statement)
+    shown = body if part is None else part.of(statement["resourceType"], body)
+    return json_answer(200, shown, (b"cache-control", b"max-age=300"), (b"vary", b"accept"))
 
 
 async def _statement(exchange: Exchange, *, normative: bool) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 In:      the request, the cursors of its neighbours
 Out:     [(relation, url)]
-Keeps:   parameters in their order; the ones that were ignored are not in self, so a client can see what was used
+Keeps:   parameters in their order, and how the answer is to look at their end, so that every page looks the same; the
+         ones that were ignored are not in self, so a client can see what was used
 Source:  FHIR R4 bundle.html#bundle-unique, search.html#conformance, http.html#paging
 """
 
@@ -40,6 +41,7 @@ def history_links(exchange: Exchange, next_cursor: str | None) -> list[Link]:
     parts = [exchange.path[name] for name in ("type", "id") if name in exchange.path]
     path = "/".join([exchange.base, *parts, "_history"])
     kept = [one for one in exchange.query if one[0] in ("_count", "_since", "_at", "_summary", "_elements")]
+    kept += exchange.looks
     here = [one for one in exchange.query if one[0] == "_page"]
     links = [("self", address(path, [*kept, *here]))]
     if next_cursor is not None:

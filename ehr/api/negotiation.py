@@ -76,13 +76,15 @@ def preferences(header: str | None) -> Preferences:
 
 
 def produced(accept: str | None, format_: str | None) -> Form:
-    """The format of the answer. _format overrides Accept (http.html#mime-type); JSON where the client has no wish."""
+    """The format of the answer. _format overrides Accept (http.html#mime-type); JSON where neither says anything."""
     if format_ is not None:
-        form = _FORMS.get(_essence(format_))
+        asked = _range(format_, 0)
+        form = _FORMS.get(_essence(asked.name)) if asked is not None else None
         if form is None:
-            raise NotAcceptable("this server produces JSON and XML; use _format=json or _format=xml", at="_format")
+            text = "this server produces JSON and XML of FHIR R4; use _format=json or _format=xml"
+            raise NotAcceptable(text, at="_format")
         return form
-    if accept is None or accept in ("*/*", JSON):
+    if not accept or accept in ("*/*", JSON):
         return "json"
     ranges = [found for place, one in enumerate(accept.split(",")) if (found := _range(one, place)) is not None]
     wished = [(wish, form) for form in _MEDIA if (wish := _wish(ranges, form)) is not None]

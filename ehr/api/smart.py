@@ -77,7 +77,9 @@ class TokenEndpoint:
 
     async def _client(self, request: Request, headers: Mapping[str, str], form: Mapping[str, str]) -> RegisteredClient:
         """Whoever the request proves to be, by exactly one method (RFC 6749 2.3)."""
-        if form.get("grant_type") != "client_credentials":
+        if "grant_type" not in form:
+            raise OAuthRefused("invalid_request", "grant_type is missing; it must be client_credentials")
+        if form["grant_type"] != "client_credentials":
             raise OAuthRefused("unsupported_grant_type", "grant_type must be client_credentials")
         methods = [name for name in ("client_assertion", "client_secret") if name in form]
         if "authorization" in headers:

@@ -1,9 +1,10 @@
 """`ehr token` and `ehr client register`: who may ask the API, and with which scopes.
 
-Prints:  the token, or the secret of the new client, once
+Prints:  the token, or the secret of the new client, once; a client with public keys (SMART backend services) has none
 """
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -51,13 +52,18 @@ def register_command(
     scope: Annotated[str, typer.Option(help="SMART scopes it may ask for.")],
     name: Annotated[str, typer.Option(help="For people.")] = "",
     facility: Annotated[str | None, typer.Option(help="Code of the facility it speaks for.")] = None,
+    *,
+    jwks: Annotated[Path | None, typer.Option(help="Its public keys, a JWKS file, in place of a secret.")] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Register a system client; prints its secret, once."""
+    """Register a system client; prints its secret, once, or nothing where it has keys of its own."""
+    keys = None if jwks is None else clients.read_jwks(jwks.read_bytes())
 
     async def register() -> str:
         async with record_of(settings_of(data_dir=data_dir)) as record:
             number = await facility_id(record, facility)
-            return await clients.register_client(record, client_id, name or client_id, scope, number)
+            return await clients.register_client(record, client_id, name or client_id, scope, number, jwks=keys)
 
-    say(asyncio.run(register()))
+    secret = asyncio.run(register())
+    if secret:
+        say(secret)

@@ -15,5 +15,5 @@ from ehr.fhir.explain import explain
 
 def validate(tree: Mapping[str, Any], *, type_name: str | None = None) -> list[Issue]:
     if type_name is not None and tree.get("resourceType") != type_name:
-        return [Issue("invalid", f"must be a {type_name}, as the address says", "resourceType")]
+        return [Issue("invalid", f"must be {type_name}, the type that is addressed", "resourceType")]
     return [] if accepts(tree) else explain(tree)

@@ -55,7 +55,7 @@ async def batch(
             issues = placed(error, _ALONE).issues
             told = outcome.operation_outcome([_of_place(issue, place) for issue in issues])
             answers[place] = {"response": {"status": _status(error.http_status), "outcome": told}}
-    return {"resourceType": "Bundle", "type": "batch-response", "entry": answers}
+    return {"resourceType": "Bundle", "type": "batch-response", **({"entry": answers} if answers else {})}
 
 
 async def _written(record: Record, caller: Caller, entry: Mapping[str, Any], prefer: Prefer) -> dict[str, Any]:

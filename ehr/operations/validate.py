@@ -44,7 +44,7 @@ async def validate(record: Record, caller: Caller, asked: Asked) -> list[Issue]:
         return await _rehearsed(record, caller, lambda uow: _delete(uow, asked))
     tree = asked.resource if asked.resource is not None else await _stored(record, caller, asked)
     if tree.get("resourceType") != asked.type_name:
-        return [Issue("invalid", f"the resource must be a {asked.type_name}", "resourceType")]
+        return [Issue("invalid", f"resourceType must be {asked.type_name}, the type that is addressed", "resourceType")]
     wrong = await aside(True, validate_tree, tree, type_name=asked.type_name)
     issues = [*wrong, *_address_issues(asked, tree)]
     issues += await _profile_issues(record, caller, asked, tree, issues)

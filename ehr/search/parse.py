@@ -51,6 +51,7 @@ CURSOR: Final = "_cursor"
 PERSON: Final = "Person"
 OF_HTTP: Final = frozenset({"_format", "_pretty"})
 _CONTAINED: Final[Mapping[str, Rows]] = MappingProxyType({"false": "own", "true": "contained", "both": "both"})
+_ONCE: Final = frozenset({"_sort", "_count", "_total", "_summary", "_contained", "_containedType", CURSOR})
 SUMMARIES: Final = frozenset({"true", "text", "data", "count", "false"})
 
 
@@ -138,10 +139,13 @@ def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> Non
     try:
         if not value.strip():
             raise BadSearch("the parameter has no value", at=name)
-        reader = _SHAPE.get(name.partition(":")[0])
+        head = name.partition(":")[0]
+        reader = _SHAPE.get(head)
         if name in OF_HTTP:
             return
         if reader is not None:
+            if head in _ONCE:
+                _only_one(request, head, name)
             reader(request, name, value)
         else:
             request.conditions.append(_condition(request, name, value))
@@ -152,6 +156,12 @@ def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> Non
         request.ignored += [
             type(issue)(issue.code, f"ignored: {issue.text}", name, "warning") for issue in error.issues
         ]
+
+
+def _only_one(request: SearchRequest, head: str, name: str) -> None:
+    """Of two answers to one question neither is the one that was meant."""
+    if name != head or any(known == name for known, _ in request.served):
+        raise BadSearch(f"{head} is given once, without a modifier", at=name)
 
 
 def _condition(request: SearchRequest, name: str, value: str) -> Condition:
@@ -192,8 +202,6 @@ def _type(request: SearchRequest, name: str, value: str) -> None:
 
 def _sort(request: SearchRequest, name: str, value: str) -> None:
     known = request.known.of(request.of)
-    if name != "_sort" or request.sort:
-        raise BadSearch("_sort is given once, without a modifier", at=name)
     for text in values.alternatives(value, name):
         code = text.removeprefix("-")
         if waiting := request.known.waiting.get((request.of, code)):
@@ -227,13 +235,13 @@ def _elements(request: SearchRequest, name: str, value: str) -> None:
 
 
 def _contained(request: SearchRequest, name: str, value: str) -> None:
-    if name != "_contained" or value not in _CONTAINED:
+    if value not in _CONTAINED:
         raise BadSearch("_contained is false, true or both", at=name)
     request.contained = _CONTAINED[value]
 
 
 def _contained_type(request: SearchRequest, name: str, value: str) -> None:
-    if name != "_containedType" or value not in {"container", "contained"}:
+    if value not in {"container", "contained"}:
         raise BadSearch("_containedType is container or contained", at=name)
     request.contained_type = value  # type: ignore[assignment]  # one of the two
 

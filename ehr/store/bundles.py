@@ -71,7 +71,7 @@ async def transaction(
         except EhrError as error:
             raise placed(error, entry.at) from error
         await turns.take()
-    return {"resourceType": "Bundle", "type": "transaction-response", "entry": answers}
+    return {"resourceType": "Bundle", "type": "transaction-response", **({"entry": answers} if answers else {})}
 
 
 def _woven(uow: "UnitOfWork", entries: list[Entry], resolution: Resolution, weave: Weave) -> list[Entry]:

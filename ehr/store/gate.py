@@ -51,7 +51,7 @@ def check(type_name: str, tree: Mapping[str, Any]) -> None:
     """Refuse a tree that is not a valid resource of this type."""
     sent = tree.get("resourceType")
     if sent != type_name:
-        raise Invalid(f"the body must be a {type_name} (resourceType)", at="resourceType")
+        raise Invalid(f"resourceType must be {type_name}, the type that is addressed", at="resourceType")
     refuse_errors(issues(tree, type_name))
 
 

@@ -1,7 +1,10 @@
 """The token endpoint: who gets a token, and what it is worth."""
 
+import asyncio
 import hashlib
+import json
 from base64 import b64encode
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -9,8 +12,10 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
+from typer.testing import CliRunner
 
-from ehr.access.clients import ASSERTION_TYPE, register_client
+from ehr import cli
+from ehr.access.clients import ASSERTION_TYPE, read_jwks, register_client
 from ehr.errors import Invalid
 from ehr.ids import new_id
 from tests.api.conftest import City
@@ -69,7 +74,7 @@ async def test_unknown_wrong_and_inactive_look_the_same(shared_city: City) -> No
     ("form", "error"),
     [
         ({"grant_type": "password"}, "unsupported_grant_type"),
-        ({}, "unsupported_grant_type"),
+        ({}, "invalid_request"),
         ({**GRANT, "client_secret": "x", "client_assertion": "y"}, "invalid_request"),
         ({**GRANT, "client_assertion": "a.b.c", "client_assertion_type": "other"}, "invalid_request"),
     ],
@@ -84,6 +89,27 @@ async def test_a_scope_that_is_not_registered_is_no_scope(shared_city: City) -> 
     for scope in ("system/Observation.rs", "patient/Patient.rs", "nonsense", ""):
         answer = await ask(shared_city, {**GRANT, "scope": scope, "client_id": "app-1", "client_secret": secret})
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_scope")
+
+
+async def test_keys_are_registered_from_a_file(
+    shared_city: City, module_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EHR_DATABASE_URL", module_database_url)
+    monkeypatch.setenv("EHR_DATA_DIR", str(tmp_path))
+    file = tmp_path / "jwks.json"
+    command = ["client", "register", "app-f", "--scope", "system/*.rs", "--jwks", str(file)]
+    file.write_text(json.dumps({"keys": [KEY.as_dict(private=False)]}))
+    done = await asyncio.to_thread(CliRunner().invoke, cli.app, command)
+    assert (done.exit_code, done.output) == (0, "")
+    signed = await assertion(shared_city, iss="app-f", sub="app-f")
+    form = {**GRANT, "client_assertion_type": ASSERTION_TYPE, "client_assertion": signed}
+    assert (await ask(shared_city, form)).status_code == 200
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"keys": []}', '{"keys": [{"kty": "EC"}]}', '{"kty": "EC"}'])
+async def test_what_is_no_jwks_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="JWKS"):
+        read_jwks(text.encode())
 
 
 async def test_registration_refuses_what_it_does_not_understand(shared_city: City) -> None:

@@ -78,7 +78,7 @@ async def test_a_duplicate_changes_nothing_and_gets_the_same_answer(record: Reco
     again = await intake.keep(b"MSH|...", await source(intake))
     assert (again.duplicate, again.state, again.answer) == (True, "applied", b"1 done")
     assert again.message_id == first.message_id
-    assert (await intake.submit(bundle(), again, answer=b"other"))["entry"] == []
+    assert "entry" not in await intake.submit(bundle(), again, answer=b"other")
     assert await count(record, "change") == changes
     assert (await ledger(record))[0]["answer"] == b"1 done"
 
@@ -88,7 +88,7 @@ async def test_parallel_copies_of_one_message_apply_once(record: Record, intake:
 
     async def deliver() -> int:
         receipt = await intake.keep(b"MSH|...", sender)
-        return len((await intake.submit(bundle(), receipt, answer=b"ACK"))["entry"])
+        return len((await intake.submit(bundle(), receipt, answer=b"ACK")).get("entry", ()))
 
     assert sorted(await asyncio.gather(*(deliver() for _ in range(12)))) == [0] * 11 + [1]
     assert len(await ledger(record)) == 1

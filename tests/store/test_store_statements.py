@@ -190,5 +190,5 @@ async def test_a_message_takes_its_round_trips_and_no_more(record: Record, intak
 async def test_a_message_applied_already_takes_one_round_trip(record: Record, intake: Intake) -> None:
     await receive(intake, "m-1", message(1, 1))
     async with statements(record) as seen:
-        assert (await receive(intake, "m-1", message(1, 1)))["entry"] == []
+        assert "entry" not in await receive(intake, "m-1", message(1, 1))
     assert len(seen) == 2, "the insert that finds it there, and the reading of what is there"

@@ -29,6 +29,7 @@ UPDATED = datetime(2026, 11, 23, 2, 0, 0, 500_000, tzinfo=UTC)
     ("accept", "form"),
     [
         (None, "json"),
+        ("", "json"),
         ("*/*", "json"),
         ("application/fhir+json", "json"),
         ("application/json", "json"),
@@ -61,7 +62,6 @@ def test_accept_chooses_the_format(accept: str | None, form: str) -> None:
         "application/json;q=0",
         "application/fhir+json; fhirVersion=5.0",
         "application/fhir+json;q=nonsense",
-        "",
         "json",
     ],
 )

@@ -1,0 +1,103 @@
+"""What public test suites and the clients of other libraries send, as R4 and the guides have it answered."""
+
+import json
+
+import pytest
+
+from tests.api.conftest import JSON, City
+from tests.api.mothers import bundle, entry, patient
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+XML = "application/fhir+xml"
+AS_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "status", "shown"),
+    [
+        ({"Accept": ""}, "", 200, JSON),
+        ({}, "?_format=application/fhir%2Bjson%3BfhirVersion%3D4.0", 200, JSON),
+        ({}, "?_format=application/fhir%2Bxml;fhirVersion=4.0", 200, XML),
+        ({}, "?_format=application/fhir%2Bjson%3BfhirVersion%3D5.0", 406, JSON),
+        ({"Accept": f"{JSON}; fhirVersion=5.0"}, "", 406, JSON),
+    ],
+)
+async def test_a_format_is_of_a_version_whichever_way_it_is_named(
+    shared_city: City, headers: dict[str, str], query: str, status: int, shown: str
+) -> None:
+    answer = await shared_city.client().get(f"/metadata{query}", headers=headers)
+    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (status, shown)
+
+
+@pytest.mark.parametrize("summary", ["true", "text", "data"])
+async def test_the_statement_can_be_had_in_part(shared_city: City, summary: str) -> None:
+    """Clients that only want to know the version ask so."""
+    part = (await shared_city.client().get("/metadata", params={"_summary": summary})).json()
+    assert part["fhirVersion"] == "4.0.1"
+    assert part["meta"]["tag"][0]["code"] == "SUBSETTED"
+
+
+async def test_the_statement_has_no_element_that_is_not_asked_for(shared_city: City) -> None:
+    whole = (await shared_city.client().get("/metadata")).json()
+    part = (await shared_city.client().get("/metadata", params={"_elements": "software"})).json()
+    assert part["software"] == whole["software"]
+    assert "rest" not in part
+    refused = await shared_city.client().get("/metadata", params={"_elements": "nonsense"})
+    assert refused.status_code == 400
+
+
+async def test_every_page_looks_as_the_first_one_was_asked_for(shared_city: City) -> None:
+    for _ in range(3):
+        await shared_city.system().post("/Patient", json=patient())
+    for address in ("/Patient?_count=1&_format=xml", "/Patient/_history?_count=1&_format=xml"):
+        first = await shared_city.system().get(address)
+        (following,) = (
+            one.split('"')[0].replace("&amp;", "&")
+            for one in first.text.split('<url value="')[1:]
+            if "_cursor" in one.split('"')[0] or "_page" in one.split('"')[0]
+        )
+        assert (await shared_city.system().get(following)).headers["content-type"].startswith(XML)
+    by_form = await shared_city.system().post("/Patient/_search", content="_count=1&_pretty=true", headers=AS_FORM)
+    assert by_form.json()["link"][0]["url"].partition("?")[2] == "_count=1&_pretty=true"
+    inside = entry("GET", "Patient?_count=1")
+    answered = await shared_city.system().post("/?_pretty=true", json=bundle("batch", inside))
+    assert "_pretty" not in json.dumps(answered.json()["entry"][0]["resource"]["link"])
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["_count=1&_count=2", "_total=none&_total=accurate", "_summary=true&_summary=text", "_count:exact=1"],
+)
+async def test_of_two_answers_to_one_question_neither_is_taken(shared_city: City, query: str) -> None:
+    answer = await shared_city.system().get(f"/Patient?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["issue"][0]["expression"] == [query.rsplit("&", maxsplit=1)[-1].partition("=")[0]]
+
+
+@pytest.mark.parametrize("path", ["//Patient/1", "/metadata/", "/Patient/", "/Patient//1", "/Patient/1/"])
+async def test_slashes_too_many_are_told(shared_city: City, path: str) -> None:
+    answer = await shared_city.system().get(f"{shared_city.base}{path}")
+    assert answer.status_code == 404
+    assert "slash" in answer.json()["issue"][0]["details"]["text"]
+
+
+@pytest.mark.parametrize("kind", ["batch", "transaction"])
+async def test_nothing_asked_is_answered_by_a_bundle_without_an_empty_array(shared_city: City, kind: str) -> None:
+    answer = await shared_city.system().post("", json={"resourceType": "Bundle", "type": kind})
+    assert (answer.status_code, answer.json()) == (200, {"resourceType": "Bundle", "type": f"{kind}-response"})
+
+
+async def test_a_batch_tells_the_moment_of_a_version_as_the_version_does(shared_city: City) -> None:
+    stored = (await shared_city.system().put("/Patient/p", json={**patient(), "id": "p"})).json()
+    asked = [entry(method, "Patient/p") for method in ("GET", "HEAD")]
+    answer = await shared_city.system().post("", json=bundle("batch", *asked))
+    told = [one["response"]["lastModified"] for one in answer.json()["entry"]]
+    assert told == [stored["meta"]["lastUpdated"]] * 2
+
+
+async def test_a_token_request_without_grant_type_lacks_something(shared_city: City) -> None:
+    """RFC 6749 5.2."""
+    address = f"{shared_city.base.removesuffix('/fhir')}/oauth/token"
+    answer = await shared_city.client().post(address, content="a=b", headers=AS_FORM)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
