@@ -2,8 +2,8 @@
 
 In:      a claimed chunk; the record
 Out:     OutputFiles in the chunk's result; none where there is nothing
-Order:   lines are written while they are read; audit rows are committed; then the files get their names. A chunk that
-         ran halfway leaves nothing, and may run again in any process
+Order:   lines are written while they are read; they are on the disk when the audit rows are committed; then the files
+         get their names. A chunk that ran halfway leaves nothing, and may run again in any process
 Audit:   one row a patient and job, in the transaction that read
 Memory:  one piece of the stream, whatever the chunk
 Keeps:   bodies as they were sent, with id and meta: nothing is parsed unless a part of them was asked for
@@ -11,6 +11,9 @@ Keeps:   bodies as they were sent, with id and meta: nothing is parsed unless a 
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,10 +45,7 @@ if TYPE_CHECKING:
     from ehr.store.record import Record
     from ehr.store.unit_of_work import UnitOfWork
 
-SLICE: Final = 128
-"""Bodies unpacked and written together: some 170 KB, which the processor still holds while they are joined."""
 PATIENT: Final = TYPE_IDS["Patient"]
-_BELONGING: Final = frozenset(TYPE_IDS[name] for name in PATIENT_TYPES)
 
 
 def handler(record: "Record") -> Handler:
@@ -68,14 +68,17 @@ def handler(record: "Record") -> Handler:
 async def export(record: "Record", chunk: Chunk) -> list[OutputFile]:
     """Write the files of a chunk; returns when they are on the disk."""
     job = export_job.read(chunk.job_params)
-    with Folder(job.folder(chunk.job_id, chunk.kind), _opener(job)) as files:
+    aside = asyncio.get_running_loop().run_in_executor
+    with Folder(job.folder(chunk.job_id, chunk.kind), _opener(job)) as files, ThreadPoolExecutor(1) as thread:
         async with record.unit_of_work(job.caller) as uow:
             await versions.begin(uow)
             part = _Part(uow, job, chunk, files)
             await part.write()
+            completed = aside(thread, files.complete)
             await part.leave()
             await part.note()
-        return await asyncio.to_thread(files.publish)
+            await completed
+        return await aside(thread, files.publish)
 
 
 def _opener(job: ExportJob) -> Callable[[Path, str], File]:
@@ -137,12 +140,13 @@ class _Part:
         digest = self._uow.record.hasher.digest
 
         def take_all(shards: list[int], frames: list[bytes]) -> None:
-            self._write_frames(type_name, shards, frames)
+            if frames:
+                self._write(self._output(type_name), type_name, shards, frames)
 
         def take(rows: list[Row]) -> None:
             if belonging:  # a resource that lies by itself is in no patient's compartment
                 rows = [row for row in rows if row[1] != digest(f"{type_name}/{row[2]}")]
-            self._write_by_type(rows)
+            self._write_rows(rows)
 
         if belonging or self._met is not None:
             await versions.stream(self._uow, self._job.snapshot, extent, take)
@@ -153,7 +157,7 @@ class _Part:
         only = await asyncio.to_thread(associated.read, self._folder, type_name, rids)
         if only:
             extent = Extent([type_name], rids, only=only)
-            await versions.stream(self._uow, self._job.snapshot, extent, self._write_by_type)
+            await versions.stream(self._uow, self._job.snapshot, extent, self._write_rows)
 
     async def _compartments(self, ids: Sequence[str]) -> None:
         """Patients, a few at a time: what is sorted or hashed of them stays small."""
@@ -163,7 +167,7 @@ class _Part:
             slice_of = {shard_of("Patient", id): id for id in ids[start : start + limits.export_slice_patients]}
             extent = await self._extent(types, shards=list(slice_of))
             if self._job.request.organized_by is None:
-                await versions.stream(self._uow, self._job.snapshot, extent, self._write_by_type)
+                await versions.stream(self._uow, self._job.snapshot, extent, self._write_rows)
             else:
                 await self._blocks(extent, slice_of)
             if self._job.request.since is not None:
@@ -185,7 +189,7 @@ class _Part:
                 continue
             header = {"name": "header", "valueReference": {"reference": f"Patient/{id}"}}
             file.write([codec.dumps({"resourceType": "Parameters", "parameter": [header]})])
-            file.write(self._bodies(sorted(rows, key=lambda row: (row[0] != PATIENT, row[0]))))
+            self._write_rows(rows, file)
 
     async def _patients_of(self, rids: tuple[int, int]) -> list[str]:
         found: list[str] = []
@@ -244,35 +248,31 @@ class _Part:
 
     # ---- what is written
 
-    def _write_frames(self, type_name: str, shards: list[int], frames: list[bytes]) -> None:
-        if not frames:
-            return
+    def _write_rows(self, rows: list[Row], file: File | None = None) -> None:
+        """Type after type, Patient first; where no file is given, each into that of its type."""
+        if self._met is not None:
+            self._met.add(rows, map(self._uow.record.bodies.decompress, map(itemgetter(3), rows)))
+        for type_id, own in groupby(sorted(rows, key=_patient_first), key=itemgetter(0)):
+            name = TYPE_NAMES[type_id]
+            _, shards, _, frames = zip(*own, strict=True)
+            self._write(file or self._output(name), name, shards, frames)
+
+    def _write(self, file: File, type_name: str, shards: Sequence[int], frames: Sequence[bytes]) -> None:
         if type_name in PATIENT_TYPES:
             self._shards.update(shards)
-        file = self._file(type_name, "output", type_name)
-        for start in range(0, len(frames), SLICE):
-            bodies = self._uow.record.bodies.decompress_all(frames[start : start + SLICE])
-            if self._subset is not None:
-                bodies = [self._subset.of(type_name, body) for body in bodies]
-            file.write(bodies)
+        bodies, subset = self._uow.record.bodies, self._subset
+        if subset is None:
+            file.write_frames(frames, bodies)
+        else:
+            file.write(subset.of(type_name, bodies.decompress(frame)) for frame in frames)
 
-    def _write_by_type(self, rows: list[Row]) -> None:
-        by_type: dict[int, list[Row]] = {}
-        for row in rows:
-            by_type.setdefault(row[0], []).append(row)
-        for type_id, own in by_type.items():
-            name = TYPE_NAMES[type_id]
-            self._file(name, "output", name).write(self._bodies(own))
-
-    def _bodies(self, rows: list[Row]) -> list[bytes]:
-        self._shards.update([row[1] for row in rows if row[0] in _BELONGING])
-        bodies = self._uow.record.bodies.decompress_all([row[3] for row in rows])
-        if self._met is not None:
-            self._met.add(rows, bodies)
-        if self._subset is None:
-            return bodies
-        return [self._subset.of(TYPE_NAMES[row[0]], body) for row, body in zip(rows, bodies, strict=True)]
+    def _output(self, type_name: str) -> File:
+        return self._file(type_name, "output", type_name)
 
     def _file(self, stem: str, kind: str, type_name: str | None) -> File:
         ending = self._job.request.format if kind == "output" else "ndjson"
         return self._files.file(f"{stem}.{self._chunk.number:06}.{ending}", kind, type_name)
+
+
+def _patient_first(row: Row) -> tuple[bool, int]:
+    return row[0] != PATIENT, row[0]

@@ -21,6 +21,7 @@ from ehr.errors import Invalid
 from ehr.fhir import codec
 from ehr.fhir.compartments import patient_of
 from ehr.fhir.views import Column, Row, View
+from ehr.store.body import BodyCodec
 
 BATCH_ROWS: Final = 10_000
 _INTEGERS: Final = frozenset({"integer", "integer64", "positiveInt", "unsignedInt"})
@@ -51,6 +52,7 @@ class TableFile:
         self._partial = folder / f".{name}.{os.getpid()}"
         self._table = _TABLES[name.rpartition(".")[2]](self._partial, view.columns if view is not None else WHOLE)
         self._waiting: list[Row] = []
+        self._completed = False
 
     def write(self, bodies: Iterable[bytes]) -> None:
         for body in bodies:
@@ -59,15 +61,26 @@ class TableFile:
             if len(self._waiting) >= BATCH_ROWS:
                 self._flush()
 
+    def write_frames(self, frames: Sequence[bytes], bodies: BodyCodec) -> None:
+        self.write(map(bodies.decompress, frames))
+
     def _flush(self) -> None:
         self._table.write(self._waiting)
         self.count += len(self._waiting)
         self._waiting = []
 
+    def complete(self) -> None:
+        """Let it be on the disk, and no longer be written to."""
+        if not self._completed:
+            self._flush()
+            self._table.close()
+            with self._partial.open("rb") as file:
+                os.fsync(file.fileno())
+            self._completed = True
+
     def publish(self, kind: str, type_name: str | None) -> OutputFile:
         """Give it its name."""
-        self._flush()
-        self._table.close()
+        self.complete()
         self._partial.replace(self._place)
         return OutputFile(kind, self.name, type_name, self.count, self._place.stat().st_size)
 

@@ -22,9 +22,9 @@ _FIRST: Final = Struct(">hihiqi")
 """Number of columns; smallint and bigint with their lengths; the length of the text."""
 _LENGTH: Final = Struct(">i")
 _COLUMNS: Final = 4
-_BARE: Final = Struct(">hiqi")
-"""Number of columns; bigint with its length; the length of the bytea."""
-_BARE_COLUMNS: Final = 2
+_BARE: Final = Struct(">6xqi")
+"""Bigint, after the number of columns and its length; the length of the bytea."""
+_BARE_COLUMNS: Final = b"\x00\x02"
 _TRAILER: Final = b"\xff\xff"
 
 
@@ -88,9 +88,9 @@ def _whole_frames(content: bytes, start: int) -> tuple[tuple[list[int], list[byt
     shards: list[int] = []
     frames: list[bytes] = []
     first, head, size = _BARE.unpack_from, _BARE.size, len(content)
+    assert start + head > size or content.startswith(_BARE_COLUMNS, start), "the statement has two columns"
     while start + head <= size:
-        columns, _, shard, length = first(content, start)
-        assert columns == _BARE_COLUMNS, "the statement has two columns"
+        shard, length = first(content, start)
         end = start + head + length
         if end > size:
             break

@@ -284,7 +284,7 @@ async def test_a_chunk_that_died_leaves_nothing_and_runs_again(
     chunk = await queue.claim([export_job.KIND], job_id=job_id, lease_s=0.05)
     assert chunk is not None
     with monkeypatch.context() as patched:
-        patched.setattr(record.bodies, "decompress_all", lambda _: 1 / 0)
+        patched.setattr(record.bodies, "lines", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             await export.export(record, chunk)
     folder = data_dir / job_id
@@ -295,6 +295,16 @@ async def test_a_chunk_that_died_leaves_nothing_and_runs_again(
     assert state_of(await finish(record, job_id)) == await at_watermark(
         record, int(chunk.job_params["snapshot"]["xid"])
     )
+
+
+async def test_bodies_with_line_feeds_are_lines_beside_others(record: Record, data_dir: Path) -> None:
+    trees = [tree_of("Basic", f"b{n}", n) for n in range(12)]
+    for n, tree in enumerate(trees):
+        await put(record, json.dumps(tree, indent=2 if n % 5 == 0 else None).replace("\n", "\r\n").encode())
+    state = state_of(await finish(record, await begin(record, data_dir, types=("Basic",))))
+    assert not any(b"\r" in line for line in state.values())
+    found = {key: json.loads(line) for key, line in state.items()}
+    assert [found[key_of(tree)]["code"] for tree in trees] == [tree["code"] for tree in trees]
 
 
 async def test_files_are_removed_when_their_time_is_over(record: Record, data_dir: Path) -> None:

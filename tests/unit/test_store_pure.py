@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr.errors import EhrError
-from ehr.store.body import BodyCodec
+from ehr.store.body import LINES_BYTES, BodyCodec
 from ehr.store.changes import FeedPosition
 from ehr.store.criteria import parse
 
@@ -75,6 +75,29 @@ def test_a_frame_finds_its_dictionary_for_ever() -> None:
         assert codec.decompress_all(frames) == [samples[5], samples[6], samples[7]] * 2
     with pytest.raises(LookupError):
         BodyCodec().decompress(frame)
+
+
+def test_bodies_of_one_dictionary_are_lines_in_one_step_and_others_are_not() -> None:
+    samples = [f'{{"resourceType": "Observation", "value": {n}, "code": "{n * 7919}"}}'.encode() for n in range(2000)]
+    codec = BodyCodec(
+        [(n, zstandard.train_dictionary(2048, [*samples[n::2]], dict_id=40_000 + n).as_bytes()) for n in (0, 1)]
+    )
+    frames = [[codec.compress(type_id, body) for body in samples] for type_id in (0, 1, 2)]
+    for own in frames:
+        lines = codec.lines(own)
+        assert lines is not None
+        assert bytes(lines) == b"".join(body + b"\n" for body in samples)
+    assert codec.lines([frames[0][0], frames[1][1]]) is None, "two dictionaries"
+    assert codec.lines([frames[0][0], frames[2][1]]) is None, "one, and none"
+    assert codec.lines([codec.compress(0, b'{\n"id": "a"}')]) is None, "a line feed of its own"
+    whole = bytes(b"1" * (LINES_BYTES - 2))
+    lines = codec.lines([codec.compress(2, whole)])
+    assert lines is not None
+    assert bytes(lines) == whole + b"\n"
+    assert codec.lines([codec.compress(2, whole + b"1")]) is None, "no room to know that it is all"
+    assert codec.lines([codec.compress(0, whole)]) is None, "a header of another form"
+    with pytest.raises(LookupError):
+        BodyCodec().lines(frames[0])
 
 
 def test_positions_are_ordered_by_transaction_then_row() -> None:
