@@ -10,30 +10,14 @@ Source:  FHIRPath 2.0.0, as ehr.fhir.fhirpath has it
 """
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from ehr.fhir.fhirpath.items import Field, fields
 from ehr.fhir.fhirpath.parser import Node
+from ehr.fhir.invariant_paths import Answer, Path, Shortcut, Tree, Values, members, path_of
 from ehr.fhir.structure import PRIMITIVES
 
-Tree = Mapping[str, Any]
-Answer = Any
-"""True, False, None or UNKNOWN."""
-
-Shortcut = Callable[[Tree, Tree], Answer]
-Values = Callable[[Tree, Tree], list[Any]]
-"""What an element holds; None for a primitive that has extensions only."""
-
 UNKNOWN: Final = object()
-
-
-class _Path(NamedTuple):
-    """Where values are read, and the one type they have; None where they may have several."""
-
-    values: Values
-    type: str | None
-    exists: Shortcut
 
 
 def shortcut(node: Node, kind: str) -> Shortcut:
@@ -47,7 +31,7 @@ def shortcut(node: Node, kind: str) -> Shortcut:
     if node.kind == "value" and node.type == "Boolean":
         truth = node.text == "true"
         return lambda _tree, _root: truth
-    path = _path(node, kind)
+    path = path_of(node, kind)
     if path is not None and path.type == "boolean":
         return _boolean(path.values)
     return _unknown
@@ -58,7 +42,7 @@ def shortcut_at(names: Sequence[str], node: Node, kind: str) -> Shortcut:
     none."""
     if not names:
         return shortcut(node, kind)
-    return _all(_members(names, kind), node) or _unknown
+    return _all(members(names, kind), node) or _unknown
 
 
 def _unknown(_tree: Tree, _root: Tree) -> Answer:
@@ -83,7 +67,7 @@ def _operator(node: Node, kind: str) -> Shortcut:
         return _same(shortcut(left, kind), shortcut(right, kind), is_equal=node.text == "=")
     texts = _texts(right)
     if texts and (node.text == "in" or (node.text in ("=", "!=") and len(texts) == 1)):
-        return _one_of(_path(left, kind), texts, is_equal=node.text != "!=")
+        return _one_of(path_of(left, kind), texts, is_equal=node.text != "!=")
     if node.text in _ORDERS:
         return _order(_ORDERS[node.text], _number(left, kind), _number(right, kind))
     return _unknown
@@ -176,7 +160,7 @@ def _texts(node: Node) -> frozenset[Any] | None:
     return None
 
 
-def _one_of(path: _Path | None, wanted: frozenset[Any], *, is_equal: bool) -> Shortcut:
+def _one_of(path: Path | None, wanted: frozenset[Any], *, is_equal: bool) -> Shortcut:
     is_boolean = bool in {value.__class__ for value in wanted}
     if path is None or path.type not in (_BOOLEANS if is_boolean else _TEXTS):
         return _unknown
@@ -217,14 +201,14 @@ def _number(node: Node, kind: str) -> Shortcut | None:
         left, right = (_number(part, kind) for part in node.parts)
         return None if left is None or right is None else lambda tree, root: left(tree, root) + right(tree, root)
     if node.kind == "." and (node.parts[1].kind, node.parts[1].text) == ("call", "count"):
-        return _count(_path(node.parts[0], kind))
-    path = _path(node, kind)
+        return _count(path_of(node.parts[0], kind))
+    path = path_of(node, kind)
     if path is None or path.type not in ("integer", "decimal", "positiveInt", "unsignedInt"):
         return None
     return _single(path.values)
 
 
-def _count(path: _Path | None) -> Shortcut | None:
+def _count(path: Path | None) -> Shortcut | None:
     if path is None:
         return None
     values = path.values
@@ -250,9 +234,9 @@ def _function(before: Node, call: Node, kind: str) -> Shortcut | None:
             there = _exists(before, call.parts, kind)
             return there if there is None or call.text == "exists" else _not(there)
         case "all", 1:
-            return _all(_path(before, kind), call.parts[0])
+            return _all(path_of(before, kind), call.parts[0])
         case "hasValue", 0:
-            return _has_value(_path(before, kind))
+            return _has_value(path_of(before, kind))
         case _:
             return None
 
@@ -260,12 +244,12 @@ def _function(before: Node, call: Node, kind: str) -> Shortcut | None:
 def _exists(before: Node, criteria: tuple[Node, ...], kind: str) -> Shortcut | None:
     """exists(…), where(…).exists() and path.exists()."""
     if criteria:
-        return _any(_path(before, kind), criteria[0])
+        return _any(path_of(before, kind), criteria[0])
     if before.kind == "." and before.parts[1].kind == "call" and before.parts[1].text == "where":
-        return _any(_path(before.parts[0], kind), before.parts[1].parts[0])
+        return _any(path_of(before.parts[0], kind), before.parts[1].parts[0])
     if before.kind == "call" and before.text == "where":
         return _is_true(shortcut(before.parts[0], kind))
-    path = _path(before, kind)
+    path = path_of(before, kind)
     return None if path is None else path.exists
 
 
@@ -279,7 +263,7 @@ def _is_true(condition: Shortcut) -> Shortcut:
     return is_true
 
 
-def _has_value(path: _Path | None) -> Shortcut | None:
+def _has_value(path: Path | None) -> Shortcut | None:
     if path is None or path.type not in PRIMITIVES:
         return None
     values = path.values
@@ -291,7 +275,7 @@ def _has_value(path: _Path | None) -> Shortcut | None:
     return has_value
 
 
-def _any(path: _Path | None, criterion: Node) -> Shortcut | None:
+def _any(path: Path | None, criterion: Node) -> Shortcut | None:
     """Whether there is one that meets the criterion."""
     if path is None or path.type is None or path.type in PRIMITIVES:
         return None
@@ -304,7 +288,7 @@ def _any(path: _Path | None, criterion: Node) -> Shortcut | None:
     return some
 
 
-def _all(path: _Path | None, criterion: Node) -> Shortcut | None:
+def _all(path: Path | None, criterion: Node) -> Shortcut | None:
     if path is None or path.type is None or path.type in PRIMITIVES:
         return None
     values, condition = path.values, shortcut(criterion, path.type)
@@ -316,79 +300,3 @@ def _all(path: _Path | None, criterion: Node) -> Shortcut | None:
         return UNKNOWN if UNKNOWN in answers else True
 
     return every
-
-
-def _path(node: Node, kind: str) -> _Path | None:
-    """a.b.c, or %resource.a where the object is a part of a resource: members only, each of one type but the last."""
-    names: list[str] = []
-    while node.kind == ".":
-        if node.parts[1].kind != "name":
-            return None
-        names.insert(0, node.parts[1].text)
-        node = node.parts[0]
-    if node.kind == "%" and node.text == "resource":
-        return _of_resource(_members(names, kind.partition(".")[0]))
-    if node.kind != "name":
-        return None
-    names.insert(0, node.text)
-    return _members(names[1:] if names[0] == kind else names, kind)
-
-
-def _of_resource(path: _Path | None) -> _Path | None:
-    """Read from the resource around the object."""
-    if path is None:
-        return None
-    values, exists = path.values, path.exists
-    return _Path(lambda _tree, root: values(root, root), path.type, lambda _tree, root: exists(root, root))
-
-
-def _members(names: Sequence[str], kind: str) -> _Path | None:
-    found: _Path | None = None
-    for name in names:
-        variants = (fields(kind) or {}).get(name)
-        if variants is None or (found is not None and (found.type is None or found.type in PRIMITIVES)):
-            return None
-        step = _step(variants)
-        found = step if found is None else _after(found, step)
-        kind = found.type or ""
-    return found
-
-
-def _step(variants: tuple[Field, ...]) -> _Path:
-    if len(variants) > 1:
-        names = frozenset(name for field in variants for name in (field.name, f"_{field.name}"))
-        return _Path(
-            lambda tree, _root: [tree.get(name) for name in {found.removeprefix("_") for found in names & tree.keys()}],
-            None,
-            lambda tree, _root: not names.isdisjoint(tree),
-        )
-    name, extra = variants[0].name, f"_{variants[0].name}"
-    read = _list if variants[0].is_list else _one
-    type_name = None if variants[0].type == "Resource" else variants[0].type
-    return _Path(read(name, extra), type_name, lambda tree, _root: name in tree or extra in tree)
-
-
-def _one(name: str, extra: str) -> Values:
-    def one(tree: Tree, _root: Tree) -> list[Any]:
-        value = tree.get(name)
-        return [value] if value is not None or extra in tree else []
-
-    return one
-
-
-def _list(name: str, extra: str) -> Values:
-    def many(tree: Tree, _root: Tree) -> list[Any]:
-        values: list[Any] = tree.get(name, [])
-        return [None] * len(tree[extra]) if not values and extra in tree else values
-
-    return many
-
-
-def _after(first: _Path, then: _Path) -> _Path:
-    def values(tree: Tree, root: Tree) -> list[Any]:
-        return [value for below in first.values(tree, root) for value in then.values(below, root)]
-
-    def exists(tree: Tree, root: Tree) -> Answer:
-        return any(then.exists(below, root) for below in first.values(tree, root))
-
-    return _Path(values, then.type, exists)

@@ -20,7 +20,8 @@ from ehr.fhir import fhirpath, references
 from ehr.fhir.fhirpath import Environment, Expression, ExpressionError, Item
 from ehr.fhir.fhirpath.items import members
 from ehr.fhir.fhirpath.parser import parse
-from ehr.fhir.invariant_shortcuts import Shortcut, shortcut_at
+from ehr.fhir.invariant_paths import Shortcut
+from ehr.fhir.invariant_shortcuts import shortcut_at
 from ehr.fhir.r4 import TYPE_IDS
 
 Tree = Mapping[str, Any]

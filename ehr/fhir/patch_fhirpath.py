@@ -6,72 +6,26 @@ Paths:   FHIRPath, evaluated anew for each operation on what the ones before it 
          have is an error. delete of nothing changes nothing, every other path must find its element
 Lists:   insert and move name a whole list. What holds nothing any more goes too, and what JSON keeps of a primitive
          under `_name` moves with it
-Errors:  Malformed  not a FHIRPath Patch; names the part: Parameters.parameter[2].part
+Errors:  those of ehr.fhir.patch_operation, which reads the Parameters
          Invalid    an operation that cannot be done on this resource; names the element
-         TooMuch    more operations, or more time for their paths, than a resource can need
+         TooMuch    more time for their paths than a resource can need
 Source:  FHIR R4 fhirpatch.html, http.html#patch
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ehr import limits
 from ehr.clock import SystemClock
-from ehr.errors import Invalid, Malformed, NotSupported, TooMuch
+from ehr.errors import Invalid, TooMuch
 from ehr.fhir import codec, fhirpath, references
 from ehr.fhir.fhirpath import Environment, Item
 from ehr.fhir.fhirpath.items import Field, fields
+from ehr.fhir.patch_operation import Operation, named, operations_of, value_of
 from ehr.fhir.structure import PRIMITIVES
 
-_NEEDS: Final = {
-    "add": ("path", "name", "value"),
-    "insert": ("path", "value", "index"),
-    "delete": ("path",),
-    "replace": ("path", "value"),
-    "move": ("path", "source", "destination"),
-}
-_KINDS: Final = {"type": "Code", "path": "String", "name": "String"}
-_PLACES: Final = ("index", "source", "destination")
-_LAST_NAME: Final = re.compile(r"([A-Za-z]+)(?:\[\d+\])?\s*$")
 _STRICT: Final = Environment(is_strict=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """kind: the type as value[x] says it ("Quantity", "String"), "part" for an element without a type of its own, or
-    "resource"."""
-
-    kind: str
-    json: Any
-
-    @property
-    def is_primitive(self) -> bool:
-        return self.kind[0].lower() + self.kind[1:] in PRIMITIVES
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation; at is where the Parameters have it."""
-
-    at: str
-    type: str
-    path: str
-    name: str = ""
-    value: Value | None = None
-    index: int = 0
-    source: int = 0
-    destination: int = 0
-
-    @property
-    def element(self) -> str:
-        """The name of the element that gets the value, as far as the path says it."""
-        found = _LAST_NAME.search(self.path)
-        return self.name or (found[1] if found else "")
-
-    def refused(self, reason: str, item: Item | None = None) -> Invalid:
-        return Invalid(f"{self.type}: {reason}", at=(item.path if item else None) or self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,77 +58,8 @@ def _rewritten(one: Operation, mapping: Mapping[str, str]) -> Operation:
     return replace(one, value=replace(one.value, json=new[one.element]))
 
 
-# ---- reading
-
-
 def read(parameters: Mapping[str, Any]) -> FhirPathPatch:
-    """The operations, checked for form."""
-    listed = parameters.get("parameter", [])
-    if parameters.get("resourceType") != "Parameters" or not isinstance(listed, list):
-        raise Malformed("a FHIRPath Patch is a Parameters resource", at="resourceType")
-    if len(listed) > limits.patch_operations_max:
-        raise TooMuch(f"a patch has at most {limits.patch_operations_max} operations", at="Parameters.parameter")
-    return FhirPathPatch(tuple(_operation(f"Parameters.parameter[{n}]", one) for n, one in enumerate(listed)))
-
-
-def _operation(at: str, parameter: Any) -> Operation:
-    if not isinstance(parameter, dict) or parameter.get("name") != "operation":
-        raise Malformed("every parameter of a FHIRPath Patch is an operation", at=f"{at}.name")
-    parts = _parts(f"{at}.part", parameter.get("part", []))
-    kind = _scalar(at, parts, "type")
-    if kind not in _NEEDS:
-        raise Malformed(f"type is one of {', '.join(_NEEDS)}", at=f"{at}.part")
-    for needed in _NEEDS[kind]:
-        if needed not in parts:
-            raise Malformed(f"{kind} has a {needed}", at=f"{at}.part")
-    texts = {name: _scalar(at, parts, name) for name in ("path", "name") if name in parts}
-    places = {name: _scalar(at, parts, name) for name in _PLACES if name in parts}
-    try:
-        fhirpath.compile(texts["path"])
-    except Invalid as error:
-        raise Malformed(str(error), at=f"{at}.part") from error
-    return Operation(at, kind, **texts, **places, value=parts.get("value"))
-
-
-def _parts(at: str, listed: Any) -> dict[str, Value]:
-    found: dict[str, Value] = {}
-    for part in _named(at, listed):
-        name = part["name"]
-        if name not in ("type", "path", "name", "value", *_PLACES) or name in found:
-            raise Malformed("an operation has type, path, name, value, index, source and destination, each once", at=at)
-        found[name] = _value(at, part)
-    return found
-
-
-def _named(at: str, listed: Any) -> list[dict[str, Any]]:
-    """Parts, each with its name."""
-    if not isinstance(listed, list):
-        raise Malformed("a list of parts is wanted", at=at)
-    for part in listed:
-        if not isinstance(part, dict) or not isinstance(part.get("name"), str):
-            raise Malformed("a part has a name", at=at)
-    return listed
-
-
-def _value(at: str, part: Mapping[str, Any]) -> Value:
-    held = [name for name in part if name not in ("name", "id", "extension")]
-    if any(name.startswith("_") for name in held):
-        raise NotSupported("extensions of a primitive are added by an operation of their own", at=at)
-    if len(held) != 1 or not (held[0].startswith("value") or held[0] in ("part", "resource")):
-        raise Malformed("a part has one value", at=at)
-    return Value(held[0].removeprefix("value"), part[held[0]])
-
-
-def _scalar(at: str, parts: Mapping[str, Value], name: str) -> Any:
-    value = parts.get(name)
-    wanted = _KINDS.get(name, "Integer")
-    is_one = value is not None and value.kind == wanted and isinstance(value.json, int if wanted == "Integer" else str)
-    if value is None or not is_one or isinstance(value.json, bool):
-        raise Malformed(f"{name} is a value{wanted}", at=f"{at}.part")
-    return value.json
-
-
-# ---- doing
+    return FhirPathPatch(operations_of(parameters))
 
 
 class _Changing:
@@ -370,9 +255,9 @@ def _json(one: Operation, field: Field) -> Any:
 def _object(one: Operation, type_name: str, parts: Any) -> dict[str, Any]:
     """An element without a type of its own: its members are parts, each under its name."""
     made: dict[str, Any] = {}
-    for part in _named(f"{one.at}.part", parts):
+    for part in named(f"{one.at}.part", parts):
         name = part["name"]
-        inner = replace(one, value=_value(f"{one.at}.part", part))
+        inner = replace(one, value=value_of(f"{one.at}.part", part))
         field = _field(inner, Item({}, type_name), name)
         if field.is_list:
             made.setdefault(field.name, []).append(_json(inner, field))

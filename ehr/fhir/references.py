@@ -23,6 +23,9 @@ _LITERAL: Final = re.compile(
 _CONDITIONAL: Final = re.compile(r"(?P<type>[A-Z][A-Za-z]+)\?.+", re.DOTALL)
 _NARRATIVE_LINK: Final = re.compile(r"""((?:href|src)\s*=\s*)(["'])(.*?)\2""", re.IGNORECASE | re.DOTALL)
 
+LOCAL: Final = re.compile(rf"([A-Z][A-Za-z]+)/({_ID})(?:/_history/{_ID})?")
+"""Type and id of a reference to what is here; in most texts nothing else is asked for."""
+
 URNS: Final = ("urn:uuid:", "urn:oid:")
 """How references begin whose meaning is an entry of their Bundle."""
 VERSION: Final = "/_history/"

@@ -7,11 +7,11 @@ Cost:    codes, units and references repeat, so their hashes are kept (bounded);
 Source:  FHIR R4 3.1.1.4.4 to 3.1.1.4.12, the element types of each kind of parameter
 """
 
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.fhir.references import LOCAL
 from ehr.index.hashing import CACHE_MAX, TARGET_MASK, Hasher, code_form, token_form
 from ehr.index.normalize import VALUE_CHARACTERS_MAX, contact, fold
 from ehr.index.ranges import Range, date_range, period_range
@@ -24,7 +24,6 @@ Rows = set[tuple[Any, ...]]
 Given = tuple[int, tuple[int, ...]]
 """Bits of the parameters that have a value (ehr.index.outline), and their tokens."""
 
-_LOCAL: Final = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 _NAME_PARTS: Final = ("family", "given", "prefix", "suffix", "text")
 _ADDRESS_PARTS: Final = ("line", "city", "district", "state", "postalCode", "country", "text")
 REFERENCES_MAX: Final = 4_096
@@ -140,7 +139,7 @@ class Leaves:
         try:
             return self._targets[reference]
         except KeyError:
-            found = _LOCAL.fullmatch(reference)
+            found = LOCAL.fullmatch(reference)
             token = None
             if found and found[1] in TYPE_IDS:
                 token = self.hasher.digest(reference[: found.end(2)]) & TARGET_MASK

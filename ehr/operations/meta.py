@@ -9,7 +9,7 @@ Errors:  NotFound, Gone, Forbidden, PreconditionFailed of a read and an update; 
 Source:  FHIR R4 resource-operation-meta.html, -meta-add, -meta-delete (identity: system and code; the URL)
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
@@ -39,14 +39,14 @@ async def meta_add(
     """What is not there already is added."""
     if any(map(is_subsetted, given.get("tag", ()))):
         raise Invalid("SUBSETTED says that a resource is a part of itself; none is stored as one", at="meta.tag")
-    return await _changed(uow, type_name, id, _Added(given), if_match)
+    return await _changed(uow, type_name, id, _Sets(given, _with), if_match)
 
 
 async def meta_delete(
     uow: UnitOfWork, type_name: str, id: str, given: Mapping[str, Any], *, if_match: Versions | None = None
 ) -> dict[str, Any]:
     """What is there is taken away."""
-    return await _changed(uow, type_name, id, _Taken(given), if_match)
+    return await _changed(uow, type_name, id, _Sets(given, _without), if_match)
 
 
 async def _changed(uow: UnitOfWork, type_name: str, id: str, patch: Patch, if_match: Versions | None) -> dict[str, Any]:
@@ -62,41 +62,35 @@ def _meta_of(body: bytes | None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Added:
-    """The patch that adds what is not there."""
+class _Sets:
+    """The patch of each set of meta: what is left of what is there and what is given."""
 
     given: Mapping[str, Any]
+    left: Callable[[Sequence[Any], Sequence[Any]], list[Any]]
     content: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, tree: Mapping[str, Any]) -> dict[str, Any]:
         meta = dict(tree["meta"])
         for name in _SETS:
-            known = {_identity(one): one for one in meta.get(name, ())}
-            new = {_identity(one): one for one in self.given.get(name, ()) if _identity(one) not in known}
-            meta |= {name: [*meta.get(name, ()), *new.values()]} if new else {}
+            left = self.left(meta.get(name, ()), self.given.get(name, ()))
+            if left:
+                meta[name] = left
+            else:
+                meta.pop(name, None)
         return {**tree, "meta": meta}
 
     def rewritten(self, _: Mapping[str, str]) -> Self:
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """The patch that takes away what is there."""
+def _with(there: Sequence[Any], given: Sequence[Any]) -> list[Any]:
+    known = {_identity(one) for one in there}
+    return [*there, *{_identity(one): one for one in given if _identity(one) not in known}.values()]
 
-    given: Mapping[str, Any]
-    content: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self, tree: Mapping[str, Any]) -> dict[str, Any]:
-        meta = dict(tree["meta"])
-        for name in _SETS:
-            taken = set(map(_identity, self.given.get(name, ())))
-            kept = [one for one in meta.pop(name, ()) if _identity(one) not in taken]
-            meta |= {name: kept} if kept else {}
-        return {**tree, "meta": meta}
-
-    def rewritten(self, _: Mapping[str, str]) -> Self:
-        return self
+def _without(there: Sequence[Any], given: Sequence[Any]) -> list[Any]:
+    taken = set(map(_identity, given))
+    return [one for one in there if _identity(one) not in taken]
 
 
 def _identity(member: Any) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from ehr.errors import BadSearch, NotSupported, TooMuch
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.fhir.references import LOCAL
 from ehr.ids import FHIR_ID
 from ehr.index.ranges import date_range
 from ehr.search.terms import (
@@ -38,7 +39,6 @@ from ehr.search.terms import (
 from terminology.ucum import unit_of
 
 _PREFIXED: Final = re.compile(r"(eq|ne|gt|lt|ge|le|sa|eb|ap)(?=[\d+\-.])", re.ASCII)
-_LOCAL: Final = re.compile(r"([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 _NUMBER: Final = re.compile(r"[+\-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+\-]?\d{1,3})?", re.ASCII)
 DIGITS_MAX: Final = 40
 APPROXIMATE: Final = Decimal("0.1")
@@ -198,7 +198,7 @@ def read(parameter: Parameter, text: str, at: str, *, target: str | None = None)
 def reference(parameter: Parameter, text: str, at: str, target: str | None) -> ReferenceValue:
     """id, Type/id, or a url; an id alone may be of any type the parameter points to."""
     plain = unescape(text)
-    if found := _LOCAL.fullmatch(plain):
+    if found := LOCAL.fullmatch(plain):
         if found[1] not in TYPE_IDS:
             raise BadSearch("there is no such resource type", at=at)
         if target not in {None, found[1]} or (parameter.only not in {None, found[1]}):
@@ -222,7 +222,7 @@ def at_home(parameter: Parameter, value: Value, base: str) -> Value:
     """A reference by the address it has here is the reference Type/id (R4 3.1.1.4.12); a canonical url stays one."""
     if not isinstance(value, ReferenceValue) or value.uri is None or not value.uri.startswith(f"{base}/"):
         return value
-    found = _LOCAL.fullmatch(value.uri[len(base) + 1 :])
+    found = LOCAL.fullmatch(value.uri[len(base) + 1 :])
     if found is None or found[1] not in TYPE_IDS or parameter.only not in {None, found[1]}:
         return value
     kept = value.uri if any(path.type != "Reference" for path in parameter.paths) else None

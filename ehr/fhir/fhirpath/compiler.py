@@ -13,14 +13,11 @@ from decimal import Decimal
 from typing import Final
 
 from ehr.fhir.fhirpath import operators, quantities
-from ehr.fhir.fhirpath.context import Context
+from ehr.fhir.fhirpath.context import Code, Context, Items
 from ehr.fhir.fhirpath.errors import ExpressionError
 from ehr.fhir.fhirpath.items import Item, computed, members
 from ehr.fhir.fhirpath.parser import Node
 from ehr.fhir.fhirpath.type_names import is_exactly, is_of, lineage, specified
-
-Items = list[Item]
-Code = Callable[[Context, Items], Items]
 
 
 class Argument:
@@ -62,7 +59,8 @@ class Argument:
         return found
 
 
-Builder = Callable[[Context, Items, Sequence[Argument]], Items]
+Arguments = Sequence[Argument]
+Builder = Callable[[Context, Items, Arguments], Items]
 """A function: its context, its input and its arguments → its output."""
 
 FUNCTIONS: Final[dict[str, tuple[Builder, int, int]]] = {}

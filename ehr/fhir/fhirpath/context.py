@@ -76,6 +76,11 @@ class Context:
         return self.now
 
 
+Items = list[Item]
+Code = Callable[[Context, Items], Items]
+"""A compiled expression: its context and its input → its output."""
+
+
 def made_text(text: str) -> str:
     """A text a function made, when it is not too long: doubling one 40 times would take a terabyte."""
     if len(text) > limits.fhirpath_text_characters_max:

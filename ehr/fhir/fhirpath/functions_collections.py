@@ -4,16 +4,13 @@ Source:  FHIRPath 2.0.0 sections 5.1 to 5.4, 5.8 tree navigation, 7 aggregates; 
 """
 
 import functools
-from collections.abc import Sequence
 
 from ehr.fhir.fhirpath import comparison
-from ehr.fhir.fhirpath.compiler import Argument, Items, function
-from ehr.fhir.fhirpath.context import Context
+from ehr.fhir.fhirpath.compiler import Argument, Arguments, function
+from ehr.fhir.fhirpath.context import Context, Items
 from ehr.fhir.fhirpath.errors import ExpressionError
 from ehr.fhir.fhirpath.items import Item, children, computed
 from ehr.fhir.fhirpath.operators import FALSE, TRUE, integer_of, said, single, truth, union
-
-Arguments = Sequence[Argument]
 
 
 @function("empty")

@@ -4,20 +4,18 @@ Source:  FHIRPath 2.0.0 section 5.5 conversion
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
 from ehr.fhir.fhirpath import moments, quantities
-from ehr.fhir.fhirpath.compiler import Argument, Items, function
-from ehr.fhir.fhirpath.context import Context
+from ehr.fhir.fhirpath.compiler import Arguments, function
+from ehr.fhir.fhirpath.context import Context, Items
 from ehr.fhir.fhirpath.items import Item, computed
 from ehr.fhir.fhirpath.numbers import exact, integer, plain
 from ehr.fhir.fhirpath.operators import said, single, text_of
 from ehr.fhir.fhirpath.parser import CALENDAR
 from ehr.fhir.fhirpath.type_names import kind_of
-
-Arguments = Sequence[Argument]
 
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 _FALSE: Final = frozenset({"false", "f", "no", "n", "0", "0.0"})

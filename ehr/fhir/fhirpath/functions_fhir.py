@@ -4,20 +4,18 @@ Errors:  ExpressionError  the environment has no answer to what is asked
 Source:  FHIR R4 2.9.1.5 additional functions; FHIRPath 2.0.0 sections 5.9 utility functions, 6.3 types
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ehr.clock import instant
-from ehr.fhir.fhirpath.compiler import Argument, Items, function
-from ehr.fhir.fhirpath.context import Context
+from ehr.fhir.fhirpath.compiler import Arguments, function
+from ehr.fhir.fhirpath.context import Context, Items
 from ehr.fhir.fhirpath.errors import ExpressionError
 from ehr.fhir.fhirpath.items import Item, computed, members, root_item
 from ehr.fhir.fhirpath.operators import said, text_of
 from ehr.fhir.fhirpath.type_names import kind_of
 from ehr.fhir.narrative import narrative_problem
 from ehr.fhir.structure import PRIMITIVES
-
-Arguments = Sequence[Argument]
 
 
 @function("extension", 1)

@@ -3,20 +3,18 @@
 Source:  FHIRPath 2.0.0 section 5.7 math; lowBoundary, highBoundary, precision and comparable of its next release
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_UP, Decimal
 from typing import Final
 
 from ehr.fhir.fhirpath import comparison, moments, quantities
-from ehr.fhir.fhirpath.compiler import Argument, Items, function
-from ehr.fhir.fhirpath.context import Context
+from ehr.fhir.fhirpath.compiler import Arguments, function
+from ehr.fhir.fhirpath.context import Context, Items
 from ehr.fhir.fhirpath.errors import ExpressionError
 from ehr.fhir.fhirpath.items import computed
 from ehr.fhir.fhirpath.numbers import ARITHMETIC, PLACES, calculated, exact, integer, places_of, rounded
 from ehr.fhir.fhirpath.operators import integer_of, number_of, said, single
 from ehr.fhir.fhirpath.type_names import kind_of
-
-Arguments = Sequence[Argument]
 
 _PLACES_MAX: Final = 28
 

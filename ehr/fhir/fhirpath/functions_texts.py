@@ -9,7 +9,7 @@ import binascii
 import html
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -17,13 +17,11 @@ import re2
 
 from ehr import limits
 from ehr.errors import TooMuch
-from ehr.fhir.fhirpath.compiler import Argument, Items, function
-from ehr.fhir.fhirpath.context import Context, made_text
+from ehr.fhir.fhirpath.compiler import Arguments, function
+from ehr.fhir.fhirpath.context import Context, Items, made_text
 from ehr.fhir.fhirpath.errors import ExpressionError
 from ehr.fhir.fhirpath.items import computed
 from ehr.fhir.fhirpath.operators import integer_of, said, text_of
-
-Arguments = Sequence[Argument]
 
 _CHARACTERS_A_STEP: Final = 64
 """What a text costs: a function looks at so many characters in the time of one step."""

@@ -11,14 +11,11 @@ from decimal import Decimal
 from typing import Any, Final
 
 from ehr.fhir.fhirpath import comparison, moments, quantities
-from ehr.fhir.fhirpath.context import Context, made_text
+from ehr.fhir.fhirpath.context import Code, Context, Items, made_text
 from ehr.fhir.fhirpath.errors import ExpressionError
 from ehr.fhir.fhirpath.items import Item, computed
 from ehr.fhir.fhirpath.numbers import calculated, exact, integer
 from ehr.fhir.fhirpath.type_names import kind_of
-
-Items = list[Item]
-Code = Callable[[Context, Items], Items]
 
 TRUE: Final[Items] = [computed(True, "Boolean")]
 FALSE: Final[Items] = [computed(False, "Boolean")]
