@@ -33,7 +33,7 @@ from ehr.intake import FacilityRow, Held, Intake, Receipt, Source
 
 log = structlog.get_logger(__name__)
 
-UNKNOWN_SENDER: Final = "the sending facility is not registered; ask the city to register its code"
+UNKNOWN_SENDER: Final = "the sending facility is not registered ({code}); ask the city to register its code"
 UNREADABLE: Final = "?"
 
 
@@ -124,16 +124,17 @@ class Pipeline:
     async def _sender(self, envelope: Envelope, bound_to: str | None) -> FacilityRow | None:
         """MSH-4 names the facility; a bound listener speaks for those that do not name themselves."""
         named = await self._intake.facility(envelope.facility) if envelope.facility else None
-        if bound_to is None or (named is not None and named.code != bound_to):
-            return named
-        return await self._intake.facility(bound_to)
+        if bound_to is not None and (named is None or named.code == bound_to):
+            named = await self._intake.facility(bound_to)
+        # one that is closed is as unknown: registered again, it may send the same message again
+        return named if named is not None and named.active else None
 
     async def _answer_hl7(self, block: bytes, receipt: Receipt, facility: FacilityRow | None) -> bytes:
         message: Message | None = None
         try:
             message = await aside(is_large(block), parse, block)
-            if facility is None or not facility.active:
-                raise Forbidden(UNKNOWN_SENDER, at="MSH-4")
+            if facility is None:
+                raise Forbidden(UNKNOWN_SENDER.format(code=peek(block).facility or "none named"), at="MSH-4")
             origin = _origin(facility, receipt.source.control_id)
             mapper = route.mapper(message)
             bundle = _settled(await aside(is_large(block), mapper, message, origin))

@@ -18,6 +18,7 @@ from ehr.commands import (
     client,
     database,
     doctor,
+    facility,
     insurance,
     message,
     process,
@@ -33,6 +34,7 @@ _NAMED_WRONGLY: Final = {errno.EACCES, errno.EISDIR, errno.ENAMETOOLONG, errno.E
 app = typer.Typer(name="ehr", no_args_is_help=True, add_completion=False, help="The city's health record.")
 for _commands in (process, doctor, city, bulk_import, bulk_export, client):
     app.add_typer(_commands.app)
+app.add_typer(facility.app, name="facility")
 app.add_typer(message.app, name="message")
 app.add_typer(insurance.app, name="sync")
 app.add_typer(database.app, name="db")

@@ -227,7 +227,7 @@ def _root(running: City) -> str:
 
 def _addresses(running: City) -> list[str]:
     tokens = Authenticator(running.record, running.settings).tokens
-    operator = tokens.issue("demo-operator", OPERATOR_SCOPE, typ=LINK)
+    operator = tokens.issue("demo-operator", OPERATOR_SCOPE, typ=LINK)  # good as long as its terminal is looked at
     place = str(running.settings.data_dir)
     return [
         f"console  {_root(running)}/ops/enter?link={operator}",

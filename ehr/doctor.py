@@ -218,8 +218,13 @@ def _signing_key(settings: Settings) -> Finding:
 
 
 def _ports(settings: Settings) -> Finding:
-    if running(settings.data_dir):
-        return Finding("ports", "ok", f"this data folder is served at {running(settings.data_dir)['base_url']}")
+    if told := running(settings.data_dir):
+        if psutil.pid_exists(int(str(told["pid"]))):
+            return Finding("ports", "ok", f"this data folder is served at {told['base_url']}")
+        text = f"what served this data folder at {told['base_url']} ended without a word (kill -9, power, memory)"
+        return Finding(
+            "ports", "warning", text, "look at the end of its log, then start ehr serve: it recovers by itself"
+        )
     taken = [str(port) for port in (settings.port, settings.mllp_port) if port and _is_taken(settings.host, port)]
     if taken:
         return Finding("ports", "failed", f"taken: {', '.join(taken)}", "choose others with --port and --mllp-port")

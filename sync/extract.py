@@ -24,7 +24,7 @@ from sync.episode import card_of
 from sync.read import tree_of
 
 READER: Final = "sync"
-CALLER: Final = Caller.system("insurance claim")
+CALLER: Final = Caller.system("insurance claim", purpose="HPAYMT")
 
 _OF_ENCOUNTER: Final = (
     "ChargeItem",

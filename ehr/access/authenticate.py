@@ -76,7 +76,8 @@ class Authenticator:
             return known[1]
         claims = self.tokens.verify(token)
         rights = _rights(claims.scope, claims.kind)
-        caller = Caller(claims.kind, claims.subject, rights, claims.facility_id, claims.person_id)
+        purpose = "PATRQT" if claims.kind == "citizen" else "TREAT"
+        caller = Caller(claims.kind, claims.subject, rights, claims.facility_id, claims.person_id, purpose)
         self._known[token] = claims.expires_s, caller
         if len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)

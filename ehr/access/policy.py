@@ -35,6 +35,7 @@ class Caller:
     id           client id, facility code, or person id; goes to the audit
     facility_id  facility.id for facility callers and clients bound to one, else 0
     person_id    Person.id a citizen token is confined to, else None
+    purpose      why, as the citizen reads it beside each access: v3-ActReason
     reason       why a system caller acts ("summary refresh"); empty for others
     """
 
@@ -52,10 +53,10 @@ class Caller:
         return f"{self.kind}/{self.id}"
 
     @staticmethod
-    def system(reason: str, *, facility_id: int = 0) -> "Caller":
+    def system(reason: str, *, facility_id: int = 0, purpose: str = "HOPERAT") -> "Caller":
         """The city acting for itself; every use states its reason."""
         assert reason, "a system caller states its reason"
-        return Caller("system", f"system/{reason}", ALL_GRANTS, facility_id=facility_id, reason=reason)
+        return Caller("system", f"system/{reason}", ALL_GRANTS, facility_id, purpose=purpose, reason=reason)
 
     @staticmethod
     def of_facility(facility_id: int, code: str) -> "Caller":

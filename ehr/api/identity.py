@@ -5,6 +5,7 @@ Access   the citizen's own token, or a client (the identity app) that may read P
 Errors   404 for a number nobody has and for another person's, alike
 """
 
+from dataclasses import replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request
@@ -61,4 +62,4 @@ async def book(record: Record, caller: Caller, cccd: str) -> dict[str, Any]:
         await uow.audit.execute("health-book", shards=sources.shards, detail={})
         return health_book(await gather(uow, sources), now=uow.now)
 
-    return await record.run(caller, read)
+    return await record.run(replace(caller, purpose="PATRQT"), read)

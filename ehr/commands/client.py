@@ -1,6 +1,7 @@
-"""`ehr token` and `ehr client register`: who may ask the API, and with which scopes.
+"""`ehr token`, `ehr console` and `ehr client register`: who may ask the API, and with which scopes.
 
-Prints:  the token, or the secret of the new client, once; a client with public keys (SMART backend services) has none
+Prints:  the token, the link, or the secret of the new client, once; a client with public keys (SMART backend services)
+         has none
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from ehr.commands.facility import facility_id
 from ehr.commands.terminal import DataDir, say, settings_of
 from ehr.errors import Invalid
 from ehr.serve import record_of, running
+from ehr.settings import Settings
+from ehr.web.ops import operator_link
 
 app = typer.Typer()
 client = typer.Typer(no_args_is_help=True, help="Systems that may ask for tokens.")
@@ -31,19 +34,36 @@ def token(
     data_dir: DataDir = None,
 ) -> None:
     """Print an access token of this installation, good for an hour."""
-    settings = settings_of(data_dir=data_dir)
+    settings = _addressed(settings_of(data_dir=data_dir))
     if len(scopes.parse(scope)) != len(scope.split()):
         raise Invalid("a scope is not understood", at="--scope")
-    told = running(settings.data_dir).get("base_url")
-    settings = settings.model_copy(update={"base_url": settings.base_url or told})
 
     async def confined_to() -> int:
         async with record_of(settings) as record:
             return await facility_id(record, facility)
 
     number = asyncio.run(confined_to()) if facility else 0
-    tokens = Tokens(load_keys(settings.data_dir), issuer=authenticate.issuer(settings), clock=SystemClock())
-    say(authenticate.issue_token(tokens, client_id, scope, facility_id=number))
+    say(authenticate.issue_token(_tokens(settings), client_id, scope, facility_id=number))
+
+
+@app.command()
+def console(
+    name: Annotated[str, typer.Argument(help="Who will use it; goes to the audit.")], data_dir: DataDir = None
+) -> None:
+    """Print a link that opens the operators' console in a browser: once, within ten minutes, for twelve hours."""
+    settings = _addressed(settings_of(data_dir=data_dir))
+    root = authenticate.issuer(settings).removesuffix("/fhir")
+    say(f"{root}/ops/enter?link={operator_link(_tokens(settings), name)}")
+
+
+def _addressed(settings: Settings) -> Settings:
+    """With the address that tokens are issued for: that of the process which serves the data folder, if none is set."""
+    told = running(settings.data_dir).get("base_url")
+    return settings.model_copy(update={"base_url": settings.base_url or told})
+
+
+def _tokens(settings: Settings) -> Tokens:
+    return Tokens(load_keys(settings.data_dir), issuer=authenticate.issuer(settings), clock=SystemClock())
 
 
 @client.command("register")

@@ -6,7 +6,7 @@ Routes   GET /citizen/enter?link=…   exchange a link of the identity app (or t
 Access   the cookie's citizen token; without one the page says how to get in
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from starlette.routing import Route
 from ehr import limits
 from ehr.access.authenticate import Authenticator, citizen_token, link_claims
 from ehr.access.policy import Caller
-from ehr.access.spent import spend
+from ehr.access.spent import may_enter
 from ehr.access.token import NotAccepted
 from ehr.audit.access_log import Look, looks
 from ehr.clock import day_of
@@ -31,7 +31,7 @@ from ehr.summary.ips import PersonRecord
 from ehr.summary.refresh import summary_of
 from ehr.summary.render import range_text, value_text
 from ehr.summary.sections import RESULTS, Tree, sections, when
-from ehr.web.pages import SECURITY_HEADERS, enter, language_of, page
+from ehr.web.pages import SECURITY_HEADERS, enter, language_of, page, signed_out
 from ehr.web.phrases import Language, phrase
 
 COOKIE: Final = "ehr_citizen"
@@ -69,9 +69,10 @@ class CitizenPages:
         try:
             claims = link_claims(tokens, request.query_params.get("link", ""))
         except NotAccepted:
-            return page(request, "signed_out.html", status=401)
-        if claims.once and not await self._first_use(claims.token_id, claims.expires_s):
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request)
+        async with self._record.database.acquire() as connection:
+            if not await may_enter(connection, claims):
+                return signed_out(request)
         assert claims.person_id is not None, "a citizen link names its person"
         return enter(
             citizen_token(tokens, claims.person_id),
@@ -81,15 +82,10 @@ class CitizenPages:
             secure=self._base_url.startswith("https:"),
         )
 
-    async def _first_use(self, token_id: str, expires_s: int) -> bool:
-        until = datetime.fromtimestamp(expires_s + limits.clock_skew_s, UTC)
-        async with self._record.database.acquire() as connection:
-            return await spend(connection, "link", token_id, until)
-
     async def home(self, request: Request) -> Response:
         caller = self._caller(request)
         if caller is None:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request)
         language = language_of(request)
 
         async def read(uow: UnitOfWork) -> tuple[PersonRecord, list[Look]]:
@@ -110,14 +106,14 @@ class CitizenPages:
             book=book,
             numbers=_numbers(book),
             results=_results(held, now),
-            looks=[_look(look, language) for look in seen],
+            looks=_together([_look(look, language) for look in seen]),
             places=len({look.facility or look.actor for look in seen if _opened(look)}),
         )
 
     async def summary(self, request: Request) -> Response:
         caller = self._caller(request)
         if caller is None:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request)
 
         async def read(uow: UnitOfWork) -> bytes:
             sources = await sources_of_person(uow, str(caller.person_id))
@@ -176,3 +172,12 @@ def _look(look: Look, language: Language) -> dict[str, Any]:
     else:
         who = phrase("the_city", language) if look.actor_kind == "system" else look.actor
     return {"day": look.day, "who": who, "action": look.action, "purpose": look.purpose, "times": look.times}
+
+
+def _together(looks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines that read the same, as those of two tasks of the city, are one."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for look in looks:
+        line = found.setdefault((look["day"], look["who"], look["action"], look["purpose"]), {**look, "times": 0})
+        line["times"] += look["times"]
+    return list(found.values())

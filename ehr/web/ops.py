@@ -5,11 +5,12 @@ Routes   GET /ops, /ops/facilities.fragment        all facilities, those with th
          GET /ops/messages?state=, /ops/messages/{id}   messages and what is wrong with them
          POST /ops/messages/{id}                   show the bytes as received, with a reason that is audited
          GET /ops/insurance, /ops/jobs             batches and background work
-         GET /ops/enter?link=…                     exchange an operator's link into a cookie
+         GET /ops/enter?link=…                     exchange an operator's link (`ehr console`) into a cookie
 Access   callers who may read and search every type (operators), or the system under open access
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,17 +21,29 @@ from starlette.routing import Route
 from ehr import limits
 from ehr.access.authenticate import Authenticator, issue_token
 from ehr.access.policy import Caller
-from ehr.access.token import LINK, NotAccepted
+from ehr.access.spent import may_enter
+from ehr.access.token import LINK, NotAccepted, Tokens
 from ehr.errors import NotFound
+from ehr.fhir import codec
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.intake import LEDGER_SYSTEM
 from ehr.store import ledger
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
-from ehr.web.pages import enter, page
+from ehr.web.pages import enter, page, signed_out
 
 COOKIE: Final = "ehr_operator"
 OPERATOR_SCOPE: Final = "system/*.rs"
 PAGE_COUNT: Final = 50
 SILENT_S: Final = 3_600.0
+BIGINT_MAX: Final = 2**63 - 1
+
+_SHARDS: Final = "select shard from resource where type_id = $1 and id = any($2)"
+
+
+def operator_link(tokens: Tokens, name: str) -> str:
+    """What a link to the console carries, for one operator, once; the name goes to the audit."""
+    return tokens.issue(name, OPERATOR_SCOPE, typ=LINK, life_s=limits.operator_link_life_s, once=True)
 
 
 class OperatorPages:
@@ -63,16 +76,21 @@ class OperatorPages:
         except NotAccepted:
             return None
         every = caller.grants.allow("*", "r") and caller.grants.allow("*", "s")
-        return caller if every and caller.person_id is None and not caller.facility_id else None
+        if not every or caller.person_id is not None or caller.facility_id:
+            return None
+        return replace(caller, purpose="HOPERAT")
 
     async def enter(self, request: Request) -> Response:
         tokens = self._authenticator.tokens
         try:
             claims = tokens.verify(request.query_params.get("link", ""), typ=LINK)
         except NotAccepted:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request, "operators")
         if claims.kind != "client" or claims.scope != OPERATOR_SCOPE:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request, "operators")
+        async with self._record.database.acquire() as connection:
+            if not await may_enter(connection, claims):
+                return signed_out(request, "operators")
         return enter(
             issue_token(tokens, claims.subject, OPERATOR_SCOPE, life_s=limits.citizen_token_life_s),
             cookie=COOKIE,
@@ -83,14 +101,14 @@ class OperatorPages:
 
     async def home(self, request: Request) -> Response:
         if await self._operator(request) is None:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request, "operators")
         context = await self._facilities(request)
         live = "/ops/facilities.fragment" + (f"?{request.url.query}" if request.url.query else "")
         return page(request, "ops.html", live=live, **context)
 
     async def fragment(self, request: Request) -> Response:
         if await self._operator(request) is None:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request, "operators")
         return page(request, "ops_facilities.html", **await self._facilities(request))
 
     async def _facilities(self, request: Request) -> dict[str, Any]:
@@ -107,7 +125,7 @@ class OperatorPages:
 
     async def facility(self, request: Request) -> Response:
         if await self._operator(request) is None:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request, "operators")
         async with self._record.database.acquire() as connection:
             found = await ledger.facility_status(connection, request.path_params["code"])
             if not found:
@@ -118,26 +136,24 @@ class OperatorPages:
 
     async def messages(self, request: Request) -> Response:
         if await self._operator(request) is None:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request, "operators")
         state = request.query_params.get("state", "refused")
         before = request.query_params.get("before", "")
         async with self._record.database.acquire() as connection:
-            found = await ledger.entries(
-                connection, states=[state], before=int(before) if before.isdecimal() else None, limit=PAGE_COUNT
-            )
+            found = await ledger.entries(connection, states=[state], before=_number(before), limit=PAGE_COUNT)
         older = f"/ops/messages?state={state}&before={found[-1].id}" if len(found) == PAGE_COUNT else None
         return page(request, "ops_messages.html", heading="Messages", facility=None, messages=found, older=older)
 
     async def message(self, request: Request) -> Response:
         if await self._operator(request) is None:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request, "operators")
         return page(request, "ops_message.html", message=await self._entry(request), raw=None)
 
     async def show(self, request: Request) -> Response:
         """The bytes as received; the reason goes to the audit in the same transaction."""
         caller = await self._operator(request)
         if caller is None:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request, "operators")
         form = await request.form()
         reason = str(form.get("reason", "")).strip()
         entry = await self._entry(request)
@@ -145,23 +161,40 @@ class OperatorPages:
             return RedirectResponse(f"/ops/messages/{entry.id}", 303)
 
         async def read(uow: UnitOfWork) -> bytes:
-            await uow.audit.execute("show-message", detail={"message": entry.id, "reason": reason[:200]})
+            shards = await self._shards_of(uow, entry.id)
+            await uow.audit.execute("show-message", shards=shards, detail={"message": entry.id, "reason": reason[:200]})
             return await ledger.raw(uow.connection, entry.id)
 
         raw = await self._record.run(caller, read)
         text = raw.decode("utf-8", "backslashreplace").replace("\r", "\n")
         return page(request, "ops_message.html", message=entry, raw=text)
 
+    async def _shards_of(self, uow: UnitOfWork, message_id: int) -> list[int]:
+        """Of the patients whom a message was about, as its Provenance names them: they see who opened it."""
+        matcher = self._record.matcher
+        assert matcher is not None, "an opened record has its search"
+        by_message = [("entity:identifier", f"{LEDGER_SYSTEM}|{message_id}")]
+        found = await matcher(uow.connection, "Provenance", by_message, uow.access, source=None, limit=PAGE_COUNT)
+        patients: set[str] = set()
+        for id in found:
+            version = await uow.resources.read("Provenance", id)
+            assert version.body is not None, "a current version has a body"
+            named = (target["reference"].split("/") for target in codec.loads(version.body)["target"])
+            patients |= {parts[1] for parts in named if parts[0] == "Patient"}
+        rows = await uow.connection.fetch(_SHARDS, TYPE_IDS["Patient"], sorted(patients))
+        return [row["shard"] for row in rows]
+
     async def _entry(self, request: Request) -> ledger.LedgerEntry:
+        id = request.path_params["id"]
         async with self._record.database.acquire() as connection:
-            entry = await ledger.entry(connection, request.path_params["id"])
+            entry = await ledger.entry(connection, id) if id <= BIGINT_MAX else None
         if entry is None:
             raise NotFound("no message has this ledger id")
         return entry
 
     async def insurance(self, request: Request) -> Response:
         if await self._operator(request) is None:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request, "operators")
         async with self._record.database.acquire() as connection:
             standing = await connection.fetch(_DOSSIERS)
             refused = await connection.fetch(_REFUSED_DOSSIERS)
@@ -179,7 +212,7 @@ class OperatorPages:
 
     async def jobs(self, request: Request) -> Response:
         if await self._operator(request) is None:
-            return page(request, "signed_out.html", status=401)
+            return signed_out(request, "operators")
         async with self._record.database.acquire() as connection:
             rows = await connection.fetch(_JOBS)
         tables = _shown_rows([("", _JOB_COLUMNS, rows)])
@@ -231,6 +264,12 @@ select j.id, j.kind, j.state, j.owner, to_char(j.created at time zone 'Asia/Ho_C
 from job j left join job_chunk c on c.job_id = j.id
 group by j.id order by j.created desc limit 100
 """
+
+
+def _number(text: str) -> int | None:
+    """A ledger id of the query; None for what can be none."""
+    found = int(text) if text.isdecimal() else None
+    return found if found is not None and found <= BIGINT_MAX else None
 
 
 def city(found: list[ledger.FacilityStatus], now: datetime) -> dict[str, float]:

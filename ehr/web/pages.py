@@ -7,7 +7,7 @@ Filters  day: FHIR date or dateTime → dd/MM/yyyy; moment: instant → dd/MM/yy
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.requests import Request
@@ -76,6 +76,11 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
     if "lang" in request.query_params:
         response.set_cookie(LANGUAGE_COOKIE, language, max_age=31_536_000, httponly=True, samesite="lax")
     return response
+
+
+def signed_out(request: Request, heading: Literal["title", "operators"] = "title") -> HTMLResponse:
+    """How to get in, for a citizen or an operator."""
+    return page(request, "signed_out.html", status=401, heading=heading)
 
 
 def assets() -> list[BaseRoute]:

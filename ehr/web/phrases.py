@@ -52,7 +52,7 @@ PHRASES: Final[dict[str, tuple[str, str]]] = {
     "action_C": ("ghi mới", "add"),
     "action_U": ("cập nhật", "change"),
     "action_D": ("xóa", "delete"),
-    "action_E": ("tổng hợp", "summarise"),
+    "action_E": ("xem hoặc tổng hợp", "view or summarise"),
     "purpose_TREAT": ("khám, chữa bệnh", "care"),
     "purpose_HPAYMT": ("thanh toán bảo hiểm", "insurance payment"),
     "purpose_PATRQT": ("bạn yêu cầu", "your request"),
@@ -66,6 +66,11 @@ PHRASES: Final[dict[str, tuple[str, str]]] = {
     "signed_out_text": (
         "Mở trang này từ ứng dụng định danh. Đường dẫn chỉ dùng được một lần và hết hạn sau ít phút.",
         "Open this page from the identity app. A link works once and expires after a few minutes.",
+    ),
+    "operators": ("Vận hành", "Operations"),
+    "operator_signed_out_text": (
+        "Lấy đường dẫn bằng lệnh ehr console TÊN trên máy chủ. Đường dẫn chỉ dùng được một lần, trong mười phút.",
+        "Get a link with the command ehr console NAME on the server. A link works once, within ten minutes.",
     ),
     "unsure": (
         "Kết quả nằm ngoài khoảng tham chiếu không có nghĩa là bạn bị bệnh. Hãy hỏi bác sĩ của bạn.",

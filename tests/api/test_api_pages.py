@@ -11,8 +11,9 @@ from ehr import identity
 from ehr.access.authenticate import citizen_link
 from ehr.access.token import LINK
 from ehr.fhir.vietnam import NATIONAL_ID, PATIENT_NUMBER
+from ehr.intake import Intake, Source
 from ehr.jobs.queue import Queue
-from ehr.web.ops import OPERATOR_SCOPE
+from ehr.web.ops import OPERATOR_SCOPE, operator_link
 from tests.api.conftest import City
 
 CCCD = "001180012345"
@@ -226,3 +227,45 @@ async def test_the_console_says_how_many_lines_of_an_import_were_refused_and_whe
     cells = re.findall(r"<td>([^<]*)</td>", (await made.get("/ops/jobs")).text)
     assert cells[0] == job_id
     assert cells[-6:] == ["2", "2", "80", "5", f"/imports/{job_id}", ""]
+
+
+async def test_a_citizen_sees_who_opened_a_message_about_them(city: City, facilities: list[int]) -> None:
+    """Bytes that an operator looks at are their data too, as much as a resource."""
+    patient = {
+        "resourceType": "Patient",
+        "identifier": [{"system": NATIONAL_ID, "value": CCCD}, {"system": PATIENT_NUMBER, "value": "1"}],
+        "name": [{"text": "Nguyễn Thị Hà"}],
+        "gender": "female",
+        "birthDate": "1980-02-29",
+    }
+    entry = {"resource": patient, "request": {"method": "POST", "url": "Patient"}}
+    intake = Intake(city.record)
+    receipt = await intake.keep(b"{}", Source(facilities[0], "01Z01", "fhir", "transaction", "1"))
+    await intake.submit({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}, receipt, answer=b"")
+    operator = await browser(city, operator_link(city.authenticator.tokens, "operator-hoa"), "/ops")
+    shown = await operator.post(f"/ops/messages/{receipt.message_id}", data={"reason": "sender asked"})
+    assert shown.status_code == 200
+    async with city.record.database.acquire() as connection:
+        person_id = await identity.by_national_id(connection, NATIONAL_ID, CCCD)
+    assert person_id is not None
+    made = await browser(city, citizen_link(city.authenticator.tokens, person_id))
+    row = re.search(r"<td>operator-hoa</td><td>([^<]*)</td><td>([^<]*)</td>", (await made.get("/citizen")).text)
+    assert row is not None
+    assert row.group(1, 2) == ("xem hoặc tổng hợp", "vận hành hệ thống")
+    mine = re.search(r"<td>Bạn</td><td>[^<]*</td><td>([^<]*)</td>", (await made.get("/citizen")).text)
+    assert mine is not None
+    assert mine[1] == "bạn yêu cầu"
+
+
+async def test_a_link_of_an_operator_works_once_and_the_way_in_is_told(city: City) -> None:
+    link = operator_link(city.authenticator.tokens, "operator-hoa")
+    made = await browser(city, link, "/ops")
+    again = await made.get("/ops/enter", params={"link": link})
+    assert again.status_code == 401
+    assert "ehr console" in again.text
+
+
+@pytest.mark.parametrize("path", ["/ops/messages/99999999999999999999", "/ops/messages?before=99999999999999999999"])
+async def test_a_ledger_id_that_can_be_none_is_no_bug(city: City, path: str) -> None:
+    made = await browser(city, operator_link(city.authenticator.tokens, "operator-hoa"), "/ops")
+    assert (await made.get(path)).status_code in {200, 404}
