@@ -78,6 +78,7 @@ class Contradiction(Exception):
 
 async def apply(record: Record, answer: Mapping[str, Any], *, facility_id: int | None = None) -> Outcome:
     """Take an answer. facility_id: whose account it came through; an answer for another facility's file is unknown."""
+    answer = _storable(answer)
     if answer.get("trangThai") == IN_WORK and not answer.get("hoSo"):
         return "waiting"
 
@@ -211,8 +212,22 @@ def _json(answer: Mapping[str, Any]) -> str:
     return orjson.dumps(dict(answer), option=orjson.OPT_SORT_KEYS).decode()
 
 
+def _storable(value: Any) -> Any:
+    """Without what PostgreSQL's text or JSON cannot hold: NUL, half surrogates, whole numbers without end."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+    if isinstance(value, Mapping):
+        return {_storable(name): _storable(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_storable(part) for part in value]
+    return str(value) if type(value) is int and value.bit_length() > 63 else value
+
+
 def _number(value: Any) -> Decimal:
     try:
-        return Decimal(str(value))
+        number = Decimal(str(value))
     except InvalidOperation as error:
         raise Contradiction("a number of the answer is none") from error
+    if not number.is_finite():
+        raise Contradiction("a number of the answer is none")
+    return number

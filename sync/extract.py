@@ -2,8 +2,8 @@
 
 In:      changes of the types a claim is made of; the reader's own cursor moves in the same transaction
 Out:     rows of sync_dossier in state pending: one a (facility, MA_LK); a change after sending is a new attempt
-Also:    an episode that was claimed and is withdrawn (cancelled, opened again) gets an attempt too; it is withheld at
-         sealing, where the operator sees that the insurer still holds the last one
+Also:    an episode that was claimed and is withdrawn (cancelled, opened again, deleted, insured no more) gets an
+         attempt too; it is withheld at sealing, where the operator sees that the insurer still holds the last one
 Why:     only which episodes are touched is decided here. Whether they can be sent, and whether anything in them
          changed at all, is decided when a batch is sealed, from the record as it is then.
 """
@@ -46,6 +46,13 @@ _ENCOUNTERS: Final = """
 SELECT r.id, r.version, r.source, r.shard, r.body FROM resource r
 WHERE r.type_id = $1 AND (r.id = ANY($2::text[]) OR r.shard = ANY($3::bigint[])) AND r.source > 0
 """
+_CLAIMED: Final = """
+SELECT encounter_id, encounter_version, facility_id, ma_lk FROM (
+  SELECT DISTINCT ON (facility_id, ma_lk) encounter_id, encounter_version, facility_id, ma_lk FROM sync_dossier
+  WHERE (facility_id, ma_lk) IN (SELECT facility_id, ma_lk FROM sync_dossier WHERE encounter_id = ANY($1::text[]))
+  ORDER BY facility_id, ma_lk, attempt DESC
+) last WHERE encounter_id = ANY($1::text[])
+"""
 _COVERED: Final = "SELECT DISTINCT shard FROM resource WHERE type_id = $1 AND shard = ANY($2::bigint[])"
 _COVERAGES: Final = "SELECT shard, body FROM resource WHERE type_id = $1 AND shard = ANY($2::bigint[])"
 _LAST: Final = """
@@ -70,11 +77,13 @@ class Touched:
     encounters  ids named by the changes
     patients    shards whose person or card changed: only what the insurer has not accepted is looked at again
     erased      shards that lost a resource: everything in them is looked at again
+    deleted     ids of encounters that are gone
     """
 
     encounters: frozenset[str]
     patients: frozenset[int]
     erased: frozenset[int]
+    deleted: frozenset[str]
 
 
 async def extract(record: Record, *, page: int = limits.claim_page_changes_max) -> int:
@@ -95,10 +104,11 @@ async def extract(record: Record, *, page: int = limits.claim_page_changes_max) 
 
 
 async def _of_covered(uow: UnitOfWork, changes: Sequence[Change]) -> list[Change]:
-    """Only changes of patients with a Coverage: a large import of others costs one statement a page."""
+    """Only changes of patients who have or lost a Coverage: a large import of others costs one statement a page."""
     shards = sorted({change.shard for change in changes})
     rows = await uow.connection.fetch(_COVERED, TYPE_IDS["Coverage"], shards)
     covered = {row["shard"] for row in rows}
+    covered |= {change.shard for change in changes if change.type_name == "Coverage" and change.op == "D"}
     return [change for change in changes if change.shard in covered]
 
 
@@ -117,13 +127,14 @@ async def _touched(uow: UnitOfWork, changes: Sequence[Change]) -> Touched:
         frozenset(encounters),
         frozenset(change.shard for change in changes if change.type_name in _OF_PATIENT),
         frozenset(change.shard for change in changes if change.op == "D"),
+        frozenset(change.id for change in changes if change.op == "D" and change.type_name == "Encounter"),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An insured encounter. named: a change named it, not only its patient. finished: it may be claimed; one that is
-    not (any more) matters where it was claimed before."""
+    """An encounter. named: a change named it, not only its patient. finished: it is insured and may be claimed; one
+    that is not (any more) matters where it was claimed before."""
 
     id: str
     version: int
@@ -137,15 +148,17 @@ async def _candidates(uow: UnitOfWork, touched: Touched) -> list[Candidate]:
     shards = sorted(touched.patients | touched.erased)
     rows = await uow.connection.fetch(_ENCOUNTERS, TYPE_IDS["Encounter"], sorted(touched.encounters), shards)
     insured = await _insured(uow, {row["shard"] for row in rows})
-    found: list[Candidate] = []
+    found = [
+        Candidate(row["encounter_id"], row["encounter_version"], row["facility_id"], row["ma_lk"], True, False)
+        for row in (await uow.connection.fetch(_CLAIMED, sorted(touched.deleted)) if touched.deleted else ())
+    ]
     for row in rows:
-        if row["shard"] not in insured:
-            continue
         tree = tree_of(uow, row["body"])
         ma_lk = identifier_of(tree, EPISODE_LINK)
         if ma_lk:
-            named = row["id"] in touched.encounters or row["shard"] in touched.erased
-            finished = tree.get("status") == "finished"
+            is_insured = row["shard"] in insured
+            named = row["id"] in touched.encounters or row["shard"] in touched.erased or not is_insured
+            finished = is_insured and tree.get("status") == "finished"
             found.append(Candidate(row["id"], row["version"], row["source"], ma_lk, named, finished))
     return found
 

@@ -135,10 +135,15 @@ async def _ask(record: Record, gateway: Gateway, done: Round) -> None:
     for row in await _rows(record, _SENT):
         try:
             answer = await gateway.standing(row["code"], row["ma_giao_dich"])
+            outcome = await answers.apply(record, answer, facility_id=row["facility_id"])
         except EhrError as error:
             done.problems.append(f"{row['code']}: batch {row['id']}: {error}")
             continue
-        outcome = await answers.apply(record, answer, facility_id=row["facility_id"])
+        except Exception as error:  # noqa: BLE001 - the edge: one bad answer must not stop the city's others
+            _log.exception("answer_failed", batch_id=row["id"])
+            done.problems.append(f"{row['code']}: the answer to batch {row['id']} failed: {type(error).__name__}")
+            await _note_asked(record, row["id"])
+            continue
         if outcome != "applied":
             await _note_asked(record, row["id"])
         if outcome == "applied":

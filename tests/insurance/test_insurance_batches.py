@@ -274,3 +274,41 @@ async def test_sealing_is_in_the_audit_of_the_patient(record: Record, episodes: 
     assert row["shard"] is not None
     assert "claim-to-insurer" in row["detail"]
     assert row["actor"] == "system/insurance claim"
+
+
+@pytest.mark.parametrize("lost", ["Encounter", "Coverage"])
+async def test_an_episode_deleted_after_it_was_claimed_is_shown_to_the_operator(
+    record: Record, episodes: "Episodes", lost: str
+) -> None:
+    """Deleted itself, or no insured one any more: the insurer holds it all the same."""
+    visit = episodes.outpatient()
+    await episodes.write(record, visit)
+    batch_id, found = await sealed_batch(record)
+    await batch.note_sent(record, batch_id, Taken("T1", ""))
+    await answers.apply(record, answer_to(found))
+    (gone,) = (tree["id"] for tree in episodes.trees(visit) if tree["resourceType"] == lost)
+    await record.run(CALLER, lambda uow: uow.resources.delete(lost, gone))
+    while await extract(record):
+        pass
+    (second_id,) = await batch.open_batches(record)
+    assert not await batch.seal(record, second_id)
+    _, withdrawn = await dossiers(record)
+    assert withdrawn["state"] == "withheld"
+    assert "insurer still holds" in withdrawn["error_text"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"tBHTT": "sNaN"}, {"tBHTT": "Infinity"}, {"tBHTT": None}, {"maLK": None}, {"moTaLoi": "a\0b", "ketQua": "0"}],
+    ids=["signalling NaN", "infinite", "no money", "no number", "NUL"],
+)
+async def test_strange_answers_are_taken_or_kept_and_never_stop_a_round(
+    record: Record, episodes: "Episodes", change: dict[str, Any]
+) -> None:
+    await episodes.write(record, episodes.outpatient())
+    batch_id, found = await sealed_batch(record)
+    await batch.note_sent(record, batch_id, Taken("T1", ""))
+    right = answer_to(found)
+    line = right["hoSo"][0] | change
+    assert await answers.apply(record, {"maGiaoDich": "T1", "hoSo": [line]}) in {"applied", "quarantined"}
+    assert await answers.apply(record, {"maGiaoDich": "T1", "ghiChu": "\0", "hoSo": [{}]}) == "quarantined"
