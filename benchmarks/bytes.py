@@ -7,13 +7,12 @@ How:     after vacuum, because that is how a store stands; toast and free space 
 """
 
 import asyncio
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import asyncpg
 
+from benchmarks._scratch import scratch
 from benchmarks.ingest import inputs
 from ehr.bulk import files
 from ehr.bulk.ingest import ingest
@@ -86,12 +85,8 @@ async def show(url: str, count: int, size: int, empty: int) -> None:
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="ehr-bench-"))
-    folder.chmod(0o755)
-    try:
+    with scratch() as folder:
         asyncio.run(run(inputs(sys.argv[1:], folder), folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ Limit:   no fault; exit code 1 otherwise.
 
 import argparse
 import asyncio
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import httpx
 
+from benchmarks._scratch import scratch
 from ehr.access.authenticate import issue_token
 from ehr.api.server import run_http
 from ehr.app import create_app
@@ -56,14 +55,10 @@ def main() -> int:
     arguments.add_argument("--requests", type=int, default=10_000)
     arguments.add_argument("--seed", type=int, default=1)
     said = arguments.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="ehr-fuzz-"))
-    folder.chmod(0o755)
     logging.configure("CRITICAL", "text")
     began_s = time.perf_counter()
-    try:
+    with scratch() as folder:
         weather = asyncio.run(run(said.requests, said.seed, folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     for family, statuses in weather.families().items():
         listed = ", ".join(f"{count} x {status}" for status, count in sorted(statuses.items()))
         print(f"{family:12} {statuses.total():6}   {listed}")

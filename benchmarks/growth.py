@@ -14,7 +14,6 @@ import asyncio
 import os
 import shutil
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from pathlib import Path
 import asyncpg
 
 from benchmarks._city import City, city, load
+from benchmarks._scratch import scratch
 from benchmarks.ingest import Server
 from ehr.bulk import files
 from ehr.bulk.ingest import ingest
@@ -126,12 +126,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=list(STEPS))
     parser.add_argument("--measured", type=int, default=50_000)
     given = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="ehr-bench-"))
-    folder.chmod(0o755)
-    try:
+    with scratch() as folder:
         asyncio.run(run(given.steps, given.measured, folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

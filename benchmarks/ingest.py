@@ -11,9 +11,7 @@ import asyncio
 import gc
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -23,6 +21,7 @@ import asyncpg
 import orjson
 import psutil
 
+from benchmarks._scratch import scratch
 from ehr.bulk import files
 from ehr.bulk.ingest import ingest
 from ehr.bulk.unpack import unpacked
@@ -169,12 +168,8 @@ async def compare(server: Server, url: str, paths: list[Path], folder: Path) -> 
 
 
 def main() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="ehr-bench-"))
-    folder.chmod(0o755)
-    try:
+    with scratch() as folder:
         asyncio.run(run(inputs(sys.argv[1:], folder), folder))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

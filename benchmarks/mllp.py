@@ -11,9 +11,7 @@ Note:    sender and listener share this process: what the client costs is in bot
 
 import asyncio
 import os
-import shutil
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from datetime import date
@@ -27,6 +25,7 @@ from adapters.facilities.register import register
 from adapters.mllp.client import MllpClient
 from adapters.mllp.server import MllpServer, Receiver
 from adapters.pipeline import Pipeline
+from benchmarks._scratch import scratch
 from benchmarks.ingest import Server
 from ehr.database import migrate
 from ehr.database.embedded import EmbeddedPostgres
@@ -144,12 +143,8 @@ async def run(folder: Path) -> float:
 
 
 def main() -> int:
-    folder = Path(tempfile.mkdtemp(prefix="ehr-bench-"))
-    folder.chmod(0o755)
-    try:
+    with scratch() as folder:
         return int(asyncio.run(run(folder)) > RATIO_MAX)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -30,6 +29,7 @@ import uvicorn
 import uvloop
 
 from benchmarks import _city
+from benchmarks._scratch import scratch
 from ehr.access.authenticate import issue_token
 from ehr.access.keys import load_keys
 from ehr.access.token import Tokens
@@ -334,9 +334,7 @@ def main() -> int:
     if given.bare:
         uvloop.run(bare(given.bare))
         return 0
-    with tempfile.TemporaryDirectory(prefix="ehr-bench-") as made, asyncio.Runner() as runner:
-        folder = Path(made)
-        folder.chmod(0o755)
+    with scratch() as folder, asyncio.Runner() as runner:
         postgres, url, patients = runner.run(prepared(folder, given.resources))
         try:
             return 0 if run(url, folder, patients, given.resources, given.rounds) else 1

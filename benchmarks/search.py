@@ -18,7 +18,6 @@ import functools
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -30,6 +29,7 @@ import orjson
 
 from benchmarks import _city
 from benchmarks._city import City, spread
+from benchmarks._scratch import scratch
 from ehr.access.policy import ALL_GRANTS, Caller
 from ehr.database import migrate
 from ehr.database.embedded import EmbeddedPostgres
@@ -339,14 +339,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the store is, or is to be")
     given = parser.parse_args()
     sizes = [int(size) for size in given.resources.split(",")]
-    folder = given.keep or Path(tempfile.mkdtemp(prefix="ehr-bench-"))
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o755)
-    try:
+    with scratch(given.keep) as folder:
         return int(not asyncio.run(run(folder, sizes, given.times)))
-    finally:
-        if given.keep is None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import signal
 import statistics
 import sys
 import tarfile
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +34,7 @@ import orjson
 
 from adapters.facilities.register import SCOPES, register
 from benchmarks import _city
+from benchmarks._scratch import scratch
 from benchmarks.ingest import Server, raw_copy
 from benchmarks.read import Process, started
 from ehr.access.authenticate import issue_token
@@ -328,9 +328,7 @@ def main() -> int:
     parser.add_argument("--resources", type=int, default=40_000)
     parser.add_argument("--clients", type=int, default=6)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="ehr-bench-") as made_here, asyncio.Runner() as runner:
-        folder = Path(made_here)
-        folder.chmod(0o755)
+    with scratch() as folder, asyncio.Runner() as runner:
         postgres, url, facility_id = runner.run(prepared(folder, given.stored))
         try:
             return int(run(runner, folder, url, facility_id, given) < RATIO_MIN)
