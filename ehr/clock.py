@@ -9,6 +9,8 @@ from typing import Final, Protocol
 
 ICT: Final = timezone(timedelta(hours=7), "ICT")
 """Indochina Time, the legal time of Viet Nam; it has no daylight saving."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Clock(Protocol):
@@ -32,6 +34,16 @@ class SystemClock:
 def instant(moment: datetime) -> str:
     """FHIR instant in UTC with milliseconds, "2026-11-23T02:35:48.120Z" (R4 datatypes, instant)."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def us_of(moment: datetime) -> int:
+    """Microseconds since 1970-01-01T00:00Z, as columns named _us have it."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment_of(us: int) -> datetime:
+    """The moment so many microseconds after 1970-01-01T00:00Z, in UTC."""
+    return _EPOCH + us * _MICROSECOND
 
 
 def day_of(moment: datetime) -> date:

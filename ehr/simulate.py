@@ -22,7 +22,7 @@ from adapters.facilities.register import Registration, register
 from adapters.facilities.registry import DEFAULT_SPLIT
 from adapters.facilities.tally import Event, Report, Tally
 from adapters.facilities.traffic import MORNING, Addresses, Pace, run
-from ehr.clock import ICT, Clock, SystemClock
+from ehr.clock import ICT, Clock, SystemClock, day_of, moment_of
 from ehr.errors import Unavailable
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.serve import record_of, running
@@ -135,9 +135,9 @@ async def _start(record: Record, clock: Clock) -> datetime:
     async with record.database.acquire() as connection:
         newest_us = await connection.fetchval(_NEWEST, TYPE_IDS["Encounter"])
     if newest_us is None:
-        day = clock.now().astimezone(ICT).date() - timedelta(days=FIRST_DAY_AGO)
+        day = day_of(clock.now()) - timedelta(days=FIRST_DAY_AGO)
     else:
-        day = (datetime.fromtimestamp(newest_us / 1e6, ICT) + timedelta(days=1)).date()
+        day = day_of(moment_of(newest_us)) + timedelta(days=1)
     return datetime.combine(day, MORNING, ICT)
 
 

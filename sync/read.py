@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from ehr.clock import us_of
 from ehr.fhir import codec
 from ehr.fhir.elements import identifier_of, target_of
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
@@ -21,7 +22,6 @@ from sync.moments import moment
 _LATE_RESULTS: Final = timedelta(days=60)
 """Results may come up to 60 days after the episode (QĐ 4750, XML3.NGAY_KQ)."""
 
-_EPOCH_US: Final = 1_000_000
 _ENCOUNTER: Final = """
 SELECT r.body, r.version, r.shard, f.code, f.kind, f.id AS facility_id
 FROM resource r JOIN facility f ON f.id = r.source
@@ -127,8 +127,8 @@ async def _compartment(uow: UnitOfWork, shard: int, period: Mapping[str, Any]) -
         shard,
         [TYPE_IDS[name] for name in _TYPES],
         TYPE_IDS["Observation"],
-        int(first.timestamp()) * _EPOCH_US,
-        int(last.timestamp()) * _EPOCH_US,
+        us_of(first),
+        us_of(last),
     )
     return {f"{TYPE_NAMES[row['type_id']]}/{row['id']}": tree_of(uow, row["body"]) for row in rows}
 

@@ -9,7 +9,7 @@ Rules:   the same codec rules and the same validator as every other door
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -18,6 +18,7 @@ from msgspec import Struct
 from ehr import limits
 from ehr.bulk.files import Line
 from ehr.bulk.read import careful, is_deep, quick
+from ehr.clock import moment_of
 from ehr.database import copy
 from ehr.errors import EhrError, Invalid, Issue, Malformed, NotSupported, TooMuch
 from ehr.fhir.accept import accepts
@@ -31,7 +32,6 @@ from ehr.index.extract import Extractor, IndexRows
 from ehr.index.ranges import BEGINNING_US, date_range
 from ehr.store import gate
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LOOSE: Final = re.compile(rb'\\|[ \t\r][",:{}\[\]]|[",:{}\[\]][ \t\r]')
 """An escape, or space where JSON may have it; also where a string has it, which is no harm."""
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
@@ -142,7 +142,7 @@ class Preparer:
         if updated is not None:
             made.last_updated_us = updated[0]
             if self._keep_meta:
-                made.updated = _EPOCH + timedelta(milliseconds=updated[0] // 1_000)
+                made.updated = moment_of(updated[0] // 1_000 * 1_000)
         if self._keep_meta and "versionId" in meta:
             made.version = int(meta["versionId"])
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final
 
 from ehr.bulk.prepare import Ready
-from ehr.clock import instant
+from ehr.clock import instant, us_of
 from ehr.database import copy
 from ehr.fhir import codec
 from ehr.fhir.r4 import TYPE_IDS
@@ -70,7 +70,7 @@ class Encoder:
     def __init__(self, bodies: BodyCodec, updated: datetime, source: int) -> None:
         self._bodies, self._source = bodies, source
         self._versions = FirstVersions(updated)
-        self._moment = copy.moment(round(updated.timestamp() * 1_000_000))
+        self._moment = copy.moment(us_of(updated))
         self._resources: list[bytes] = []
         self._contained: list[bytes] = []
         self._strings: list[bytes] = []

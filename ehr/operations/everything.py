@@ -10,11 +10,12 @@ Source:  FHIR R4 patient-operation-everything.html; the Person form is ours (doc
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from ehr import limits
 from ehr.access.policy import DIRECTORY_TYPES, Caller
+from ehr.clock import us_of
 from ehr.errors import NotSupported
 from ehr.fhir import codec, references
 from ehr.fhir.compartments import PATIENT_TYPES
@@ -28,7 +29,6 @@ from ehr.store.version import Version
 Root = Literal["Patient", "Person"]
 
 _PLACE: Final = re.compile(r"([0-9]{1,5})\.([0-9]{1,19})", re.ASCII)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,8 @@ async def everything(record: Record, caller: Caller, root: Root, id: str, wanted
             require(uow.access, name, "r")
         itself = await uow.resources.read(root, id)
         shards = await _shards(uow, root, id)
-        bounds = rows.Bounds(wanted.since, _microseconds(wanted.start), _microseconds(wanted.end))
+        start, end = (None if moment is None else us_of(moment) for moment in (wanted.start, wanted.end))
+        bounds = rows.Bounds(wanted.since, start, end)
         found, following = await rows.page(uow, shards, types, bounds, after=after, count=count)
         first = after == rows.START and (not wanted.types or root in wanted.types)
         matches = [*([itself] if first and root == "Person" else []), *found]
@@ -109,7 +110,3 @@ def _place(cursor: str | None) -> rows.Place:
     if found is None or int(found[1]) >= 2**15 or int(found[2]) >= 2**63:
         raise NotSupported("this is not a page of this operation; begin at the first one", at="_page")
     return int(found[1]), int(found[2])
-
-
-def _microseconds(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - _EPOCH) // timedelta(microseconds=1)

@@ -8,9 +8,10 @@ Strings   begins with, folded; :contains anywhere (a walk over the parameter's v
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final, cast
 
+from ehr.clock import moment_of
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter
 from ehr.index.hashing import Hasher, code_form, token_form
@@ -47,7 +48,6 @@ from ehr.search.terms import (
     WordValue,
 )
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SHARED: Final = frozenset({"Organization", "Location", "Practitioner", "PractitionerRole", "HealthcareService"})
 """Targets that a great part of all rows may point to: such a reference is not narrow."""
 _PLAIN: Final = frozenset({"code", "boolean", "string", "id", "uri", "canonical", "oid", "uuid", "Deceased"})
@@ -162,7 +162,7 @@ def updated(to: Values, value: DateValue) -> Compared:
 def moment(us: int) -> datetime:
     """Microseconds since 1970 as a timestamp, kept within the years Python and FHIR know."""
     floor, ceiling = -62_135_596_800 * SECOND_US, 253_402_300_799 * SECOND_US
-    return _EPOCH + timedelta(microseconds=min(max(us, floor), ceiling))
+    return moment_of(min(max(us, floor), ceiling))
 
 
 # -- side tables -------------------------------------------------------------------------------------------------
