@@ -99,6 +99,8 @@ class Extractor:
         function = self._functions.get(type_name) or self._generate(type_name)
         whole = f"{type_name}/{id}"
         self._leaves.whole = within or whole
+        if within is None:
+            self._leaves.contained = tree.get("contained")
         hashes: list[int] = []  # a list grows faster than a set
         strings: Rows = set()
         dates: Rows = set()

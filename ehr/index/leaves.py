@@ -46,6 +46,8 @@ class Leaves:
         self.terms: set[Term] = set()
         self.whole = ""
         """Type/id of the resource that is read, or contains the one that is: what "#" means in it."""
+        self.contained: Any = None
+        """What that resource contains."""
 
     def namespace(self) -> dict[str, Any]:
         """Globals of the generated functions: what is known already is looked up there, without a call."""
@@ -190,7 +192,16 @@ class Leaves:
         text = value.get("reference")
         if isinstance(text, str) and self.target(text) is not None:
             return text.startswith(f"{type_name}/")
-        return bool(value.get("type") == type_name)
+        found = self._type_inside(text[1:]) if isinstance(text, str) and text[:1] == "#" else None
+        return bool((found or value.get("type")) == type_name)
+
+    def _type_inside(self, fragment: str) -> str | None:
+        """What _inside names is of this type."""
+        if not fragment:
+            return self.whole.partition("/")[0]
+        inside = self.contained if self.contained.__class__ is list else ()
+        named = (one for one in inside if one.__class__ is dict and one.get("id") == fragment)
+        return next((one.get("resourceType") for one in named), None)
 
     def resource(self, update: Update, value: Any, _: int, slot: int, salt: int) -> None:
         """A resource in the place of a reference (Bundle.entry[0].resource)."""

@@ -211,7 +211,7 @@ def _composite_there(type_name: str, parameter: Parameter) -> Condition:
 def _ids(modifier: str, value: str, at: str) -> Condition:
     if modifier not in {"", "not"}:
         raise NotSupported(f"the modifier :{modifier[:NAME_SHOWN_MAX]} is not served for _id", at=at)
-    found = [values.unescape(text) for text in values.alternatives(value, at)]
+    found = [values.unescape(text.removeprefix("|")) for text in values.alternatives(value, at)]
     named = Ids(tuple(one for one in found if FHIR_ID.fullmatch(one)))
     return Not(named) if modifier else named
 

@@ -147,7 +147,7 @@ def _by_canonical(steps: Iterable[IncludeStep], lowering: Lowering, fresh: Seque
             continue
         trees = [orjson.loads(one.body) for one in fresh if one.body_type == step.source]
         urls = {text for tree in trees for path in paths for text in walk(tree, path) if isinstance(text, str)}
-        named |= {(name, url) for name in step.targets if "url" in parameters.of(name) for url in urls}
+        named |= {(name, url) for name in step.targets if _is_canonical(name) for url in urls}
     if not named:
         return []
     to, names = Values(), sorted({name for name, _ in named})
@@ -156,6 +156,11 @@ def _by_canonical(steps: Iterable[IncludeStep], lowering: Lowering, fresh: Seque
     of_version = [(Tokens("all", to.add(hashes)),) for hashes in each if len(hashes) > 1]
     alternatives = [*([(Tokens("any", to.add(plain)),)] if plain else []), *of_version]
     return [([typed(to, names), Either(tuple(alternatives)), *lowering.seen(to, names)], to)]
+
+
+def _is_canonical(type_name: str) -> bool:
+    """Whether its url is what it is known by, which has versions: that of a Device or a Subscription is an address."""
+    return {"url", "version"} <= parameters.of(type_name).keys()
 
 
 def _canonical(lowering: Lowering, type_name: str, canonical: str) -> list[int]:
@@ -169,7 +174,7 @@ def _targets(tree: Any, found: Iterable[Parameter]) -> Iterable[tuple[str, str]]
     for parameter in found:
         for path in parameter.paths:
             for value in walk(tree, path.steps):
-                text = value.get("reference") if isinstance(value, dict) else None
+                text = value.get("reference") if isinstance(value, dict) else value
                 if isinstance(text, str):
                     parsed = references.parse(text)
                     if parsed.kind == "relative" and parsed.type and parsed.id:

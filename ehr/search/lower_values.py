@@ -7,6 +7,7 @@ Numbers   eq within the digits given, ap within a tenth (R4 3.1.1.4.5, .11); oth
 Strings   begins with, folded; :contains anywhere (a walk over the parameter's values); :exact by hash
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, cast
@@ -50,8 +51,10 @@ from ehr.search.terms import (
 
 _SHARED: Final = frozenset({"Organization", "Location", "Practitioner", "PractitionerRole", "HealthcareService"})
 """Targets that a great part of all rows may point to: such a reference is not narrow."""
-_PLAIN: Final = frozenset({"code", "boolean", "string", "id", "uri", "canonical", "oid", "uuid", "Deceased"})
-"""Token elements that have no system member."""
+_PLAIN: Final = frozenset(
+    {"code", "boolean", "string", "id", "uri", "canonical", "oid", "uuid", "Deceased", "ContactPoint"}
+)
+"""Token elements that have no system a token could name."""
 APPROXIMATE: Final = 0.1
 LIKE_ESCAPE: Final = "/"
 
@@ -110,8 +113,8 @@ def _token(hasher: Hasher, part: Parameter, value: TokenValue) -> list[int]:
         return [hasher.system(part.id, system)] if system else []
     if system is None:
         return [hasher.code(part.id, code)]
-    if types <= _PLAIN:  # no system member: |code and the element's own system mean the code alone
-        return [hasher.code(part.id, code)] if not system or system in part.systems else []
+    if types <= _PLAIN:
+        return [hasher.code(part.id, code)] if _is_of(part, system) else []
     return [hasher.token(part.id, system or None, code)]
 
 
@@ -260,8 +263,10 @@ def _quantity(to: Values, hasher: Hasher, value: NumberValue) -> Measured:
 
 
 def _number(to: Values, value: NumberValue) -> Compared:
-    """What first and last are is the prefix's."""
-    first, last = (value.low, value.high) if value.prefix in {"eq", "ne", "ap"} else (value.number, value.number)
+    """What first and last are is the prefix's. Of more digits than a float has, the range is one float wide."""
+    first, last = value.number, value.number
+    if value.prefix in {"eq", "ne", "ap"}:
+        first, last = value.low, max(value.high, math.nextafter(value.number, math.inf))
     return Compared(value.prefix, to.add(first), to.add(last))
 
 
@@ -287,8 +292,8 @@ def pairs(hasher: Hasher, criterion: Criterion, part: Parameter) -> list[int]:
         hasher.pair(part.id, first, second)
         for value in criterion.values
         if isinstance(value, CompositeValue)
-        for first in _forms(hasher, value.parts[0])
-        for second in _forms(hasher, value.parts[1])
+        for first in _forms(hasher, part, 0, value)
+        for second in _forms(hasher, part, 1, value)
     ]
 
 
@@ -299,7 +304,7 @@ def measured_components(to: Values, hasher: Hasher, criterion: Criterion, part: 
         assert isinstance(value, CompositeValue), "the parameter is a composite"
         number = value.parts[1]
         assert isinstance(number, NumberValue), "its second component is a quantity"
-        tokens = [hasher.unit(None, form) for form in _forms(hasher, value.parts[0])]
+        tokens = [hasher.unit(None, form) for form in _forms(hasher, part, 0, value)]
         code = None
         if number.code is not None:
             unit = hasher.unit(None, number.code)
@@ -312,16 +317,28 @@ def _spanned_components(to: Values, hasher: Hasher, criterion: Criterion, part: 
     """Rows of ehr.index.leaves.spanned."""
     found = []
     for value in criterion.values:
-        token, first, last = cast("CompositeValue", value).parts
-        tokens = [hasher.unit(None, form) for form in _forms(hasher, token)]
-        start, end = (_number(to, cast("NumberValue", one)) for one in (first, last))
+        assert isinstance(value, CompositeValue), "the parameter is a composite"
+        tokens = [hasher.unit(None, form) for form in _forms(hasher, part, 0, value)]
+        start, end = (_number(to, cast("NumberValue", one)) for one in value.parts[1:])
         found.append(Measured(start, end, _one_or_list(to, tokens)))
     return Listed("quantity", _ids(to, [part]), tuple(found))
 
 
-def _forms(hasher: Hasher, value: Value) -> list[str]:
+def _forms(hasher: Hasher, part: Parameter, place: int, asked: CompositeValue) -> list[str]:
+    """Of the component at a place."""
+    component, value = part.components[place], asked.parts[place]
     if isinstance(value, TokenValue) and value.code is not None:
-        return [code_form(value.code) if value.system is None else token_form(value.system or None, value.code)]
+        if value.system is None:
+            return [code_form(value.code)]
+        if {path.type for path in component.paths} <= _PLAIN:
+            known = parameters.of(part.type_name)[component.code]
+            return [code_form(value.code)] if _is_of(known, value.system) else []
+        return [token_form(value.system or None, value.code)]
     if isinstance(value, ReferenceValue):
         return [f"r{hasher.self_token(*one)}" for one in value.locals]
     return []
+
+
+def _is_of(plain: Parameter, system: str) -> bool:
+    """|code and the element's own system mean a code that has no system member."""
+    return not system or system in plain.systems

@@ -196,14 +196,17 @@ def read(parameter: Parameter, text: str, at: str, *, target: str | None = None)
 
 
 def reference(parameter: Parameter, text: str, at: str, target: str | None) -> ReferenceValue:
-    """id, Type/id, or a url; an id alone may be of any type the parameter points to."""
-    plain = unescape(text)
+    """id, Type/id, or a url; an id alone may be of any type the parameter points to. A canonical url may be relative
+    too, and is kept as it is written."""
+    plain, has_urls = unescape(text), any(path.type == "canonical" for path in parameter.paths)
+    if has_urls and target is not None and FHIR_ID.fullmatch(plain):
+        plain = f"{target}/{plain}"
     if found := LOCAL.fullmatch(plain):
         if found[1] not in TYPE_IDS:
             raise BadSearch("there is no such resource type", at=at)
         if target not in {None, found[1]} or (parameter.only not in {None, found[1]}):
             return ReferenceValue()
-        return ReferenceValue(((found[1], found[2]),))
+        return ReferenceValue(((found[1], found[2]),), plain if has_urls else None)
     if target is not None and plain.endswith(f"/{target}/{plain.rpartition('/')[2]}") and ":" in plain:
         return ReferenceValue(uri=plain)
     if target is not None or FHIR_ID.fullmatch(plain):
@@ -213,7 +216,7 @@ def reference(parameter: Parameter, text: str, at: str, target: str | None) -> R
         if types == ["*"]:
             raise BadSearch("this reference may point to any type: say Type/id", at=at)
         return ReferenceValue(tuple((name, plain) for name in types))
-    if ":" not in plain:
+    if ":" not in plain and not has_urls:
         raise BadSearch("a reference is id, Type/id or an absolute url", at=at)
     return ReferenceValue(uri=plain)
 

@@ -194,6 +194,21 @@ async def test_a_reference_into_the_container_is_followed(records: Records) -> N
     assert await records.ids("Medication", *_CONTAINED, pointed) == ["r1#m0", "r2#m0"]
 
 
+async def test_a_reference_into_the_container_has_the_type_of_what_is_there(records: Records) -> None:
+    """R4: Appointment.participant.actor.where(resolve() is Location)."""
+    room = {"resourceType": "Location", "id": "room", "name": "Phòng 3"}
+    inside = {"reference": "#room", "type": "Practitioner"}  # what is there is known, so nobody's word is needed
+    made = {"resourceType": "Appointment", "id": "a", "status": "booked", "contained": [room]}
+    await records.put({**made, "participant": [{"actor": inside, "status": "accepted"}]}, of_stranger("s", "Stranger"))
+    assert await records.ids("Appointment", ("location.name", "phong")) == ["a"]
+    for type_name, code, missing in (
+        ("Appointment", "location", []),
+        ("Appointment", "practitioner", ["a"]),
+        ("Observation", "patient", []),
+    ):
+        assert await records.ids(type_name, (f"{code}:missing", "true")) == missing, code
+
+
 async def test_what_is_read_is_read_of_the_contained_resource(records: Records) -> None:
     """Words, and orders that no index has."""
     ordered_by = [*_CONTAINED, ("_sort", "-code,_id")]

@@ -171,6 +171,15 @@ async def test_canonical_urls_are_followed_to_what_they_name(database: Database)
     assert (await records.page("QuestionnaireResponse", [("_include", "*")])).included == []
     page = await records.page("ServiceRequest", [("_include", "ServiceRequest:instantiates-canonical")])
     assert [one.reference for one in page.included] == ["PlanDefinition/p"]
+    await records.put(
+        {"resourceType": "Library", "id": "l1", "url": "http://x.vn/l", "version": "1", "status": "active"},
+        {"resourceType": "Library", "id": "l2", "status": "active"},
+        {"resourceType": "Device", "id": "d", "url": "http://x.vn/l"},  # where it can be reached, not what it is
+        {"resourceType": "Measure", "id": "m", "status": "active", "relatedArtifact": [
+            {"type": "depends-on", "resource": one} for one in ("http://x.vn/l|1", "http://x.vn/l", "Library/l2")]},
+    )  # fmt: skip
+    page = await records.page("Measure", [("_include", "Measure:depends-on")])
+    assert {one.reference for one in page.included} == {"Library/l1", "Library/l2"}
     for name, value in (("_revinclude", by[1]), ("_include", "ConceptMap:source-uri")):
         with pytest.raises(NotSupported) as refused:
             await records.page("Questionnaire", [(name, value)])
