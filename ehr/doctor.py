@@ -37,6 +37,8 @@ State = Literal["ok", "warning", "failed"]
 
 GIB: Final = 1024**3
 DISK_FREE_MIN: Final = 2 * GIB
+DISK_FREE_LEAST: Final = GIB // 4
+"""Below it the next log files of PostgreSQL may not fit, and nothing is acknowledged any more."""
 MEMORY_MIN: Final = 1 * GIB
 CLOCK_DIFFERENCE_MAX_S: Final = 2.0
 MESSAGE_AGE_MAX_S: Final = 300
@@ -190,8 +192,11 @@ def _disk(settings: Settings) -> Finding:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    well = free >= DISK_FREE_MIN
-    return Finding("disk", "ok" if well else "warning", f"{free / GIB:.1f} GiB free", "" if well else "free some space")
+    if free >= DISK_FREE_MIN:
+        return Finding("disk", "ok", f"{free / GIB:.1f} GiB free")
+    state: State = "warning" if free >= DISK_FREE_LEAST else "failed"
+    text = f"{free / GIB:.1f} GiB free at {folder}: when it is full, nothing is stored or acknowledged until it is not"
+    return Finding("disk", state, text, "move the data folder to a larger disk, or old exports out of it")
 
 
 def _memory(_: Settings) -> Finding:

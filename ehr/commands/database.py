@@ -1,16 +1,20 @@
-"""`ehr db`: the schema, the compression dictionaries and the search index of the database.
+"""`ehr db`: the schema, a copy, the compression dictionaries and the search index of the database.
 
 Exit:    1 where rows could not be indexed
 Prints:  what was done, on standard output
 """
 
 import asyncio
+import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ehr.commands.terminal import DataDir, end, say, say_json, settings_of
+from ehr.database.backup import backup
+from ehr.errors import Invalid
 from ehr.jobs.queue import Progress
 from ehr.serve import database_of, record_of
 from ehr.store import backfill, dictionaries
@@ -27,6 +31,22 @@ def upgrade_command(data_dir: DataDir = None) -> None:
             pass
 
     asyncio.run(upgrade())
+
+
+@app.command("backup")
+def backup_command(
+    folder: Annotated[Path, typer.Argument(help="A new folder; ehr serve --data-dir FOLDER starts from it.")],
+    data_dir: DataDir = None,
+) -> None:
+    """Copy the embedded database and the keys into a folder, as of now, while others write; the copy is verified.
+
+    To restore, serve from that folder. An outside database has tools of its own; the keys are in EHR_DATA_DIR/keys.
+    """
+    settings = settings_of(data_dir=data_dir)
+    if settings.database_url is not None:
+        raise Invalid("an outside database is copied by its own tools (pg_basebackup); keep EHR_DATA_DIR/keys with it")
+    asyncio.run(backup(settings.data_dir, folder, settings.postgres_bin))
+    say(f"{folder} is verified; start from it with: ehr serve --data-dir {shlex.quote(str(folder))}")
 
 
 @app.command("dictionaries")

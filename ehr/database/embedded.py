@@ -48,7 +48,7 @@ def wheel_bin() -> Path:
     return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
-def _programs(given: Path | None, runner: Account) -> Path:
+def programs(given: Path | None, runner: Account) -> Path:
     """The bin folder where this account can run it. The wheel's programs look for libpq beside their package."""
     if given is not None:
         return readable_tree(given.parent, runner, needed=("bin", "lib", "share")) / "bin"
@@ -72,7 +72,7 @@ class EmbeddedPostgres(OwnedServer):
         self._durable = durable
 
     async def _launch(self, home: Path, runner: Account) -> str:
-        bin_dir = await asyncio.to_thread(_programs, self._given_bin, runner)
+        bin_dir = await asyncio.to_thread(programs, self._given_bin, runner)
         cluster = home / "cluster"
         if not cluster.exists():
             await asyncio.to_thread(_initialise, cluster, bin_dir, runner, durable=self._durable)
