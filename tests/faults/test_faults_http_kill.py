@@ -70,8 +70,6 @@ class City:
         self._facility_id = facility_id
         self._tokens: dict[str, str] = {}
         self.senders: list[Sender] = []
-        self.found_done = 0
-        """Writes that were committed and not answered when the process fell."""
 
     def where(self) -> str:
         return self.serving.base
@@ -173,7 +171,6 @@ async def check(http: httpx.AsyncClient, city: City) -> None:
                 made += 1
                 assert part["subject"]["reference"] == f"Patient/{patients[ask.tag]['id']}"
     assert made == len(observations)
-    city.found_done += sum(ask.answer is None and ask.tag in patients for ask in wholes)
     for ask, answer in acknowledged:
         if ask.kind != "update":
             stands = [patients[ask.tag], *(observations[f"{ask.tag}.{n}"] for n in range(ask.parts))]

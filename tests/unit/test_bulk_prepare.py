@@ -28,7 +28,6 @@ EXTRACTOR = Extractor(Hasher(7))
 JOB = "01a20672-46cc-7747-9b79-e5fb9c9f77ce"
 NOW = datetime(2026, 11, 23, 2, 35, 48, 120_000, UTC)
 
-one_line = st.binary(max_size=30).map(lambda content: content.replace(b"\n", b"").replace(b"\r", b""))
 trees = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),

@@ -113,16 +113,17 @@ def test_money_adds_up_to_the_last_digit(episodes: list[Episode]) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
-    first = [message for arrival in coming() for message in messages(episode(SEED, PEOPLE, arrival))]
+    some = list(coming())[::4]
+    first = [message for arrival in some for message in messages(episode(SEED, PEOPLE, arrival))]
     again = Population(SEED, 200_000)
-    second = [message for arrival in coming() for message in messages(episode(SEED, again, arrival))]
+    second = [message for arrival in some for message in messages(episode(SEED, again, arrival))]
     assert first == second
-    other = [message for arrival in coming() for message in messages(episode(SEED + 1, PEOPLE, arrival))]
+    other = [message for arrival in some for message in messages(episode(SEED + 1, PEOPLE, arrival))]
     assert first != other
 
 
-def test_message_numbers_are_never_used_twice() -> None:
-    seen = [m.control_id for arrival in coming() for m in messages(episode(SEED, PEOPLE, arrival))]
+def test_message_numbers_are_never_used_twice(episodes: list[Episode]) -> None:
+    seen = [message.control_id for one in episodes for message in messages(one)]
     assert len(set(seen)) == len(seen)
 
 

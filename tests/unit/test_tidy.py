@@ -38,7 +38,6 @@ EDGES = {
     "sync/schedule.py",  # one batch must not stop the city's others
     "adapters/facilities/traffic.py",  # a simulated sender: the other end of every edge above
 }
-SAYS = {"ehr/demo.py"}
 
 
 def files(*rooms: str) -> list[Path]:
@@ -137,15 +136,6 @@ def _ours(name: str) -> bool:
     return bool(
         re.match(r"_?[A-Z][A-Z_0-9]*$|seen\(|len\(|_?\w*(table|column|columns|name|values|partition|alias)$", name)
     )
-
-
-def test_only_the_command_line_prints() -> None:
-    def rule(tree: ast.Module) -> Iterator[int]:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
-                yield node.lineno
-
-    assert not broken(rule, *PROGRAM, but=SAYS)
 
 
 def test_broad_excepts_stand_at_the_edges() -> None:
