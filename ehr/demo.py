@@ -12,26 +12,25 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 from rich.text import Text
 
 from ehr.access.authenticate import Authenticator, citizen_link
 from ehr.access.token import LINK
-from ehr.clock import ICT
+from ehr.demo_screen import Seen, plain, table, tiles
 from ehr.errors import Unavailable
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.serve import City, city, environment_of
 from ehr.settings import Settings
 from ehr.simulate import Plan
-from ehr.store.ledger import FacilityStatus, facility_status
+from ehr.store.ledger import facility_status
 from ehr.web.ops import OPERATOR_SCOPE
 from ehr.web.ops import city as headline
 from sync.gateway_sim.faults import Faults
@@ -45,12 +44,8 @@ PLAIN_EVERY: Final = 3
 
 LOG: Final = "demo.log"
 LINKS: Final = 3
-SHOWN: Final = 12
 INSURER: Final = Faults(rejections=0.05, unavailable=0.01, answer_after_s=1.0)
 """An insurer as it is: some dossiers are refused, some calls fail, answers take a moment."""
-
-_COLUMNS: Final = {"code": 5, "facility": 0, "feed": 9, "last": 8, "waiting": 7, "a minute": 8, "refused": 7}
-"""Columns of the table and the least they need; the facility's name takes what is left."""
 
 ROUNDS_MAX: Final = 20
 """Insurance rounds at the end, until nothing is pending."""
@@ -67,17 +62,6 @@ SELECT (SELECT count(*) FROM resource WHERE type_id = $1) AS patients,
        (SELECT count(*) FROM sync_dossier WHERE state IN ('pending', 'batched')) AS pending,
        (SELECT coalesce(sum(t_bhtt), 0) FROM sync_dossier WHERE state = 'accepted') AS dong
 """
-
-
-@dataclass(slots=True)
-class Seen:
-    """What the screen shows: the traffic's own standing, the ledger's, and the counts of the record."""
-
-    traffic: dict[str, Any] = field(default_factory=dict)
-    facilities: list[FacilityStatus] = field(default_factory=list)
-    headline: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, Any] = field(default_factory=dict)
-    persons: list[str] = field(default_factory=list)
 
 
 async def demo(settings: Settings, plan: Plan, *, say: Callable[[str], None]) -> bool:
@@ -183,7 +167,7 @@ class _Screen:
         if await ended not in (0, -signal.SIGTERM):
             raise Unavailable(f"the simulated facilities ended with status {process.returncode}: see the log above")
         await _look(self._running, self._seen)
-        self._say(_plain(self._seen))
+        self._say(plain(self._seen))
 
     async def _show(self, live: Live) -> None:
         seen = self._seen
@@ -197,9 +181,9 @@ class _Screen:
             for line in _citizen_links(self._running, seen.persons):
                 self._tell(line)
         if self._console.is_terminal:
-            live.update(Group(self._progress, _tiles(seen), _table(seen)))
+            live.update(Group(self._progress, tiles(seen), table(seen)))
         elif self._looks % PLAIN_EVERY == 0:
-            self._say(_plain(seen))
+            self._say(plain(seen))
         self._looks += 1
 
     def _tell(self, line: str) -> None:
@@ -240,64 +224,6 @@ def _addresses(running: City) -> list[str]:
 def _citizen_links(running: City, persons: list[str]) -> list[str]:
     tokens = Authenticator(running.record, running.settings).tokens
     return [f"citizen  {_root(running)}/citizen/enter?link={citizen_link(tokens, one)}" for one in persons]
-
-
-def _plain(seen: Seen) -> str:
-    traffic, counts = seen.traffic, seen.counts
-    return (
-        f"{traffic.get('phase', 'starting')} sent {traffic.get('sent', 0)} accepted {traffic.get('accepted', 0)} "
-        f"refused {traffic.get('refused', 0)} p50 {traffic.get('p50_ms')} ms · heard {seen.headline['heard']:.0f}/"
-        f"{seen.headline['count']:.0f} oldest {seen.headline['oldest_age_s']:.1f} s · patients {counts['patients']} "
-        f"persons {counts['persons']} encounters {counts['encounters']} · insurer accepted {counts['accepted']} "
-        f"rejected {counts['rejected']} pending {counts['pending']}"
-    )
-
-
-def _tiles(seen: Seen) -> Table:
-    traffic, counts, now = seen.traffic, seen.counts, seen.headline
-    rate = float(traffic.get("sent") or 0) / max(1.0, float(traffic.get("seconds") or 0))
-    tiles = Table.grid(padding=(0, 3))
-    for _ in range(4):
-        tiles.add_column()
-    tiles.add_row(
-        f"sent [b]{traffic.get('sent', 0):,}[/b] ({rate:.0f}/s)",
-        f"accepted [b green]{traffic.get('accepted', 0):,}[/b green]",
-        f"refused [b red]{traffic.get('refused', 0):,}[/b red]",
-        f"answer p50/p95 [b]{traffic.get('p50_ms')}/{traffic.get('p95_ms')}[/b] ms",
-    )
-    tiles.add_row(
-        f"heard from [b]{now['heard']:.0f}/{now['count']:.0f}[/b]",
-        f"oldest undelivered [b]{now['oldest_age_s']:.1f}[/b] s",
-        f"patients [b]{counts['patients']:,}[/b] persons [b]{counts['persons']:,}[/b]",
-        f"encounters [b]{counts['encounters']:,}[/b]",
-    )
-    tiles.add_row(
-        f"insurer accepted [b green]{counts['accepted']:,}[/b green]",
-        f"rejected [b red]{counts['rejected']:,}[/b red]",
-        f"pending [b]{counts['pending']:,}[/b]",
-        f"accepted [b]{counts['dong']:,.0f}[/b] đ",
-    )
-    return tiles
-
-
-def _table(seen: Seen) -> Table:
-    """The facilities that matter now: first those with something waiting, then those heard from last."""
-    table = Table(expand=True)
-    for name, width in _COLUMNS.items():
-        table.add_column(name, no_wrap=True, min_width=width, ratio=None if width else 1)
-    heard = [(one, one.last_received) for one in seen.facilities if one.last_received is not None]
-    heard.sort(key=lambda pair: (pair[0].waiting == 0, -pair[1].timestamp()))
-    for one, last in heard[:SHOWN]:
-        table.add_row(
-            one.code,
-            one.name,
-            one.feed,
-            last.astimezone(ICT).strftime("%H:%M:%S"),
-            Text(str(one.waiting), style="red" if one.waiting else ""),
-            f"{one.rate_per_minute:.1f}",
-            Text(str(one.refused), style="red" if one.refused else ""),
-        )
-    return table
 
 
 async def _close_books(running: City, say: Callable[[str], None]) -> bool:
