@@ -4,6 +4,7 @@ EhrError
 ├── Refused                the caller must change the request; retrying as it is will not help
 │   ├── Malformed              400  structure      AR   not FHIR JSON, not HL7, not XML
 │   ├── Invalid                422  invariant      AE   well formed, but breaks a rule we enforce
+│   │   ├── InvalidResource    400  invariant      AE   breaks R4 itself; each issue has a code of its own
 │   │   └── BadSearch          400  value          AE   a value of a search, or a condition, that cannot mean anything
 │   ├── NotSupported           400  not-supported  AR   a parameter, type or message we do not serve
 │   ├── Unauthenticated        401  login          AR   no token, or one we cannot accept
@@ -70,6 +71,10 @@ class Malformed(Refused):
 
 class Invalid(Refused):
     http_status, issue_code, ack = 422, "invariant", "AE"
+
+
+class InvalidResource(Invalid):
+    http_status, issue_code, ack = 400, "invariant", "AE"
 
 
 class BadSearch(Invalid):

@@ -143,7 +143,7 @@ BINDINGS: Final = [
     Binding("meta", metas.meta_of, versions=True),
     Binding("Resource-meta-add", metas.add),
     Binding("Resource-meta-delete", metas.delete),
-    Binding("Resource-validate", validate_one),
+    Binding("Resource-validate", validate_one, judges=True),
     Binding("ValueSet-expand", coded.expand_of),
     Binding("ValueSet-validate-code", coded.validate_code_of),
     Binding("CodeSystem-lookup", coded.lookup_of),

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ehr import limits
-from ehr.api.answer import Answer
+from ehr.api.answer import Answer, outcome_answer
 from ehr.api.exchange import Exchange, Handler, shown
 from ehr.aside import aside, is_large
-from ehr.errors import MethodNotAllowed, NotFound, NotSupported
+from ehr.errors import InvalidResource, MethodNotAllowed, NotFound, NotSupported
 from ehr.fhir import codec
 from ehr.fhir.operation import Level, Operation, Parameter
 from ehr.fhir.operation_arguments import Arguments, arguments_of
@@ -38,6 +38,7 @@ class Binding:
     versions   an instance's earlier versions have the operation too
     bytes_max  of the body
     reads      a body that is none of FHIR → the Parameters it stands for
+    judges     what is wrong with the body is the answer, also where it is too wrong to be read
     """
 
     definition: str
@@ -47,6 +48,7 @@ class Binding:
     versions: bool = False
     bytes_max: int = limits.resource_bytes_max
     reads: Callable[[dict[str, Any], Sequence[Parameter]], dict[str, Any]] | None = None
+    judges: bool = False
 
     @property
     def operation(self) -> Operation:
@@ -73,7 +75,13 @@ def _handler(bound: Sequence[Binding]) -> Handler:
         binding = _binding(exchange, bound)
         if exchange.method != "POST" and "GET" not in binding.operation.methods:
             raise MethodNotAllowed("this operation is executed with POST")
-        return await binding.handler(exchange, await _arguments(exchange, binding))
+        try:
+            body = await _body(exchange, binding)
+        except InvalidResource as error:
+            if binding.judges:
+                return outcome_answer(200, error.issues)
+            raise
+        return await binding.handler(exchange, _arguments(exchange, binding, body))
 
     return handle
 
@@ -89,12 +97,15 @@ def _binding(exchange: Exchange, bound: Sequence[Binding]) -> Binding:
     raise NotFound(f"this operation is one of {types}")
 
 
-async def _arguments(exchange: Exchange, binding: Binding) -> Arguments:
-    body: dict[str, Any] | None = None
-    if exchange.method == "POST" and exchange.has_body:
-        sent = await exchange.body(binding.bytes_max)
-        body = await aside(is_large(sent), codec.loads, sent, bytes_max=binding.bytes_max)
-        body = binding.reads(body, binding.operation.parameters) if binding.reads is not None else body
+async def _body(exchange: Exchange, binding: Binding) -> dict[str, Any] | None:
+    if exchange.method != "POST" or not exchange.has_body:
+        return None
+    sent = await exchange.body(binding.bytes_max)
+    body: dict[str, Any] = await aside(is_large(sent), codec.loads, sent, bytes_max=binding.bytes_max)
+    return body if binding.reads is None else binding.reads(body, binding.operation.parameters)
+
+
+def _arguments(exchange: Exchange, binding: Binding, body: dict[str, Any] | None) -> Arguments:
     found = arguments_of(binding.operation, exchange.query, body)
     if not binding.searches and not exchange.preferences.lenient:
         for name, _ in found.beyond:

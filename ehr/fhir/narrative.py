@@ -9,6 +9,7 @@ Source:  FHIR R4 2.4 Narrative, constraints txt-1 (basic formatting only) and tx
 import re
 from typing import Final
 
+XHTML: Final = "http://www.w3.org/1999/xhtml"
 _TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)((?:\s+[^<>]*?)?)\s*(/?)>")
 _ATTRIBUTE: Final = re.compile(r"""\s*([A-Za-z][\w:.-]*)\s*=\s*("[^"<]*"|'[^'<]*')""")
 _DANGEROUS: Final = re.compile(r"^\s*(?:javascript|vbscript|data:text)", re.IGNORECASE)
@@ -57,6 +58,8 @@ def _tag_problem(name: str, attributes: str) -> str | None:
         if attributes[end : attribute.start()].strip(" \t\r\n/"):
             break
         end = attribute.end()
+        if attribute[1] == "xmlns" and attribute[2][1:-1] != XHTML:
+            return f"must be in the namespace {XHTML}"
         if attribute[1].lower().startswith("on") or _DANGEROUS.match(attribute[2][1:-1]):
             return "must hold nothing that runs (txt-1)"
     return "must be well-formed XHTML: an attribute is wrong" if attributes[end:].strip(" \t\r\n/") else None

@@ -2,9 +2,9 @@
 
 In:      Operation; the query; the tree of the body: a Parameters resource, or the one resource the operation takes
 Out:     Arguments: name → values; what its definition does not know is `beyond`, for the caller to refuse or to use
-Errors:  Malformed     a value that is not of the parameter's type, too many values, one that is missing
-         NotSupported  a parameter that the definition does not have, or that a query cannot hold
-         Invalid       Parameters that are no valid resource
+Errors:  Malformed        a value that is not of the parameter's type, too many values, one that is missing
+         NotSupported     a parameter that the definition does not have, or that a query cannot hold
+         InvalidResource  Parameters that are no valid resource
 Source:  FHIR R4 operations.html#executing, parameters.html
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from ehr.errors import Invalid, Malformed, NotSupported
+from ehr.errors import InvalidResource, Malformed, NotSupported
 from ehr.fhir.operation import TOKENS, Operation, Parameter
 from ehr.fhir.primitives import problem
 from ehr.fhir.structure import PRIMITIVES
@@ -82,7 +82,7 @@ def _take_parameters(found: Arguments, known: Mapping[str, Parameter], body: Map
         issue for issue in wrong if ".resource" not in (issue.at or "")
     ]  # what is wrong in it is for the operation
     if wrong:
-        raise Invalid("the Parameters are not valid", issues=wrong)
+        raise InvalidResource("the Parameters are not valid", issues=wrong)
     _take_parts(found, known, body.get("parameter", ()), "Parameters.parameter")
 
 

@@ -2,7 +2,8 @@
 
 In:      bytes of one resource in XML
 Out:     bytes of the same resource in JSON, for the one gate to judge (ehr.store.gate)
-Errors:  Malformed  no XML, a DOCTYPE, or no FHIR: every element that cannot be read, with its path and line
+Errors:  Malformed        no XML, or a DOCTYPE
+         InvalidResource  no FHIR: every element that cannot be read, with its path and line
          TooMuch    over bytes_max
 Why:     No DTD, no entity and no network: nothing in a document can make the reader fetch or grow.
          Numbers are copied as text, so 13.50 stays 13.50.
@@ -17,10 +18,11 @@ import msgspec
 from lxml import etree
 
 from ehr import limits
-from ehr.errors import Issue, Malformed, TooMuch
+from ehr.errors import InvalidResource, Issue, Malformed, TooMuch
+from ehr.fhir.narrative import XHTML
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import Member, shape
-from ehr.fhir.xml_writer import FHIR, XHTML, in_xhtml, is_attribute, order
+from ehr.fhir.xml_writer import FHIR, in_xhtml, is_attribute, order
 
 _SCHEMA: Final = "{http://www.w3.org/2001/XMLSchema-instance}schemaLocation"
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
@@ -42,7 +44,7 @@ def to_json(body: bytes, *, bytes_max: int = limits.resource_bytes_max) -> bytes
     reader = _Reader()
     tree = reader.resource(root, "", 1)
     if reader.issues:
-        raise Malformed("the body is not FHIR XML", issues=reader.issues[:_ISSUES_MAX])
+        raise InvalidResource("the body is not FHIR XML", issues=reader.issues[:_ISSUES_MAX])
     return msgspec.json.encode(tree)
 
 

@@ -17,11 +17,11 @@ from typing import Any, Final
 
 from lxml import etree
 
+from ehr.fhir.narrative import XHTML
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import Member, shape
 
 FHIR: Final = "http://hl7.org/fhir"
-XHTML: Final = "http://www.w3.org/1999/xhtml"
 
 _HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>'
 _SPECIAL: Final = re.compile('[&<>"\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]')

@@ -48,7 +48,7 @@ async def document(uow: UnitOfWork, id: str, *, base_url: str) -> dict[str, Any]
 
 async def persisted(uow: UnitOfWork, bundle: Mapping[str, Any]) -> Version:
     """The document as a stored Bundle."""
-    gate.check("Bundle", bundle)
+    gate.check("Bundle", bundle, made=True)
     return await uow.resources.create("Bundle", None, bundle)
 
 

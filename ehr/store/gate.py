@@ -3,8 +3,10 @@
 In:      bytes of a resource (or of a Bundle), the type the door expects
 Out:     the tree
 Errors:  TooMuch, Malformed   from the codec
-         Invalid              with one issue per problem, each with its FHIRPath
-Source:  FHIR R4 3.1.0.8 create ("servers SHALL … 400 or 422"), 2.1.27 validation; subscription.html (status)
+         InvalidResource      with one issue per problem, each with its FHIRPath
+         Invalid              valid, and yet nothing this server can do
+Source:  FHIR R4 http.html#create (400: failed basic FHIR validation rules; 422: profiles and the server's own rules);
+         subscription.html (status)
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ehr import limits
-from ehr.errors import Invalid, Issue, Malformed, TooMuch
+from ehr.errors import Invalid, InvalidResource, Issue, Malformed, TooMuch
 from ehr.fhir import codec, declared, references
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import shape
@@ -47,12 +49,12 @@ def refuse_conditional(alone: Mapping[str, Any]) -> None:
     refuse_errors(issues)
 
 
-def check(type_name: str, tree: Mapping[str, Any]) -> None:
-    """Refuse a tree that is not a valid resource of this type."""
+def check(type_name: str, tree: Mapping[str, Any], *, made: bool = False) -> None:
+    """Refuse a tree that is not a valid resource of this type. made: here, of what is stored (RFC 5789 2.2: 422)."""
     sent = tree.get("resourceType")
     if sent != type_name:
-        raise Invalid(f"resourceType must be {type_name}, the type that is addressed", at="resourceType")
-    refuse_errors(issues(tree, type_name))
+        raise InvalidResource(f"resourceType must be {type_name}, the type that is addressed", at="resourceType")
+    refuse_errors(issues(tree, type_name), made=made)
 
 
 def issues(tree: Mapping[str, Any], type_name: str) -> list[Issue]:
@@ -109,7 +111,9 @@ def _names(type_path: str) -> frozenset[str]:
     return frozenset((*members, *annotations, *(["resourceType"] if type_path in TYPE_IDS else [])))
 
 
-def refuse_errors(issues: list[Issue]) -> None:
-    """Raise Invalid when an issue is an error; warnings do not stop a write."""
-    if any(issue.severity in ("error", "fatal") for issue in issues):
-        raise Invalid("the resource is not valid", issues=issues)
+def refuse_errors(issues: list[Issue], *, made: bool = False) -> None:
+    """Raise when an issue is an error; warnings do not stop a write. What is valid and not served is no bad request."""
+    codes = {issue.code for issue in issues if issue.severity in ("error", "fatal")}
+    if codes:
+        refusal = Invalid if made or codes == {"not-supported"} else InvalidResource
+        raise refusal("the resource is not valid", issues=issues)

@@ -304,7 +304,7 @@ class Resources:
         bodies = self._uow.record.bodies
         try:
             body, tree = applied(holding.text(key, bodies), holding.tree(key, bodies), patch)
-            gate.check(write.type_name, tree)
+            gate.check(write.type_name, tree, made=True)
         except Refused as error:
             if write.at is None:
                 raise

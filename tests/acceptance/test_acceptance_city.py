@@ -154,7 +154,7 @@ async def bad_input_is_refused_kept_and_shown(
     wrong = {"resourceType": "Patient", "gender": "man", "birthDate": "1999-13-01"}
     sent = {"resourceType": "Bundle", "type": "transaction", "entry": [entry_of(wrong)]}
     answer = await http.post(base, json=sent, headers=headers)
-    assert answer.status_code == 422
+    assert answer.status_code == 400
     places = [issue["expression"] for issue in answer.json()["issue"]]
     assert places == [["Bundle.entry[0].resource.gender"], ["Bundle.entry[0].resource.birthDate"]]
     answer = await http.post(f"{root}/intake/claim-xml", content=b"<GIAMDINHHS>", headers=headers)

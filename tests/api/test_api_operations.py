@@ -77,7 +77,7 @@ REFUSED = {
         400,
         "Parameters.parameter[0].valueString",
     ),
-    "no value": ("POST", "", parameters({"name": "start", "part": []}), 422, "Parameters.parameter[0].part"),
+    "no value": ("POST", "", parameters({"name": "start", "part": []}), 400, "Parameters.parameter[0].part"),
     "no Parameters": ("POST", "", patient(), 400, "resourceType"),
     "too many, in query and body": (
         "POST",

@@ -105,14 +105,14 @@ TABLE = {
     "the same key twice": Bad("POST", "/Patient", 400, None, raw=b'{"resourceType":"Patient","id":"1","id":"2"}'),
     "NaN": Bad("POST", "/Patient", 400, None, raw=b'{"resourceType":"Patient","x":NaN}'),
     "a depth of 100": Bad("POST", "/Basic", 400, None, raw=b'{"a":' * 100 + b"1" + b"}" * 100),
-    "another type than the address": Bad("POST", "/Patient", 422, "resourceType", observation("Patient/1")),
-    "no type": Bad("POST", "/Patient", 422, "resourceType", {"id": "1"}),
-    "an unknown element": Bad("POST", "/Patient", 422, "Patient.nickname", patient(nickname="x")),
-    "a code outside a required binding": Bad("POST", "/Patient", 422, "Patient.gender", patient(gender="f")),
+    "another type than the address": Bad("POST", "/Patient", 400, "resourceType", observation("Patient/1")),
+    "no type": Bad("POST", "/Patient", 400, "resourceType", {"id": "1"}),
+    "an unknown element": Bad("POST", "/Patient", 400, "Patient.nickname", patient(nickname="x")),
+    "a code outside a required binding": Bad("POST", "/Patient", 400, "Patient.gender", patient(gender="f")),
     "a missing element": Bad(
-        "POST", "/Observation", 422, "Observation.status", {"resourceType": "Observation", "code": {"text": "x"}}
+        "POST", "/Observation", 400, "Observation.status", {"resourceType": "Observation", "code": {"text": "x"}}
     ),
-    "a day that is none": Bad("POST", "/Patient", 422, "Patient.birthDate", patient(birthDate="1970-02-30")),
+    "a day that is none": Bad("POST", "/Patient", 400, "Patient.birthDate", patient(birthDate="1970-02-30")),
     "an update without an id": Bad("PUT", "/Patient/p1", 400, "Patient.id", patient()),
     "an update with another id": Bad("PUT", "/Patient/p1", 400, "Patient.id", patient(id="p2")),
     "If-Match that is none": Bad("PUT", "/Patient/p1", 400, "If-Match", patient(id="p1"), {"If-Match": "one"}),
@@ -131,7 +131,7 @@ TABLE = {
     "an invalid entry": Bad(
         "POST",
         "/",
-        422,
+        400,
         "Bundle.entry[1].resource.gender",
         bundle("transaction", entry("POST", "Patient", patient()), entry("POST", "Patient", patient(gender="f"))),
     ),

@@ -101,3 +101,37 @@ async def test_a_token_request_without_grant_type_lacks_something(shared_city: C
     address = f"{shared_city.base.removesuffix('/fhir')}/oauth/token"
     answer = await shared_city.client().post(address, content="a=b", headers=AS_FORM)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+UNKNOWN = {
+    JSON: '{"resourceType": "Patient", "nickname": "x"}',
+    XML: '<Patient xmlns="http://hl7.org/fhir"><nickname value="x"/></Patient>',
+}
+
+
+@pytest.mark.parametrize("form", UNKNOWN)
+async def test_what_is_no_fhir_is_answered_alike_in_both_formats(shared_city: City, form: str) -> None:
+    body, headers = UNKNOWN[form], {"Content-Type": form}
+    refused = await shared_city.system().post("/Patient", content=body, headers=headers)
+    judged = await shared_city.system().post("/Patient/$validate", content=body, headers=headers)
+    assert (refused.status_code, judged.status_code) == (400, 200)
+    for answer in (refused, judged):
+        (issue,) = (one for one in answer.json()["issue"] if one["severity"] == "error")
+        assert (issue["code"], issue["expression"]) == ("structure", ["Patient.nickname"])
+    cut = await shared_city.system().post("/Patient/$validate", content="<", headers={"Content-Type": XML})
+    assert cut.status_code == 400
+
+
+async def test_a_narrative_of_another_language_is_refused(shared_city: City) -> None:
+    """One without a namespace is taken for XHTML, since JSON has no other use for it."""
+    for space, status in (("", 201), (' xmlns="http://www.w3.org/1999/xhtml"', 201), (' xmlns="http://other"', 400)):
+        text = {"status": "generated", "div": f"<div{space}>x</div>"}
+        answer = await shared_city.system().post("/Patient", json={**patient(), "text": text})
+        assert answer.status_code == status, answer.text
+
+
+async def test_what_is_fhir_and_not_served_is_no_bad_request(shared_city: City) -> None:
+    channel = {"type": "rest-hook", "endpoint": "https://example.org/hook"}
+    asked = {"resourceType": "Subscription", "status": "requested", "reason": "r", "criteria": "Patient?"}
+    answer = await shared_city.system().post("/Subscription", json={**asked, "channel": channel})
+    assert (answer.status_code, answer.json()["issue"][0]["code"]) == (422, "not-supported")

@@ -165,7 +165,7 @@ async def test_what_cannot_be_answered_is_refused(city: City, client: httpx.Asyn
     unknown = {**WARM, "compose": {"include": [{"system": "urn:not-loaded"}]}}
     assert (await client.post("/ValueSet/$expand", json=sent(unknown))).status_code == 422
     broken = {**WARM, "compose": {"include": [{"system": COLOURS, "concept": [{}]}]}}
-    assert (await client.post("/ValueSet/$expand", json=sent(broken))).status_code == 422
+    assert (await client.post("/ValueSet/$expand", json=sent(broken))).status_code == 400
     other = city.system("system/Patient.rs")
     for asked in ("ValueSet/all/$expand", f"CodeSystem/$lookup?system={COLOURS}&code=red"):
         assert (await other.get(f"/{asked}")).status_code == 403

@@ -52,7 +52,7 @@ async def test_a_batch_answers_each_entry(client: httpx.AsyncClient) -> None:
         entry("DELETE", "Patient/absent"),
     )
     answers = (await client.post("/", json=asked)).json()["entry"]
-    assert [e["response"]["status"][:3] for e in answers] == ["200", "200", "422", "204"]
+    assert [e["response"]["status"][:3] for e in answers] == ["200", "200", "400", "204"]
     assert answers[1]["resource"]["entry"][0]["resource"]["id"] == "p1"
     assert answers[2]["response"]["outcome"]["issue"][0]["expression"] == ["Bundle.entry[2].resource.gender"]
 

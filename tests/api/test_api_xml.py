@@ -124,7 +124,7 @@ BAD = {
     "an unknown element": ("<Patient xmlns='http://hl7.org/fhir'>\n<foo value='1'/></Patient>", 400, "Patient.foo"),
     "what the gate refuses": (
         "<Patient xmlns='http://hl7.org/fhir'><gender value='f'/></Patient>",
-        422,
+        400,
         "Patient.gender",
     ),
 }

@@ -72,8 +72,8 @@ async def test_the_control_id_is_the_identifier_the_key_or_the_digest(
         (b"[]", 400, "structure"),
         (b'{"resourceType":"Patient"}', 400, "structure"),
         (b'{"resourceType":"Bundle","type":"batch"}', 400, "not-supported"),
-        (pushed().replace(b'"final"', b'"finale"'), 422, "code-invalid"),
-        (pushed().replace(b'"status":"final",', b""), 422, "required"),
+        (pushed().replace(b'"final"', b'"finale"'), 400, "code-invalid"),
+        (pushed().replace(b'"status":"final",', b""), 400, "required"),
     ],
 )
 async def test_wrong_bundles_are_refused_and_kept(
