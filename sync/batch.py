@@ -33,6 +33,8 @@ from sync.read import claimant_of, episode_of
 from sync.render import envelope, hoso, hoso_sha256
 
 _COMPRESSOR_LEVEL: Final = 3
+ASKED: Final = "asked-for"
+"""error_code of a dossier that waits because somebody asked for it (sync.resend): it goes, changed or not."""
 _WAITING: Final = """
 SELECT id, facility_id FROM sync_dossier WHERE state = 'pending' AND batch_id IS NULL
 ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -46,7 +48,7 @@ FROM sync_batch b JOIN facility f ON f.id = b.facility_id WHERE b.id = $1 FOR UP
 """
 _LOOK: Final = _LOCK.replace(" FOR UPDATE OF b", "")
 _DOSSIERS: Final = """
-SELECT id, ma_lk, encounter_id, attempt FROM sync_dossier WHERE batch_id = $1 ORDER BY ma_lk, id
+SELECT id, ma_lk, encounter_id, attempt, error_code FROM sync_dossier WHERE batch_id = $1 ORDER BY ma_lk, id
 """
 _SENT_BEFORE: Final = """
 SELECT hoso_sha256, claim_id FROM sync_dossier
@@ -57,7 +59,8 @@ UPDATE sync_dossier SET state = 'withheld', batch_id = NULL, error_code = $2, er
   t_bhtt = 0 WHERE id = $1
 """
 _PRICE: Final = """
-UPDATE sync_dossier SET encounter_version = $2, t_tongchi_bv = $3, t_bhtt = $4, hoso_sha256 = $5 WHERE id = $1
+UPDATE sync_dossier SET encounter_version = $2, t_tongchi_bv = $3, t_bhtt = $4, hoso_sha256 = $5, error_code = NULL
+WHERE id = $1
 """
 _DROP: Final = "DELETE FROM sync_dossier WHERE id = $1"
 _DROP_BATCH: Final = "DELETE FROM sync_batch WHERE id = $1"
@@ -175,7 +178,7 @@ async def _compose_all(uow: UnitOfWork, batch: Any) -> tuple[list[tuple[Dossier,
 
 async def _was_sent(uow: UnitOfWork, facility_id: int, row: Any, sha256: bytes) -> bool:
     """Whether the last attempt before this one said the same."""
-    if row["attempt"] == 1:
+    if row["attempt"] == 1 or row["error_code"] == ASKED:
         return False
     before = await uow.connection.fetchrow(_SENT_BEFORE, facility_id, row["ma_lk"], row["attempt"])
     return before is not None and before["hoso_sha256"] == sha256

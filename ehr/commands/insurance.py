@@ -4,13 +4,16 @@ Exit:    1 where a round met problems, or the balance does not close
 """
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
+from ehr.commands.facility import facility_id
 from ehr.commands.terminal import AsJson, DataDir, end, say, say_json, settings_of
+from ehr.errors import Invalid
 from ehr.serve import record_of
 from sync.reconcile import Balance, balance
+from sync.resend import Which, resend
 from sync.schedule import run_sync
 
 app = typer.Typer(no_args_is_help=True, help="The synchronisation with social insurance.")
@@ -44,3 +47,26 @@ def report_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     else:
         say(made.as_text())
     end(well=made.closed)
+
+
+@app.command("resend")
+def resend_command(
+    facility: Annotated[str | None, typer.Option(help="Only those of this facility (MA_CSKCB).")] = None,
+    episode: Annotated[str | None, typer.Option(help="Only this episode (MA_LK).")] = None,
+    code: Annotated[str | None, typer.Option(help="Only those refused or withheld with this code.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Send once more, as they are, what the insurer refused or our own check withheld; the next round does it.
+
+    What is corrected at its facility is sent again without this.
+    """
+    if everything == any((facility, episode, code)):
+        raise Invalid("say which: --facility, --episode, --code, or else --all")
+
+    async def again() -> int:
+        async with record_of(settings_of(data_dir=data_dir)) as record:
+            await facility_id(record, facility)
+            return await resend(record, Which(facility, episode, code))
+
+    say_json({"waiting": asyncio.run(again())})

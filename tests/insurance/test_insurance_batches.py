@@ -13,6 +13,7 @@ from sync.extract import CALLER, extract
 from sync.gateway import Taken
 from sync.opened import opened
 from sync.reconcile import balance, reconcile
+from sync.resend import Which, resend
 
 if TYPE_CHECKING:
     from tests.insurance.conftest import Episodes
@@ -312,3 +313,38 @@ async def test_strange_answers_are_taken_or_kept_and_never_stop_a_round(
     line = right["hoSo"][0] | change
     assert await answers.apply(record, {"maGiaoDich": "T1", "hoSo": [line]}) in {"applied", "quarantined"}
     assert await answers.apply(record, {"maGiaoDich": "T1", "ghiChu": "\0", "hoSo": [{}]}) == "quarantined"
+
+
+async def test_what_was_refused_is_sent_again_when_somebody_asks(record: Record, episodes: "Episodes") -> None:
+    """The insurer mended its list: nothing changed here, and the same dossier must go once more."""
+    for number in (1, 2):
+        await episodes.write(record, episodes.outpatient(number=number))
+    batch_id, found = await sealed_batch(record)
+    await batch.note_sent(record, batch_id, Taken("T1", ""))
+    await answers.apply(record, answer_to(found, refuse=frozenset({"01Z01.000002"})))
+    assert await resend(record, Which(error_code="another")) == 0
+    assert await resend(record, Which(ma_lk="01Z01.000001")) == 0, "it was accepted"
+    assert await resend(record, Which("01Z01", error_code="GIA_THUOC")) == 1
+    assert await resend(record, Which()) == 0, "it waits already"
+    assert (await balance(record)).city.pending == 1
+    second_id, again = await sealed_batch(record)
+    assert [one.ma_lk for one in opened(again.body)] == ["01Z01.000002"]
+    await batch.note_sent(record, second_id, Taken("T2", ""))
+    assert await answers.apply(record, answer_to(again, "T2")) == "applied"
+    line = (await balance(record)).city
+    assert (line.extracted, line.accepted, line.rejected, line.pending) == (2, 2, 0, 0)
+    assert [row["error_code"] for row in await dossiers(record)] == [None, "GIA_THUOC", None]
+
+
+async def test_what_was_withheld_is_checked_anew_when_somebody_asks(record: Record, episodes: "Episodes") -> None:
+    await episodes.write(record, episodes.outpatient(weight=None))
+    while await extract(record):
+        pass
+    (batch_id,) = await batch.open_batches(record)
+    assert not await batch.seal(record, batch_id)
+    assert [row["state"] for row in await dossiers(record)] == ["withheld"]
+    assert await resend(record, Which()) == 1
+    (again_id,) = await batch.open_batches(record)
+    assert not await batch.seal(record, again_id)
+    (row,) = await dossiers(record)
+    assert (row["state"], row["attempt"]) == ("withheld", 1)
