@@ -193,14 +193,16 @@ def _stay(episode: Episode) -> dict[str, str]:
 def _diagnoses(episode: Episode) -> dict[str, str]:
     admission = list(episode.conditions(frozenset({"AD", "CC"})))
     final = list(episode.conditions(frozenset({"DD", "billing"}))) or list(episode.conditions())
-    codes = list(dict.fromkeys(code for one in final if (code := code_of(one.get("code"), ICD_10))))
+    codes = [code_of(one.get("code"), ICD_10) or "" for one in final]
+    main = codes[0] if codes else ""  # of the first alone: another diagnosis is not the main one for want of its code
+    others = dict.fromkeys(code for code in codes if code and code != main)
     words = _SEPARATOR.join(dict.fromkeys(text_of(one.get("code")) for one in final))
     first = text_of((admission or final or [{}])[0].get("code"))
     return {
         "CHAN_DOAN_VAO": first,
         "CHAN_DOAN_RV": words,
-        "MA_BENH_CHINH": codes[0] if codes else "",
-        "MA_BENH_KT": _SEPARATOR.join(codes[1 : SECONDARY_MAX + 1]),
+        "MA_BENH_CHINH": main,
+        "MA_BENH_KT": _SEPARATOR.join(list(others)[:SECONDARY_MAX]),
     }
 
 

@@ -99,6 +99,7 @@ def test_text_that_xml_cannot_carry(episodes: "Episodes") -> None:
     [
         ({"card": "GD40101234567"}, "MA_THE_BHYT"),
         ({"weight": None}, "XML1.CAN_NANG"),
+        ({"main": ""}, "XML1.MA_BENH_CHINH"),
         ({"items": ()}, "XML3"),
     ],
 )
