@@ -21,7 +21,7 @@ def deciding(type_name: str) -> frozenset[str]:
 def of_one_patient(type_name: str) -> bool:
     """Every membership parameter of the type is the one that decides its shard."""
     codes = members("Patient").get(type_name, ())
-    return type_name == "Patient" or (bool(codes) and set(codes) <= deciding(type_name))
+    return bool(codes) and set(codes) <= deciding(type_name)
 
 
 _NONE: Final[frozenset[str]] = frozenset()

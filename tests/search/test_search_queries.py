@@ -48,6 +48,8 @@ def pressure(high: float, low: float) -> list[dict[str, object]]:
     ]
 
 
+SEE_P2 = {"other": {"reference": "Patient/p2"}, "type": "seealso"}
+
 WORLD = (
     {
         "resourceType": "Organization",
@@ -77,7 +79,7 @@ WORLD = (
         deceasedDateTime="2026-01-05",
         identifier=[{"value": "001080000011"}],
     ),
-    patient("p3", "Nguyen-Smith", ["Åsa"], gender="female", birthDate="2001-07"),
+    patient("p3", "Nguyen-Smith", ["Åsa"], gender="female", birthDate="2001-07", link=[SEE_P2]),
     {
         "resourceType": "Encounter",
         "id": "e1",
@@ -349,6 +351,7 @@ async def test_sorting(records: Records, sort: str, expected: str) -> None:
     [
         (("Patient", "p1"), "Observation", "w1 w3 b1"),
         (("Patient", "p1"), "Patient", "p1"),
+        (("Patient", "p2"), "Patient", "p2 p3"),
         (("Encounter", "e1"), "Observation", "w1"),
         (("Practitioner", "d1"), "Encounter", "e1"),
         (("Patient", "p1"), None, "p1 e1 w1 w3 b1 r1"),

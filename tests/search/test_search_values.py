@@ -1,5 +1,5 @@
 """Values at the edges of what their types allow: more digits than a float has, elements without a system, relative
-canonical urls. Found by asking every parameter of R4 what its FHIRPath says (docs/conformance.md)."""
+canonical urls. Found by comparing all parameters of R4 with a model (docs/conformance.md)."""
 
 from typing import Any
 
