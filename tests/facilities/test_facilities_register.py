@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from adapters.facilities.register import location, organization, register
+from adapters.facilities.register import in_the_record, register
 from adapters.facilities.registry import FACILITIES
 from ehr.access.policy import Caller
 from ehr.fhir import codec
 from ehr.fhir.validate import validate
 from ehr.record import open_record
 from ehr.settings import Settings
+from ehr.store.facilities import location, organization
 from ehr.store.record import Record
 
 CITY = Caller.system("test")
@@ -47,5 +48,6 @@ async def test_the_whole_city_is_registered_once(record: Record) -> None:
 def test_the_resources_of_every_facility_are_valid() -> None:
     codes = {facility.code for facility in FACILITIES}
     for facility in FACILITIES:
-        assert validate(organization(facility, codes), type_name="Organization") == []
-        assert validate(location(facility), type_name="Location") == []
+        entry = in_the_record(facility, codes)
+        assert validate(organization(entry), type_name="Organization") == []
+        assert validate(location(entry), type_name="Location") == []
