@@ -5,20 +5,25 @@ Out:     MB of NDJSON a second, CPU seconds of client and server, and peak memor
            COPY    the frames as they lie there, read and thrown away
            bodies  the same, and unpacked: what anybody has to do to read them
            export  the whole job as one worker does it: snapshot, chunks, files on the disk, audit
-         and the export's ratios to both; MB are those of the export's lines everywhere
+         cores   the same job, its chunks taken by a process a core, as the workers of an installation do; by the clock
+         and the export's ratios to the first two; MB are those of the export's lines everywhere
 Goal:    half as fast as reading the bodies
 """
 
 import argparse
 import asyncio
 import gc
+import multiprocessing
+import os
 import resource
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmarks._city import city, load
@@ -76,29 +81,79 @@ async def unpacked(record: Record) -> None:
         await connection.copy_from_query(_ALL, output=take, format="binary")
 
 
-async def exported(record: Record, home: Path) -> tuple[int, int]:
+async def exported(record: Record, home: Path, work_on: Callable[[str], Awaitable[object]]) -> tuple[int, int]:
     """Resources and bytes of one export."""
     request = ExportRequest("system", tuple(sorted(TYPE_IDS)))
     job_id = await export_plan.plan(record, _CALLER, request, home=home, url="benchmark")
-    queue = Queue(record.database)
-    await work(queue, {export_job.KIND: export.handler(record)}, record.clock, job_id=job_id, turn_s=3600)
-    progress = await queue.progress(job_id)
+    await work_on(job_id)
+    progress = await Queue(record.database).progress(job_id)
     assert progress is not None
     assert progress.state == "done", progress.errors
     files = list(files_of(progress))
     return sum(one.count for one in files), sum(one.bytes for one in files)
 
 
-async def compare(record: Record, server: Server, home: Path) -> float:
+async def worked(record: Record, job_id: str) -> None:
+    queue = Queue(record.database)
+    await work(queue, {export_job.KIND: export.handler(record)}, record.clock, job_id=job_id, turn_s=3600)
+
+
+@asynccontextmanager
+async def workers(folder: Path, url: str) -> AsyncIterator[Sequence[Connection]]:
+    """A process a core, each with its record open; a job's id is sent to it, and comes back when no chunk is left."""
+    context = multiprocessing.get_context("spawn")
+    pipes = [context.Pipe() for _ in range(os.cpu_count() or 1)]
+    children = [context.Process(target=_worker, args=(folder, url, there), daemon=True) for _, there in pipes]
+    for child in children:
+        child.start()
+    ends = [here for here, _ in pipes]
+    try:
+        for end in ends:
+            await asyncio.to_thread(end.recv)
+        yield ends
+    finally:
+        for end, child in zip(ends, children, strict=True):
+            end.send(None)
+            await asyncio.to_thread(child.join)
+
+
+def _worker(folder: Path, url: str, told: Connection) -> None:
+    asyncio.run(_serve(folder, url, told))
+
+
+async def _serve(folder: Path, url: str, told: Connection) -> None:
+    record = await open_record(Settings(data_dir=folder, pool_connections_max=2), url)
+    try:
+        told.send("ready")
+        while job_id := told.recv():
+            await worked(record, job_id)
+            told.send(job_id)
+    finally:
+        await record.close()
+
+
+async def told_all(ends: Sequence[Connection], job_id: str) -> None:
+    for end in ends:
+        end.send(job_id)
+    for end in ends:
+        await asyncio.to_thread(end.recv)
+
+
+async def compare(record: Record, server: Server, home: Path, ends: Sequence[Connection]) -> float:
     async with record.database.acquire() as connection:
         await connection.execute("vacuum analyze")
     sizes = (0, 0)
 
     async def whole() -> None:
         nonlocal sizes
-        sizes = await exported(record, home)
+        sizes = await exported(record, home, lambda job_id: worked(record, job_id))
 
-    acts = {"COPY": lambda: copied(record), "bodies": lambda: unpacked(record), "export": whole}
+    acts: dict[str, Callable[[], Awaitable[object]]] = {
+        "COPY": lambda: copied(record),
+        "bodies": lambda: unpacked(record),
+        "export": whole,
+        "cores": lambda: exported(record, home, lambda job_id: told_all(ends, job_id)),
+    }
     for act in acts.values():
         await act()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -109,9 +164,13 @@ async def compare(record: Record, server: Server, home: Path) -> float:
             await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
     count, size = sizes
     middle = {name: Took(*map(statistics.median, zip(*map(astuple, each), strict=True))) for name, each in took.items()}
+    cores = middle.pop("cores")
     for name, one in middle.items():
         cpu = f"{one.client_s / count * 1e6:5.1f} µs client and {one.server_s / count * 1e6:5.1f} µs server a resource"
         print(f"{name:7} {size / one.wall_s / 1e6:8.1f} MB/s {count / one.wall_s:10,.0f} resources/s   {cpu}")
+    by_cores = f"{size / cores.wall_s / 1e6:8.1f} MB/s {count / cores.wall_s:10,.0f} resources/s"
+    ratio = middle["bodies"].wall_s / cores.wall_s
+    print(f"cores   {by_cores}   {len(ends)} processes, {ratio:.2f} of bodies by the clock")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"memory  {peak / 1024:.0f} MiB at its peak, {(peak - before) / 1024:.0f} of them after the first round")
     for name in ("COPY", "bodies"):
@@ -133,7 +192,8 @@ async def run(folder: Path, resources: int) -> float:
         await asyncio.to_thread(shutil.rmtree, source)
         record = await open_record(Settings(data_dir=folder, pool_connections_max=2), url)
         try:
-            return await compare(record, Server(folder / "data"), folder / "exports")
+            async with workers(folder, url) as ends:
+                return await compare(record, Server(folder / "data"), folder / "exports", ends)
         finally:
             await record.close()
     finally:

@@ -106,8 +106,9 @@ class _Part:
     async def write(self) -> None:
         params = self._chunk.params
         match params["part"]:
-            case "span":
-                await self._span(params["type"], tuple(params["rids"]))
+            case "spans":
+                for type_name, rids in params["spans"]:
+                    await self._span(type_name, tuple(rids))
             case "patients":
                 ids = params["ids"] if "ids" in params else await self._patients_of(tuple(params["rids"]))
                 await self._compartments(ids)

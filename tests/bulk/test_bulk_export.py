@@ -14,7 +14,7 @@ import pytest
 
 from ehr import limits
 from ehr.access.policy import Caller
-from ehr.bulk import export, export_job, export_plan
+from ehr.bulk import export, export_job, export_plan, output
 from ehr.bulk.export_request import ExportRequest
 from ehr.bulk.manifest import export_manifest, files_of
 from ehr.bulk.output import clean
@@ -35,6 +35,8 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "export_chunk_resources", 4)
     monkeypatch.setattr(limits, "export_chunk_patients", 3)
     monkeypatch.setattr(limits, "export_slice_patients", 2)
+    monkeypatch.setattr(output, "SLICE", 2)
+    monkeypatch.setattr(output, "BEHIND_BYTES", 500)
 
 
 async def begin(record: Record, home: Path, **asked: Any) -> str:
@@ -295,6 +297,18 @@ async def test_a_chunk_that_died_leaves_nothing_and_runs_again(
     assert state_of(await finish(record, job_id)) == await at_watermark(
         record, int(chunk.job_params["snapshot"]["xid"])
     )
+
+
+async def test_types_with_few_rows_share_a_chunk(record: Record, data_dir: Path) -> None:
+    for type_name, count in (("Basic", 1), ("Observation", 9), ("Organization", 1)):
+        for n in range(count):
+            await put(record, json.dumps(tree_of(type_name, f"r{n}", n)).encode())
+    job_id = await begin(record, data_dir)
+    async with record.database.acquire() as connection:
+        rows = await connection.fetch("select params from job_chunk where job_id = $1 order by number", job_id)
+    chunks = [[name for name, _ in json.loads(row["params"])["spans"]] for row in rows]
+    assert chunks == [["Basic", "Observation"], ["Observation"], ["Observation", "Organization"]]
+    assert len(state_of(await finish(record, job_id))) == 11
 
 
 async def test_bodies_with_line_feeds_are_lines_beside_others(record: Record, data_dir: Path) -> None:
