@@ -77,5 +77,5 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 async def _request_validation(request: Request, error: Exception) -> Response:
     """FastAPI's list of what is wrong, without the values that were sent."""
     assert isinstance(error, RequestValidationError)
-    issues = [Issue("structure", str(one["type"]), ".".join(map(str, one["loc"]))) for one in error.errors()]
+    issues = [Issue("structure", str(one["msg"]), ".".join(map(str, one["loc"]))) for one in error.errors()]
     return _response(answer_of(request.url.path, Invalid("the request is not valid", issues=issues)))

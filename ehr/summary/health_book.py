@@ -2,7 +2,9 @@
 
 In:      PersonRecord   the same record that makes the International Patient Summary
 Out:     JSON with the four groups of the book: hanhChinh (administrative), tienSu (history),
-         dotKham (one entry an episode, newest first), tomTat (what is tracked: blood group, height, weight)
+         dotKham (one entry an episode that took place, newest first), tomTat (what is tracked: blood group, height,
+         weight)
+Leaves:  what was entered in error, refuted, called off or is only planned
 Keeps:   names, codes and digits as the facilities sent them; every item names the facility it came from
 Source:  QĐ 31/QĐ-BYT Art. 2(3) groups a to d; QĐ 1332/QĐ-BYT III.3 tracked values
 """
@@ -24,6 +26,7 @@ from ehr.summary.sections import (
     PAST_PROBLEMS,
     PROBLEMS,
     Tree,
+    happened,
     has_code,
     newest_first,
     sections,
@@ -43,7 +46,7 @@ def health_book(record: PersonRecord, *, now: datetime) -> dict[str, Any]:
         "thoiDiem": instant(now),
         "hanhChinh": _administrative(record, subject),
         "tienSu": _history(record, now),
-        "dotKham": [_episode(record, e) for e in newest_first(list(record.trees.get("Encounter", ())))],
+        "dotKham": [_episode(record, e) for e in _newest(record, "Encounter")],
         "tomTat": _tracked(record),
     }
 
@@ -70,7 +73,7 @@ def address_text(subject: Tree) -> str:
 
 
 def _administrative(record: PersonRecord, subject: Tree) -> dict[str, Any]:
-    cover: Tree = next(iter(newest_first(list(record.trees.get("Coverage", ())))), {})
+    cover: Tree = next(iter(_newest(record, "Coverage")), {})
     period: Mapping[str, Any] = cover.get("period") or {}
     contact: Tree = next(iter(subject.get("contact", ())), {})
     return {
@@ -148,7 +151,7 @@ def _episode(record: PersonRecord, encounter: Tree) -> dict[str, Any]:
     provider: Mapping[str, Any] = encounter.get("serviceProvider") or {}
 
     def own(kind: str) -> list[Tree]:
-        return newest_first(of_encounter(record.trees.get(kind, ()), str(encounter["id"])))
+        return of_encounter(_newest(record, kind), str(encounter["id"]))
 
     return {
         "id": encounter["id"],
@@ -176,10 +179,15 @@ def _episode(record: PersonRecord, encounter: Tree) -> dict[str, Any]:
     }
 
 
+def _newest(record: PersonRecord, type_name: str) -> list[Tree]:
+    """What holds of a type, newest first."""
+    return newest_first([tree for tree in record.trees.get(type_name, ()) if happened(tree)])
+
+
 def _tracked(record: PersonRecord) -> dict[str, Any]:
     def latest(*codes: str) -> str:
-        found = [t for t in record.trees.get("Observation", ()) if has_code(t.get("code"), *codes)]
-        return value_text(newest_first(found)[0]) if found else ""
+        found = (t for t in _newest(record, "Observation") if has_code(t.get("code"), *codes))
+        return next(filter(None, map(value_text, found)), "")
 
     return {
         "nhomMau": latest(*BLOOD_GROUP),

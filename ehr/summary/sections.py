@@ -136,16 +136,21 @@ def _once(found: list[Tree], element: str) -> list[Tree]:
     return kept
 
 
-def _sound(tree: Tree) -> bool:
+def sound(tree: Tree) -> bool:
     """Not withdrawn: neither entered in error nor refuted."""
     return tree.get("status") != "entered-in-error" and not has_code(
         tree.get("verificationStatus"), "entered-in-error", "refuted"
     )
 
 
+def happened(tree: Tree) -> bool:
+    """Sound, and neither called off nor only planned."""
+    return sound(tree) and tree.get("status") not in ("cancelled", "not-done", "planned", "registered", "draft")
+
+
 def _problems(trees: Trees, _: date) -> list[Tree]:
     ended = ("inactive", "remission", "resolved")
-    found = [t for t in trees.get("Condition", ()) if _sound(t) and not has_code(t.get("clinicalStatus"), *ended)]
+    found = [t for t in trees.get("Condition", ()) if sound(t) and not has_code(t.get("clinicalStatus"), *ended)]
     return _once(found, "code")
 
 
@@ -155,7 +160,7 @@ def _past_problems(trees: Trees, today: date) -> list[Tree]:
     found = [
         t
         for t in trees.get("Condition", ())
-        if _sound(t) and has_code(t.get("clinicalStatus"), *ended) and not present.intersection(codes_of(t.get("code")))
+        if sound(t) and has_code(t.get("clinicalStatus"), *ended) and not present.intersection(codes_of(t.get("code")))
     ]
     return _once(found, "code")
 
@@ -164,7 +169,7 @@ def _allergies(trees: Trees, _: date) -> list[Tree]:
     found = [
         t
         for t in trees.get("AllergyIntolerance", ())
-        if _sound(t) and not has_code(t.get("clinicalStatus"), "inactive", "resolved")
+        if sound(t) and not has_code(t.get("clinicalStatus"), "inactive", "resolved")
     ]
     return _once(found, "code")
 

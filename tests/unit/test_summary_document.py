@@ -177,3 +177,43 @@ def test_how_a_stay_ended_is_told_in_words() -> None:
         (None, ""),
     ):
         assert disposition_text(given) == told
+
+
+def test_the_health_book_leaves_out_what_was_withdrawn() -> None:
+    """A result that was sent for the wrong patient, a visit that never was, a blood group that was taken back."""
+    visit = {"encounter": {"reference": "Encounter/kept"}}
+
+    def measured(id: str, status: str, value: str, when: str) -> dict[str, Any]:
+        return {**result(id, "883-9", value, when), "status": status, **visit}
+
+    def encounter(id: str, status: str) -> dict[str, Any]:
+        return {"resourceType": "Encounter", "id": id, "status": status, "class": {"code": "AMB"}}
+
+    held = record(
+        Encounter=[
+            encounter("kept", "finished"),
+            *(encounter(status, status) for status in ("entered-in-error", "cancelled", "planned")),
+        ],
+        Observation=[
+            measured("right", "final", "1", "2026-01-01"),
+            measured("wrong", "entered-in-error", "2", "2026-01-02"),
+            measured("off", "cancelled", "3", "2026-01-03"),
+        ],
+        Condition=[
+            {**condition("yes", "J20"), **visit},
+            {
+                **condition("no", "B20"),
+                **visit,
+                "verificationStatus": {"coding": [{"code": "entered-in-error"}]},
+            },
+        ],
+        Coverage=[{"resourceType": "Coverage", "id": "c", "status": "entered-in-error", "subscriberId": "1"}],
+    )
+    book = health_book(held, now=datetime(2026, 1, 5, tzinfo=UTC))
+    (episode,) = book["dotKham"]
+    assert episode["id"] == "kept"
+    assert len(episode["xetNghiem"]) == 1
+    assert episode["xetNghiem"][0]["giaTri"].startswith("1")
+    assert [one["ma"] for one in episode["chanDoan"]] == ["J20"]
+    assert book["tomTat"]["nhomMau"].startswith("1")
+    assert book["hanhChinh"]["theBHYT"] is None
