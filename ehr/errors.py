@@ -15,6 +15,7 @@ EhrError
 │   ├── Gone                   410  deleted        AE
 │   ├── UnsupportedMedia       415  structure      AR   a body in a format we do not read
 │   └── TooMuch                413  too-costly     AR   over a limit of ehr.limits
+│       └── TooLong            414  too-costly     AR   an address over one
 ├── Conflicted             the caller must read again, then retry
 │   ├── PreconditionFailed     412  conflict       AE   If-Match, or criteria that match many
 │   └── Duplicate              409  duplicate      AE
@@ -86,7 +87,10 @@ class NotSupported(Refused):
 
 
 class Unauthenticated(Refused):
+    """presented: a token was sent, and is none we accept (RFC 6750 3.1)."""
+
     http_status, issue_code, ack = 401, "login", "AR"
+    presented = False
 
 
 class Forbidden(Refused):
@@ -115,6 +119,10 @@ class UnsupportedMedia(Refused):
 
 class TooMuch(Refused):
     http_status, issue_code, ack = 413, "too-costly", "AR"
+
+
+class TooLong(TooMuch):
+    http_status, issue_code, ack = 414, "too-costly", "AR"
 
 
 class Conflicted(EhrError):

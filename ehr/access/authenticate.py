@@ -60,10 +60,10 @@ class Authenticator:
         authorization = headers.get("authorization")
         if authorization is None:
             if not self.open:
-                raise NotAccepted("no token")
+                raise NotAccepted("no token", presented=False)
             if peer is not None and is_loopback(peer) and _names_loopback(headers.get("host", "")):
                 return Caller.system("open access")
-            raise NotAccepted("not local", _NOT_LOCAL)
+            raise NotAccepted("not local", _NOT_LOCAL, presented=False)
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer":
             raise NotAccepted("scheme")

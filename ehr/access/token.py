@@ -36,9 +36,10 @@ _NOT_ACCEPTED: Final = "the access token is missing, expired or not valid here; 
 class NotAccepted(Unauthenticated):
     """The token cannot be accepted; why is kept for the log and not for the caller."""
 
-    def __init__(self, cause: str, text: str = _NOT_ACCEPTED) -> None:
+    def __init__(self, cause: str, text: str = _NOT_ACCEPTED, *, presented: bool = True) -> None:
         super().__init__(text)
         self.cause = cause
+        self.presented = presented
 
 
 @dataclass(frozen=True, slots=True)

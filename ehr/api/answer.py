@@ -64,7 +64,8 @@ def error_answer(error: EhrError) -> Answer:
     """The OperationOutcome of a refusal, with the headers its status asks for."""
     more: list[Header] = []
     if isinstance(error, Unauthenticated):
-        more.append((b"www-authenticate", b'Bearer realm="fhir"'))
+        wrong = b', error="invalid_token"' if error.presented else b""
+        more.append((b"www-authenticate", b'Bearer realm="fhir"' + wrong))
     if error.http_status in _RETRY_AFTER_S:
         more.append((b"retry-after", _RETRY_AFTER_S[error.http_status]))
     return json_answer(error.http_status, codec.dumps(outcome.of_error(error)), *more)

@@ -20,7 +20,7 @@ from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange, Handler, parsed_query
 from ehr.api.negotiation import JSON
 from ehr.clock import instant
-from ehr.errors import Malformed
+from ehr.errors import Malformed, NotFound
 from ehr.fhir import codec
 from ehr.limits import bundle_bytes_max
 from ehr.store.unit_of_work import UnitOfWork
@@ -55,6 +55,8 @@ class EntryDoor:
         """The answer of the handler that this url has."""
         exchange = self._exchange
         path, _, query = url.removeprefix(f"{exchange.base}/").lstrip("/").partition("?")
+        if "://" in path:
+            raise NotFound("the url of an entry is below this server's base; this one is another server's")
         handler, parts = self._find(method, _BASE + unquote(path))
         headers = {name.replace("_", "-"): value for name, value in conditions.items()}
         headers |= {"content-type": JSON, "content-length": str(len(body))}

@@ -14,9 +14,9 @@ from ehr.api.exchange import NO_ENDPOINT
 from ehr.api.fhir_operations import BINDINGS
 from ehr.api.negotiation import PATCH_FORMATS
 from ehr.fhir.operation import Operation
-from ehr.fhir.parameters import Parameters
+from ehr.fhir.parameters import COMMON, Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.search.served import OF_EVERY_TYPE, SUPPORTED
+from ehr.search.served import OF_EVERY_TYPE, SUPPORTED, supported
 
 DATE: Final = "2026-11-30"
 IMPLEMENTATION: Final = "A city's health record"
@@ -77,7 +77,7 @@ def capability_statement(base: str, known: Parameters, *, normative: bool = Fals
                 "documentation": _HEADERS,
                 "security": _security(base),
                 "resource": [_with_added(one, known) for one in _resources(normative=normative)],
-                "searchParam": [{"name": code, "type": "special"} for code in OF_EVERY_TYPE],
+                "searchParam": _of_every_type(),
                 "interaction": [{"code": code} for code in ("transaction", "batch", "history-system", "search-system")],
                 **({} if normative else {"compartment": [_COMPARTMENT + name for name in _HOSTED]}),
                 **_system_operations(normative=normative),
@@ -117,10 +117,19 @@ def _resources(*, normative: bool) -> list[dict[str, Any]]:
 
 def _with_added(resource: dict[str, Any], known: Parameters) -> dict[str, Any]:
     """The search parameters that this installation has added, each with the url that defines it."""
-    added = [
-        {"name": one.code, "definition": one.url, "type": one.kind} for one in known.added_to(resource["type"]).values()
-    ]
+    added = [_parameter(one) for one in known.added_to(resource["type"]).values()]
     return {**resource, "searchParam": [*resource["searchParam"], *added]} if added else resource
+
+
+def _parameter(one: Parameter) -> dict[str, str]:
+    """With the url of the SearchParameter, so that a client can be sure what it means."""
+    return {"name": one.code, "definition": one.url, "type": one.kind}
+
+
+def _of_every_type() -> list[dict[str, str]]:
+    """What a search of the whole system takes, and of any type."""
+    special = [{"name": code, "type": "special"} for code in OF_EVERY_TYPE]
+    return [*(_parameter(one) for one in supported(COMMON)), *special]
 
 
 def _system_operations(*, normative: bool) -> dict[str, Any]:
@@ -151,6 +160,6 @@ def _resource(name: str, *, normative: bool) -> dict[str, Any]:
         "referencePolicy": ["literal", "local"],
         "searchInclude": search_includes(name),
         "searchRevInclude": search_revincludes(name),
-        "searchParam": [{"name": found.code, "type": found.kind} for found in SUPPORTED[name]],
+        "searchParam": [_parameter(one) for one in SUPPORTED[name]],
         "operation": [_operation(one) for one in _bound(normative=normative) if one.serves(name)],
     }

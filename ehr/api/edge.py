@@ -1,7 +1,7 @@
 """The outermost layer of the HTTP side: every request gets an id, bounds, headers, a measurement, and an answer.
 
 In:      any ASGI http request
-Out:     the application's response with X-Request-Id and security headers; 413 for an over-long query; 500 for a bug
+Out:     the application's response with X-Request-Id and security headers; 414 for an over-long query; 500 for a bug
 Why:     One plain ASGI layer and not five: a layer of Starlette's middleware costs more than a read's own Python.
          FHIR requests go straight to their own routes, which hand their answer back to be sent; the rest to FastAPI's.
 """
@@ -22,7 +22,7 @@ from ehr.api.exchange import form_of
 from ehr.api.fhir import Routes
 from ehr.api.form import shown_as
 from ehr.clock import Clock
-from ehr.errors import TooMuch
+from ehr.errors import TooLong
 from ehr.ops.logging import REQUEST_ID
 from ehr.ops.metrics import Metrics
 
@@ -154,9 +154,9 @@ def _begun(scope: Scope) -> str:
     return request_id
 
 
-def _too_long(scope: Scope) -> TooMuch | None:
+def _too_long(scope: Scope) -> TooLong | None:
     if len(scope["query_string"]) > limits.http_query_bytes_max:
-        return TooMuch(f"the query is over {limits.http_query_bytes_max} bytes; use POST _search")
+        return TooLong(f"the query is over {limits.http_query_bytes_max} bytes; use POST _search")
     return None
 
 

@@ -121,7 +121,7 @@ class Exchange:
             return
         for name, _ in self.query:
             if name not in names:
-                raise NotSupported(f"the parameter {shown(name)} is not supported here", at=shown(name))
+                raise unknown_parameter(name)
 
     def parameter(self, name: str) -> str | None:
         """The value of a parameter that may be given once."""
@@ -319,7 +319,16 @@ def known_type(name: str) -> str:
     return name
 
 
+def unknown_parameter(name: str) -> NotSupported:
+    """The refusal of a parameter that this address has not."""
+    return NotSupported(f"the parameter {shown(name)} is not supported here", at=name if _is_plain(name) else None)
+
+
 def shown(name: str) -> str:
     """A name the client sent, fit for an error text: short and of plain letters, else left out."""
+    return name if _is_plain(name) else "of this name"
+
+
+def _is_plain(name: str) -> bool:
     plain = name.replace("-", "").replace("_", "").replace(":", "").replace(".", "").replace("$", "")
-    return name if len(name) <= 64 and plain.isalnum() and plain.isascii() else "of this name"
+    return len(name) <= 64 and plain.isalnum() and plain.isascii()

@@ -3,6 +3,9 @@
 Source:  FHIR R4 http.html
 """
 
+import re
+from typing import Final
+
 from ehr.api import bundle_writer
 from ehr.api.answer import Answer, json_answer, validators
 from ehr.api.exchange import Exchange
@@ -23,6 +26,8 @@ from ehr.interactions.update import update as update_one
 from ehr.interactions.vread import vread as vread_one
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
+
+_VERSION: Final = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 
 
 async def read(exchange: Exchange) -> Answer:
@@ -47,7 +52,7 @@ async def vread(exchange: Exchange) -> Answer:
 def version_number(exchange: Exchange) -> int:
     """The version that the address names."""
     number = exchange.path["version"]
-    if not number.isdecimal() or not number.isascii() or len(number) > 9:
+    if not _VERSION.fullmatch(number):
         raise NotFound("there is no such version")
     return int(number)
 

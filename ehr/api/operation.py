@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from ehr import limits
 from ehr.api.answer import Answer, outcome_answer
-from ehr.api.exchange import Exchange, Handler, shown
+from ehr.api.exchange import Exchange, Handler, shown, unknown_parameter
 from ehr.aside import aside, is_large
-from ehr.errors import InvalidResource, MethodNotAllowed, NotFound, NotSupported
+from ehr.errors import InvalidResource, MethodNotAllowed, NotFound
 from ehr.fhir import codec
 from ehr.fhir.operation import Level, Operation, Parameter
 from ehr.fhir.operation_arguments import Arguments, arguments_of
@@ -110,7 +110,7 @@ def _arguments(exchange: Exchange, binding: Binding, body: dict[str, Any] | None
     if not binding.searches and not exchange.preferences.lenient:
         for name, _ in found.beyond:
             if name not in binding.beyond:
-                raise NotSupported(f"the parameter {shown(name)} is not supported here", at=shown(name))
+                raise unknown_parameter(name)
     return found
 
 

@@ -73,7 +73,7 @@ class Parameter:
     slot        permanent number of a stored reference within its type, 1 to 255 (ehr.index.hashing)
     union       codes of the parameters that store this one's values; an OR of them answers it
     bases       composites: where the components are read from ("" steps: the resource itself)
-    url         of the SearchParameter that declares it; "" for R4's own
+    url         of the SearchParameter that declares it
     """
 
     id: int

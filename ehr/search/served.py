@@ -88,11 +88,11 @@ def read_to_sort(parameter: Parameter) -> bool:
     return parameter.kind in {"token", "reference", "uri"} and parameter.code != "_id"
 
 
-def _all() -> Iterator[tuple[str, tuple[Parameter, ...]]]:
-    for type_name in TYPE_IDS:
-        known = parameters.of(type_name).values()
-        found = [parameter for parameter in known if served(parameter) or parameter.code == READ]
-        yield type_name, tuple(sorted(found, key=lambda parameter: parameter.code))
+def supported(type_name: str) -> tuple[Parameter, ...]:
+    """R4's own parameters of a type that are served; of COMMON, those that every type has."""
+    known = parameters.of(type_name).values()
+    found = [parameter for parameter in known if served(parameter) or parameter.code == READ]
+    return tuple(sorted(found, key=lambda parameter: parameter.code))
 
 
 def added_of(request: SearchRequest) -> set[int]:
@@ -126,7 +126,7 @@ class _Supported(Mapping[str, tuple[Parameter, ...]]):
 
     def _known(self) -> dict[str, tuple[Parameter, ...]]:
         if self._table is None:
-            self._table = dict(_all())
+            self._table = {type_name: supported(type_name) for type_name in TYPE_IDS}
         return self._table
 
     def __getitem__(self, type_name: str) -> tuple[Parameter, ...]:

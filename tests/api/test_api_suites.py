@@ -135,3 +135,58 @@ async def test_what_is_fhir_and_not_served_is_no_bad_request(shared_city: City) 
     asked = {"resourceType": "Subscription", "status": "requested", "reason": "r", "criteria": "Patient?"}
     answer = await shared_city.system().post("/Subscription", json={**asked, "channel": channel})
     assert (answer.status_code, answer.json()["issue"][0]["code"]) == (422, "not-supported")
+
+
+async def test_a_parameter_is_claimed_with_what_defines_it_and_system_wide_where_it_is(shared_city: City) -> None:
+    (rest,) = (await shared_city.client().get("/metadata")).json()["rest"]
+    listed = {
+        one["type"]: {each["name"]: each["definition"] for each in one["searchParam"]} for one in rest["resource"]
+    }
+    defined = "http://hl7.org/fhir/SearchParameter/"
+    assert listed["Patient"]["name"] == f"{defined}Patient-name"
+    assert listed["Patient"]["_id"] == f"{defined}Resource-id"
+    assert listed["Observation"]["patient"] == f"{defined}clinical-patient"
+    everywhere = {one["name"]: one["type"] for one in rest["searchParam"]}
+    assert everywhere.keys() >= {"_id", "_lastUpdated", "_tag", "_profile", "_security", "_source", "_text", "_content"}
+    for name, kind in everywhere.items():
+        if kind != "special":
+            answer = await shared_city.system().get("", params={name: "2020" if kind == "date" else "a"})
+            assert answer.status_code == 200, (name, answer.text)
+
+
+async def test_a_canonical_url_of_no_named_type_may_name_any(shared_city: City) -> None:
+    client, url = shared_city.system(), "http://example.org/plan"
+    plan = {"resourceType": "PlanDefinition", "id": "plan", "status": "active", "url": url}
+    group = {"resourceType": "RequestGroup", "id": "group", "status": "active", "intent": "order"}
+    subject = {"subject": {"reference": "Patient/none"}, "instantiatesCanonical": [url]}
+    for one in (plan, {**group, **subject}):
+        assert (await client.put(f"/{one['resourceType']}/{one['id']}", json=one)).status_code == 201
+    asked = {"_id": "group", "_include": "RequestGroup:instantiates-canonical"}
+    found = (await client.get("/RequestGroup", params=asked)).json()["entry"]
+    assert [one["resource"]["id"] for one in found] == ["group", "plan"]
+
+
+@pytest.mark.parametrize(
+    ("authorization", "challenge"),
+    [(None, 'Bearer realm="fhir"'), ("Bearer nonsense", 'Bearer realm="fhir", error="invalid_token"')],
+)
+async def test_the_challenge_tells_no_token_from_a_bad_one(
+    shared_city: City, authorization: str | None, challenge: str
+) -> None:
+    """RFC 6750 3.1."""
+    headers = {"Authorization": authorization} if authorization else {}
+    answer = await shared_city.client().get("/Patient", headers=headers)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, challenge)
+
+
+async def test_small_things_are_told_as_they_are(shared_city: City) -> None:
+    client = shared_city.system()
+    long = await client.get("/Patient", params={"name": "a" * 20_000})
+    assert (long.status_code, long.json()["issue"][0]["code"]) == (414, "too-costly")
+    await client.put("/Patient/v", json={**patient(), "id": "v"})
+    assert (await client.get("/Patient/v/_history/01")).status_code == 404
+    unshown = await client.get("/Patient/v", params={"?": "x"})
+    assert (unshown.status_code, "expression" in unshown.json()["issue"][0]) == (400, False)
+    elsewhere = bundle("batch", entry("GET", "https://other.example.org/fhir/Patient/1"))
+    (told,) = (await client.post("", json=elsewhere)).json()["entry"]
+    assert "another server" in told["response"]["outcome"]["issue"][0]["details"]["text"]

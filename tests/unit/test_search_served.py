@@ -9,7 +9,7 @@ from ehr.errors import NotSupported
 from ehr.fhir import parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.search.parse import parse
-from ehr.search.served import SUPPORTED
+from ehr.search.served import SUPPORTED, supported
 
 UNSERVED = {
     ("Resource", "_query"): "named queries are an operation's, and we have none",
@@ -48,7 +48,8 @@ def test_the_statement_names_exactly_what_is_served() -> None:
         assert named == {one.code for one in SUPPORTED[resource["type"]]}
         assert "_query" not in named
     asked = {"_filter": "_id eq 1", "_has": "x", "_list": "l1", "_type": "Patient"}
-    assert {one["name"] for one in rest["searchParam"]} == set(asked)
+    common = {one.code for one in supported(parameters.COMMON)}
+    assert {one["name"] for one in rest["searchParam"]} == set(asked) | common
     for name, value in asked.items():
         full = "_has:Observation:patient:code" if name == "_has" else name
         assert parse("Patient", [(full, value)]).served == [(full, value)]

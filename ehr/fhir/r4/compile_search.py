@@ -39,7 +39,7 @@ SWAPPED: Final = frozenset({"DocumentReference-relationship"})
 """Composites of 4.0.1 whose two components name each other's expression (an erratum; R4B has them right)."""
 
 ANY_TARGET_MIN: Final = 140
-"""A reference with this many target types may point anywhere; the list is written as ["*"]."""
+"""A reference with this many target types, or with none named, may point anywhere; the list is written as ["*"]."""
 
 class Definitions:
     def __init__(self, folder: Path) -> None:
@@ -93,7 +93,8 @@ def entries(definitions: Definitions) -> Iterator[dict[str, Any]]:
 
 def entry(definitions: Definitions, parameter: dict[str, Any], base: str) -> dict[str, Any]:
     code, kind = parameter["code"], parameter["type"]
-    made: dict[str, Any] = {"type": "Resource" if base == "DomainResource" else base, "code": code, "kind": kind}
+    stored = "Resource" if base == "DomainResource" else base
+    made: dict[str, Any] = {"type": stored, "code": code, "kind": kind, "url": parameter["url"]}
     if code in PLAIN:
         return made
     if own := OWN_PATHS.get((made["type"], code)):
@@ -108,7 +109,7 @@ def entry(definitions: Definitions, parameter: dict[str, Any], base: str) -> dic
     if kind == "reference":
         only = {leaf.filter[4:-1] for leaf in leaves if leaf.filter}
         targets = (only or set(parameter.get("target", []))) & TYPE_IDS.keys()
-        made["targets"] = ["*"] if len(targets) >= ANY_TARGET_MIN else sorted(targets)
+        made["targets"] = ["*"] if not targets or len(targets) >= ANY_TARGET_MIN else sorted(targets)
     systems = {
         system for leaf in leaves if leaf.type == "code" for system in definitions.systems.get(leaf.value_set or "", [])
     }
