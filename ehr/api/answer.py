@@ -55,9 +55,9 @@ def outcome_answer(status: int, issues: list[Issue], *more: Header) -> Answer:
     return json_answer(status, codec.dumps(outcome.operation_outcome(issues)), *more)
 
 
-def tree_answer(status: int, tree: dict[str, Any], *more: Header) -> Answer:
-    """A resource we built ourselves."""
-    return json_answer(status, codec.dumps(tree), *more)
+def tree_answer(tree: dict[str, Any], *more: Header) -> Answer:
+    """200 with a resource we built ourselves."""
+    return json_answer(200, codec.dumps(tree), *more)
 
 
 def error_answer(error: EhrError) -> Answer:

@@ -57,7 +57,7 @@ async def document_of(exchange: Exchange, arguments: Arguments) -> Answer:
     id = _composition(exchange, arguments)
     if not arguments.one("persist"):
         async with exchange.record.reading(exchange.caller) as uow:
-            return tree_answer(200, await document(uow, id, base_url=exchange.base))
+            return tree_answer(await document(uow, id, base_url=exchange.base))
     if exchange.method != "POST":
         raise NotSupported("persist=true stores a Bundle: send it with POST", at="persist")
 

@@ -46,4 +46,4 @@ async def _change(exchange: Exchange, arguments: Arguments, change: Change) -> A
 
 
 def _returned(found: dict[str, Any]) -> Answer:
-    return tree_answer(200, {"resourceType": "Parameters", "parameter": [{"name": "return", "valueMeta": found}]})
+    return tree_answer({"resourceType": "Parameters", "parameter": [{"name": "return", "valueMeta": found}]})

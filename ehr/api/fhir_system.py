@@ -87,7 +87,7 @@ async def _transaction(exchange: Exchange, body: bytes, bundle: dict[str, Any], 
 
     async def work(uow: UnitOfWork) -> Answer:
         done = await transaction(uow, bundle, entries, prefer=_prefer(exchange), get=EntryDoor(exchange, find).get)
-        return tree_answer(200, done)
+        return tree_answer(done)
 
     return await once(exchange, body, work)
 
@@ -97,7 +97,7 @@ async def _batch(exchange: Exchange, bundle: dict[str, Any], find: Find) -> Answ
         raise NotSupported("a batch is many transactions; give the key to each request", at="Idempotency-Key")
     serve = EntryDoor(exchange, find).serve
     done = await batch(exchange.record, exchange.caller, bundle, serve=serve, prefer=_prefer(exchange))
-    return tree_answer(200, done)
+    return tree_answer(done)
 
 
 def _prefer(exchange: Exchange) -> Prefer:

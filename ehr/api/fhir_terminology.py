@@ -25,7 +25,7 @@ async def expand_of(exchange: Exchange, arguments: Arguments) -> Answer:
         count=arguments.one("count"),
         language=arguments.one("displayLanguage"),
     )
-    return tree_answer(200, await expand(exchange.record, exchange.caller, _named(exchange, arguments), part))
+    return tree_answer(await expand(exchange.record, exchange.caller, _named(exchange, arguments), part))
 
 
 async def validate_code_of(exchange: Exchange, arguments: Arguments) -> Answer:
@@ -33,7 +33,7 @@ async def validate_code_of(exchange: Exchange, arguments: Arguments) -> Answer:
     _require(exchange)
     asked = Asked(_codings(arguments), arguments.one("displayLanguage"))
     found = await validate_code(exchange.record, exchange.caller, _named(exchange, arguments), asked)
-    return tree_answer(200, found)
+    return tree_answer(found)
 
 
 async def lookup_of(exchange: Exchange, arguments: Arguments) -> Answer:
@@ -47,7 +47,7 @@ async def lookup_of(exchange: Exchange, arguments: Arguments) -> Answer:
         version=arguments.one("version"),
         language=arguments.one("displayLanguage"),
     )
-    return tree_answer(200, found)
+    return tree_answer(found)
 
 
 def _require(exchange: Exchange) -> None:

@@ -16,7 +16,6 @@ from ehr.access.authenticate import Authenticator
 from ehr.access.policy import Caller
 from ehr.errors import Forbidden, NotFound
 from ehr.fhir import codec
-from ehr.fhir.vietnam import NATIONAL_ID
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.summary.gather import gather, sources_of_person
@@ -55,7 +54,7 @@ async def book(record: Record, caller: Caller, cccd: str) -> dict[str, Any]:
         raise Forbidden("the health book needs the right to read Person and Patient")
 
     async def read(uow: UnitOfWork) -> dict[str, Any]:
-        person_id = await identity.by_national_id(uow.connection, NATIONAL_ID, cccd)
+        person_id = await identity.by_national_id(uow.connection, cccd)
         if person_id is None or uow.access.person_id not in (None, person_id):
             raise NotFound(_UNKNOWN)
         sources = await sources_of_person(uow, person_id)

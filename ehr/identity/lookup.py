@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.fhir.vietnam import NATIONAL_ID
 from ehr.identity.normalize import DEFAULT_SYSTEMS, Numbers
 from ehr.identity.persons import CITY_SCOPE
 from ehr.store.connection import Connection
@@ -46,9 +47,9 @@ async def shards_of(connection: Connection, person_id: str) -> list[int]:
     return [row["shard"] for row in await connection.fetch(_SHARDS_OF, person_id)]
 
 
-async def by_national_id(connection: Connection, system: str, value: str) -> str | None:
-    """The person who owns a national number, however it is written."""
-    number = Numbers(DEFAULT_SYSTEMS).read(system, value)
+async def by_national_id(connection: Connection, value: str) -> str | None:
+    """The person who owns a national number (CCCD), however it is written."""
+    number = Numbers(DEFAULT_SYSTEMS).read(NATIONAL_ID, value)
     if number is None:
         return None
     owner: str | None = await connection.fetchval(_OWNER, CITY_SCOPE, TYPE_IDS["Person"], number.key)

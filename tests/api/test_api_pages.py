@@ -51,7 +51,7 @@ async def person(city: City, cccd: str, name: str) -> str:
         answer = await client.post("/Observation", content=glucose)
         assert answer.status_code == 201, answer.text
     async with city.record.database.acquire() as connection:
-        found = await identity.by_national_id(connection, NATIONAL_ID, cccd)
+        found = await identity.by_national_id(connection, cccd)
     assert found is not None
     return found
 
@@ -246,7 +246,7 @@ async def test_a_citizen_sees_who_opened_a_message_about_them(city: City, facili
     shown = await operator.post(f"/ops/messages/{receipt.message_id}", data={"reason": "sender asked"})
     assert shown.status_code == 200
     async with city.record.database.acquire() as connection:
-        person_id = await identity.by_national_id(connection, NATIONAL_ID, CCCD)
+        person_id = await identity.by_national_id(connection, CCCD)
     assert person_id is not None
     made = await browser(city, citizen_link(city.authenticator.tokens, person_id))
     row = re.search(r"<td>operator-hoa</td><td>([^<]*)</td><td>([^<]*)</td>", (await made.get("/citizen")).text)

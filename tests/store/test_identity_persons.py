@@ -60,7 +60,7 @@ async def test_32_facilities_registering_one_number_at_once_make_one_person(reco
     assert person["identifier"] == [{"system": NATIONAL_ID, "value": AN}]
     assert {await person_of(record, f"p{n}") for n in range(1, 33)} == {person["id"]}
     async with record.database.acquire() as connection:
-        assert await identity.by_national_id(connection, NATIONAL_ID, "001 090 000 001") == person["id"]
+        assert await identity.by_national_id(connection, "001 090 000 001") == person["id"]
         assert len(await identity.shards_of(connection, person["id"])) == 32
 
 
@@ -172,7 +172,7 @@ async def test_a_corrected_number_moves_the_link(record: Record) -> None:
     (one, _) = await of_type(record, "Person")
     assert one["identifier"] == [{"system": NATIONAL_ID, "value": "001090000009"}]
     async with record.database.acquire() as connection:
-        assert await identity.by_national_id(connection, NATIONAL_ID, AN) is None
+        assert await identity.by_national_id(connection, AN) is None
 
 
 async def test_a_deleted_source_leaves_its_person_waiting(record: Record) -> None:
