@@ -7,6 +7,7 @@ from ehr.database.engine import Database
 from tests.search.store import Records
 
 DIGITS = 0.30000000000000004
+SECRECY = "http://terminology.hl7.org/CodeSystem/v3-Confidentiality"
 KIND = "http://hl7.org/fhir/document-relationship-type"
 
 
@@ -34,6 +35,7 @@ WORLD = (
     built("p1", "Library/l1"),
     built("p2", "Library/l1|2", "http://x.vn/l1"),
     built("p3", "http://x.vn/Library/l1"),
+    {"resourceType": "Composition", "id": "c", "status": "final", "confidentiality": "R"},
     {"resourceType": "Patient", "id": "a", "telecom": [{"system": "phone", "value": "024 1234"}]},
 )
 
@@ -54,6 +56,8 @@ QUERIES = (
     ("PlanDefinition", "depends-on:Library", "l1", "p1 p2"),
     ("PlanDefinition", "depends-on:Measure", "l1", ""),
     ("PlanDefinition", "depends-on", "http://x.vn/l1", "p2"),
+    ("Composition", "confidentiality", f"{SECRECY}|R", "c"),
+    ("Composition", "confidentiality", f"{SECRECY}|N", ""),
     ("Patient", "_id", "|a", "a"),
     ("Patient", "_id", "urn:other|a", ""),
     ("Patient", "phone", "|024-1234", "a"),

