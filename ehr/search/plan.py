@@ -6,7 +6,7 @@ Errors:  Forbidden  a type that is searched, chained through or asked to point h
 Why:     a count or a chain through a type tells what is in it, so it needs the grant as much as reading it does
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -133,8 +133,9 @@ def _include(table: Parameters, include: Include, types: Iterable[str], access: 
         sources = tuple(TYPE_IDS) if include.reverse or include.iterate else tuple(types)
     made = []
     for source in sources:
-        known = table.of(source).values()
-        found = (include.parameter,) if include.parameter else tuple(one for one in known if _followed(one))
+        known = table.of(source)
+        every = (one for one in known.values() if _followed(one, known))
+        found = (include.parameter,) if include.parameter else tuple(every)
         step = _step(include, source, found, access)
         if step.targets and step.parameters:
             made.append(step)
@@ -153,10 +154,10 @@ def _step(include: Include, source: str, found: tuple[Parameter, ...], access: A
     return IncludeStep(False, source, found, frozenset(_granted(access, pointed, "r")), include.iterate)
 
 
-def _followed(parameter: Parameter) -> bool:
-    """References stored as such: unions repeat others, canonicals are not followed."""
-    return (
-        parameter.kind == "reference"
-        and not parameter.union
-        and any(path.type == "Reference" for path in parameter.paths)
+def _followed(parameter: Parameter, known: Mapping[str, Parameter]) -> bool:
+    """References stored as such: unions repeat others, but for one that points to more; canonicals are not followed."""
+    if parameter.kind != "reference" or all(path.type != "Reference" for path in parameter.paths):
+        return False
+    return not parameter.union or any(
+        not any(known[code].may_target(name) for code in parameter.union) for name in parameter.targets
     )

@@ -184,3 +184,14 @@ async def test_canonical_urls_are_followed_to_what_they_name(database: Database)
         with pytest.raises(NotSupported) as refused:
             await records.page("Questionnaire", [(name, value)])
         assert refused.value.issues[0].at == name
+
+
+async def test_a_wildcard_follows_a_union_that_points_to_more(database: Database) -> None:
+    """DeviceUseStatement:subject is stored as DeviceUseStatement:patient, which R4 lets point to a Patient alone."""
+    records = Records(database)
+    used = {"resourceType": "DeviceUseStatement", "id": "u", "status": "active", "subject": {"reference": "Group/g"}}
+    await records.put({"resourceType": "Group", "id": "g", "type": "person", "actual": True}, used)
+    page = await records.page("DeviceUseStatement", [("_include", "*")])
+    assert [one.reference for one in page.included] == ["Group/g"]
+    page = await records.page("Group", [("_revinclude", "*")])
+    assert [one.reference for one in page.included] == ["DeviceUseStatement/u"]
