@@ -80,19 +80,20 @@ class LinesFile:
                 self.count += len(some)
                 self.bytes += len(lines)
         if self.bytes - self._behind >= BEHIND_BYTES:
-            self._write_behind()
+            self._let_go()
+            self._behind = self.bytes
 
-    def _write_behind(self) -> None:
-        """Let the disk begin with what is there: what is completed has little to wait for then."""
-        if sys.platform == "linux":  # where this advice begins to write, and does not wait
-            os.posix_fadvise(self._file.fileno(), self._behind, self.bytes - self._behind, os.POSIX_FADV_DONTNEED)
-        self._behind = self.bytes
+    def _let_go(self) -> None:
+        """Of what the disk has, for PostgreSQL's pages to stay in memory; and let the disk begin with the rest."""
+        if sys.platform == "linux":  # where this advice does both, and does not wait
+            os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
     def complete(self) -> None:
         """Let it be on the disk, and no longer be written to."""
         if not self._file.closed:
             self._file.flush()
             os.fsync(self._file.fileno())
+            self._let_go()
             self._file.close()
 
     def publish(self, kind: str, type_name: str | None) -> OutputFile:
