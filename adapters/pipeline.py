@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 UNKNOWN_SENDER: Final = "the sending facility is not registered ({code}); ask the city to register its code"
 UNREADABLE: Final = "?"
+ATTEMPTS_EVER: Final = 2**15 - 1
+"""More than any message has failed."""
 
 
 class Pipeline:
@@ -92,20 +94,29 @@ class Pipeline:
 
     async def recover(self, older_than_s: float = 60.0) -> int:
         """Finish what was kept and never finished; how many messages were brought to an end."""
-        finished = 0
-        for receipt, raw in await self._intake.unfinished(older_than_s):
-            try:
-                await self._again(receipt, raw)
-                finished += 1
-            except Unavailable:
-                raise
-            except Exception as error:
-                # The edge of a task: one message that meets a fault of ours must not hold up the others.
-                log.exception("recovery failed", message_id=receipt.message_id)
-                await self._intake.fail(
-                    receipt, [Issue("exception", f"a fault of this system ({type(error).__name__})")]
-                )
-        return finished
+        return sum([await self._finished(*kept) for kept in await self._intake.unfinished(older_than_s)])
+
+    async def replay(self) -> tuple[int, int]:
+        """The same for every one of them now, also for those the sweep has given up; (finished, failed again)."""
+        finished = failed = after = 0
+        while page := await self._intake.unfinished(0.0, attempts_max=ATTEMPTS_EVER, after=after):
+            for receipt, raw in page:
+                done = await self._finished(receipt, raw)
+                finished, failed = finished + done, failed + (not done)
+                after = receipt.message_id
+        return finished, failed
+
+    async def _finished(self, receipt: Receipt, raw: bytes) -> bool:
+        try:
+            await self._again(receipt, raw)
+        except Unavailable:
+            raise
+        except Exception as error:
+            # The edge of a task: one message that meets a fault of ours must not hold up the others.
+            log.exception("recovery failed", message_id=receipt.message_id)
+            await self._intake.fail(receipt, [Issue("exception", f"a fault of this system ({type(error).__name__})")])
+            return False
+        return True
 
     async def _again(self, receipt: Receipt, raw: bytes) -> None:
         source = receipt.source

@@ -113,7 +113,7 @@ _UNFINISHED: Final = """
 SELECT m.id, m.facility_id, coalesce(f.code, '') AS code, m.channel, m.kind, m.control_id, m.state, m.answer, m.body
 FROM intake_message m LEFT JOIN facility f ON f.id = m.facility_id
 WHERE m.state IN ('received', 'failed') AND m.received < now() - $1 * interval '1 second' AND m.attempts < $2
-ORDER BY m.received LIMIT $3
+  AND m.id > $4 ORDER BY m.id LIMIT $3
 """
 _FACILITY: Final = "SELECT id, code, name, feed, active, organization_id, location_id FROM facility WHERE code = $1"
 _FACILITY_BY_ID: Final = "SELECT id, code, name, feed, active, organization_id, location_id FROM facility WHERE id = $1"
@@ -197,10 +197,16 @@ class Intake:
         """Not the sender's fault: the recovery sweep tries again."""
         await self._finish(receipt, "failed", None, issues)
 
-    async def unfinished(self, older_than_s: float) -> list[tuple[Receipt, bytes]]:
-        """Messages that were kept and neither applied nor refused, oldest first, with their bytes."""
+    async def unfinished(
+        self, older_than_s: float, *, attempts_max: int = ATTEMPTS_MAX, after: int = 0
+    ) -> list[tuple[Receipt, bytes]]:
+        """Messages that were kept and neither applied nor refused, in the order they came, with their bytes.
+
+        attempts_max  those that failed as often are left to an operator
+        after         the id of the last message seen, for the next page
+        """
         async with self._record.reading(Caller.system("intake recovery")) as uow:
-            rows = await uow.connection.fetch(_UNFINISHED, older_than_s, ATTEMPTS_MAX, UNFINISHED_MAX)
+            rows = await uow.connection.fetch(_UNFINISHED, older_than_s, attempts_max, UNFINISHED_MAX, after)
         return [(_receipt(row), zstandard.decompress(row["body"])) for row in rows]
 
     async def answer_of(self, receipt: Receipt) -> tuple[str, bytes | None]:

@@ -1,6 +1,7 @@
 """`ehr message`: what facilities sent, as the ledger has it; never the content of a message.
 
 Prints:  JSON lines
+Exit:    1 where a message failed again
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import typer
 
 from adapters.pipeline import Pipeline
 from ehr.commands.facility import facility_id
-from ehr.commands.terminal import DataDir, say_json, settings_of
+from ehr.commands.terminal import DataDir, end, say_json, settings_of
 from ehr.intake import Intake
 from ehr.serve import record_of
 from ehr.store import ledger
@@ -39,10 +40,12 @@ def list_command(
 
 @app.command("replay")
 def replay_command(data_dir: DataDir = None) -> None:
-    """Finish what was kept and not applied, now."""
+    """Finish what was kept and not applied, now, however often it has failed."""
 
-    async def replay() -> int:
+    async def replay() -> tuple[int, int]:
         async with record_of(settings_of(data_dir=data_dir)) as record:
-            return await Pipeline(Intake(record)).recover(0.0)
+            return await Pipeline(Intake(record)).replay()
 
-    say_json({"finished": asyncio.run(replay())})
+    finished, failed = asyncio.run(replay())
+    say_json({"finished": finished, "failed": failed})
+    end(well=not failed)

@@ -230,6 +230,24 @@ async def test_without_the_record_nothing_is_answered(pipeline: Pipeline) -> Non
     await listener.stop()
 
 
+async def test_a_replay_takes_what_the_sweep_has_given_up(
+    record: Record, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours may take days to repair, and the sweep stops after a while."""
+    monkeypatch.setattr("ehr.intake.UNFINISHED_MAX", 2)
+    intake = Intake(record)
+    facility = await intake.facility("01Z01")
+    assert facility is not None
+    for number in range(5):
+        sent = admission(f"LATE{number}", mrn=f"{number}").replace(LINK.encode(), f"{LINK}{number}".encode())
+        await intake.keep(sent, Source(facility.id, facility.code, "mllp", "ADT^A04", f"LATE{number}"))
+    async with record.database.acquire() as connection:
+        await connection.execute("UPDATE intake_message SET state = 'failed', attempts = 20")
+    assert await pipeline.recover(older_than_s=0) == 0
+    assert await pipeline.replay() == (5, 0)
+    assert {state for state, _, _ in await ledger(record)} == {"applied"}
+
+
 async def test_recovery_finishes_what_a_crash_left(record: Record, pipeline: Pipeline) -> None:
     intake = Intake(record)
     facility = await intake.facility("01Z01")
