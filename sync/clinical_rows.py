@@ -22,7 +22,7 @@ from ehr.fhir.vital_signs import (
     TEMPERATURE,
 )
 from sync.dossier import Columns
-from sync.episode import Episode, Tree, has_category
+from sync.episode import Episode, Tree, has_category, holds
 from sync.moments import minute
 from terminology.claim_tables import table
 
@@ -66,7 +66,7 @@ def quantity_text(quantity: Tree) -> str:
 def _result(episode: Episode, observation: Tree, services: Mapping[str, str]) -> dict[str, str] | None:
     value, unit = _value(observation)
     when = observation.get("issued") or observation.get("effectiveDateTime")
-    if not value or not when or observation.get("status") in {"cancelled", "entered-in-error"}:
+    if not value or not when or not holds(observation):
         return None
     names = table("XML4").names
     columns = {name: text for name, text in claim_columns(observation).items() if name in names}
@@ -117,7 +117,7 @@ def _written(episode: Episode) -> Iterator[dict[str, str]]:
     names = table("XML5").names
     for note in episode.notes:
         text, when = note.get("summary") or note.get("description"), note.get("date") or note.get("effectiveDateTime")
-        if not text or not when or note.get("status") == "entered-in-error":
+        if not text or not when or not holds(note):
             continue
         columns = {name: value for name, value in claim_columns(note).items() if name in names}
         found = {
@@ -133,7 +133,7 @@ def _measured(episode: Episode) -> Iterator[dict[str, str]]:
     moments: dict[str, list[Tree]] = defaultdict(list)
     for observation in episode.observations:
         when = observation.get("effectiveDateTime")
-        if when and has_category(observation, "vital-signs"):
+        if when and holds(observation) and has_category(observation, "vital-signs"):
             moments[minute(str(when), f"Observation/{observation['id']}")].append(observation)
     for when, taken in moments.items():
         signs = dict(_signs(taken))

@@ -31,7 +31,7 @@ from sync.charge_rows import money, priced, settled
 from sync.check import check
 from sync.clinical_rows import notes, results
 from sync.dossier import SECONDARY_MAX, Charge, Dossier, Withheld
-from sync.episode import Episode, Tree, card_of
+from sync.episode import Episode, Tree, card_of, holds
 from sync.moments import birth, date_of, day, days_of_stay, minute
 from terminology.claim_tables import table
 
@@ -222,6 +222,7 @@ def _weight(episode: Episode) -> str:
         for observation in episode.observations
         if code_of(observation.get("code"), LOINC) == WEIGHT
         and observation.get("valueQuantity", {}).get("code") == "kg"
+        and holds(observation)
     ]
     if not weights:
         return ""

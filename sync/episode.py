@@ -37,14 +37,14 @@ class Episode:
         return identifier_of(self.encounter, EPISODE_LINK) or ""
 
     def conditions(self, roles: frozenset[str] | None = None) -> Iterator[Tree]:
-        """Diagnoses of the episode by rank, of the given roles (diagnosis-role codes) or all."""
+        """Diagnoses that hold, by rank, of the given roles (diagnosis-role codes) or all."""
         listed = sorted(
             enumerate(self.encounter.get("diagnosis", ())), key=lambda one: (one[1].get("rank", 1 << 30), one[0])
         )
         for _, diagnosis in listed:
             role = {coding.get("code") for coding in diagnosis.get("use", {}).get("coding", ())}
             condition = self.referred.get(target_of(diagnosis.get("condition")))
-            if condition is not None and (roles is None or role & roles):
+            if condition is not None and holds(condition) and (roles is None or role & roles):
                 yield condition
 
     def certificate(self, *candidates: Tree | None) -> str:
@@ -68,6 +68,12 @@ class Episode:
             if individual:
                 return dict(individual)
         return None
+
+
+def holds(tree: Tree) -> bool:
+    """Neither called off, nor entered in error, nor refuted."""
+    verified = {coding.get("code") for coding in tree.get("verificationStatus", {}).get("coding", ())}
+    return not {tree.get("status"), *verified} & {"cancelled", "entered-in-error", "refuted"}
 
 
 def card_of(coverage: Tree) -> str:

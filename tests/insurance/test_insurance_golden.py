@@ -117,3 +117,21 @@ def test_a_drug_without_its_tender_is_withheld(episodes: "Episodes") -> None:
     found = compose(episodes.episode(episodes.outpatient(items=(drug,))))
     assert isinstance(found, Withheld)
     assert [issue.at for issue in found.issues] == ["XML2[1].TT_THAU"]
+
+
+def test_what_was_entered_in_error_is_not_claimed(episodes: "Episodes") -> None:
+    """A diagnosis that was taken back (DG1-21 D) stays in Encounter.diagnosis; the weight was another patient's."""
+    found = episodes.episode(episodes.outpatient())
+    taken_back = {"verificationStatus": {"coding": [{"code": "entered-in-error"}]}}
+    referred = {
+        name: {**tree, **taken_back} if name.startswith("Condition/da") else tree
+        for name, tree in found.referred.items()
+    }
+    claimed = compose(replace(found, referred=referred))
+    assert isinstance(claimed, Dossier)
+    assert (claimed.summary["MA_BENH_CHINH"], claimed.summary.get("MA_BENH_KT")) == ("I10", None)
+    assert "J20" not in claimed.summary["CHAN_DOAN_RV"]
+    observations = [{**tree, "status": "entered-in-error"} for tree in found.observations]
+    withheld = compose(replace(found, observations=observations))
+    assert isinstance(withheld, Withheld)
+    assert [issue.at for issue in withheld.issues] == ["XML1.CAN_NANG"]
