@@ -85,7 +85,8 @@ class Gateway:
         answer = await self._with_token(facility_code, account, call)
         transaction = str(answer.get("maGiaoDich") or "")
         if not transaction:
-            raise GatewayRefused(_DONE, "no transaction number was given")
+            # it may have been taken: the same bytes go again, and the insurer replaces by MA_LK
+            raise Unavailable("the insurer's gateway said yes and gave no transaction number")
         return Taken(transaction, str(answer.get("thoiGianTiepNhan") or ""))
 
     async def standing(self, facility_code: str, transaction: str) -> dict[str, Any]:

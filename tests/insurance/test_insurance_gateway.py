@@ -203,6 +203,16 @@ async def test_throttling_and_silence(http: httpx.AsyncClient) -> None:
         await Gateway(http, url, accounts.simulated, SystemClock()).send("01Z01", b"<x/>")
 
 
+async def test_a_yes_without_a_number_is_no_refusal() -> None:
+    """The insurer may have the file: its dossiers must not be told as rejected."""
+    expires = "2999-01-01T00:00:00Z"
+    key = {"access_token": "a", "id_token": "b", "expires_in": expires}
+    said = {"maKetQua": "200", "APIKey": key}
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, json=said))) as client:
+        with pytest.raises(Unavailable, match="no transaction number"):
+            await Gateway(client, "http://insurer", accounts.simulated, SystemClock()).send("01Z01", b"<x/>")
+
+
 async def test_a_file_that_cannot_be_read_is_refused_whole(
     record: Record, episodes: "Episodes", monkeypatch: pytest.MonkeyPatch
 ) -> None:
