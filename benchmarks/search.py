@@ -34,7 +34,7 @@ from ehr.access.policy import ALL_GRANTS, Caller
 from ehr.database import migrate
 from ehr.database.embedded import EmbeddedPostgres
 from ehr.interactions.read import read
-from ehr.interactions.search import search
+from ehr.interactions.search import reading, search
 from ehr.operations.everything import Wanted, everything
 from ehr.record import open_record
 from ehr.search.page import Page
@@ -217,9 +217,10 @@ def shapes(store: Store) -> Iterator[Shape]:
 
 async def ask(record: Record, times: Times, type_name: str, query: Query, counts: Counts | None = None) -> str | None:
     """One search, alone and as a caller's; the cursor of the next page. counts: those it is carried on from, alone."""
-    async with record.reading(CALLER) as uow:
+    request = parse(type_name, query)
+    async with reading(record, CALLER, request) as uow:
         timed: Any = Timed(uow.connection)
-        planned = plan(parse(type_name, query), uow.access)
+        planned = plan(request, uow.access)
         page, alone = Page(), []
         for _ in range(TRIES):
             timed.seconds, timed.statements = 0.0, 0

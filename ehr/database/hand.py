@@ -1,7 +1,9 @@
 """A pool of connections → the same pool with the last used connections kept at hand.
 
 In:      asyncpg's pool
-Out:     async with Loan(hand, timeout_s) as connection
+Out:     async with Loan(hand, timeout_s, plans) as connection
+Plans:   how the session plans what it is given (docs/adr/0103). To change that is a statement, so a connection keeps
+         its last way; one that has the wanted way is lent first, and of others a new one as long as there may be more
 Why:     asyncpg's pool makes a proxy, a task and a timer for every acquisition: 45 µs, as much as a statement. A
          connection that was given back whole is lent again without any of them
 Keeps:   nobody waits while a connection is at hand: whoever acquires gets it first, and what is given back goes to
@@ -13,7 +15,7 @@ Limits:  AT_HAND_MAX connections; every LOANS_MAX loans one goes through the poo
 import asyncio
 from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import asyncpg
 
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     Connection = PoolConnectionProxy[Any]
+
+Plans = Literal["values", "once"]
+"""Each statement is planned anew for its values, or once a connection for all values."""
+
+PLAN_CACHE_MODE: Final[dict[Plans, str]] = {"values": "force_custom_plan", "once": "force_generic_plan"}
+"""PostgreSQL's names of them."""
 
 AT_HAND_MAX: Final = 8
 LOANS_MAX: Final = 1_000
@@ -32,27 +40,51 @@ class Hand:
         self.at_hand: list[Connection] = []
         self.waiting: deque[asyncio.Future[Connection | None]] = deque()
         """Who gets the next connection; None: it was given to the pool, and is to be waited for there."""
+        self._once: set[int] = set()
+        """The server processes that plan once; known by their number, at hand, lent or in the pool."""
         self._at_pool = 0
         self._loans = 0
         self._closing = False
 
-    def at_once(self) -> "Connection | None":
-        """The last one that was given back, where it lives."""
-        if self.at_hand and not _lost(self.at_hand[-1]):
-            return self.at_hand.pop()
+    def at_once(self, plans: Plans) -> "Connection | None":
+        """The last one of those that plan so that was given back, where it lives."""
+        for at in range(len(self.at_hand) - 1, -1, -1):
+            if not _lost(self.at_hand[at]) and self.plans(self.at_hand[at]) == plans:
+                return self.at_hand.pop(at)
         return None
+
+    def plans(self, connection: "Connection") -> Plans:
+        """How it plans now."""
+        return "once" if connection.get_server_pid() in self._once else "values"
+
+    async def plan(self, connection: "Connection", plans: Plans) -> None:
+        """From now on it plans so."""
+        if self.plans(connection) == plans:
+            return
+        await connection.execute(f"SET plan_cache_mode = {PLAN_CACHE_MODE[plans]}")
+        (self._once.add if plans == "once" else self._once.discard)(connection.get_server_pid())
 
     async def take(self, timeout_s: float | None) -> "Connection":
         async with asyncio.timeout(timeout_s):
             while True:
-                connection = self.at_hand.pop() if self.at_hand else await self._next()
+                connection = self._other() or await self._next()
                 if not _lost(connection):
                     return connection
                 await self.give(connection, whole=False)
 
+    def _other(self) -> "Connection | None":
+        """One at hand that is lost, to be looked after; or one that plans otherwise, where the pool has no other."""
+        for at, connection in enumerate(self.at_hand):
+            if _lost(connection):
+                return self.at_hand.pop(at)
+        return self.at_hand.pop() if self.at_hand and not self._pool_has() else None
+
+    def _pool_has(self) -> bool:
+        return self.pool.get_idle_size() > 0 or self.pool.get_size() < self.pool.get_max_size()
+
     async def _next(self) -> "Connection":
         """From the pool while it has any; else from who gives one back."""
-        if not (self._closing or self.pool.get_idle_size() or self.pool.get_size() < self.pool.get_max_size()):
+        if not (self._closing or self._pool_has()):
             connection = await self._given()
             if connection is not None:
                 return connection
@@ -137,16 +169,23 @@ def _unfit(connection: "Connection") -> bool:
 class Loan:
     """One acquisition, used once."""
 
-    __slots__ = ("_connection", "_hand", "_timeout_s")
+    __slots__ = ("_connection", "_hand", "_plans", "_timeout_s")
 
-    def __init__(self, hand: Hand, timeout_s: float | None) -> None:
+    def __init__(self, hand: Hand, timeout_s: float | None, plans: Plans = "values") -> None:
         self._hand = hand
         self._timeout_s = timeout_s
+        self._plans = plans
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> "Connection":
-        self._connection = self._hand.at_once() or await self._hand.take(self._timeout_s)
-        return self._connection
+        hand, plans = self._hand, self._plans
+        connection = self._connection = hand.at_once(plans) or await hand.take(self._timeout_s)
+        try:
+            await hand.plan(connection, plans)
+        except BaseException:
+            await self._hand.give(connection, whole=False)
+            raise
+        return connection
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -11,5 +11,5 @@ from ehr.store.version import Version
 
 async def read(record: Record, caller: Caller, type_name: str, id: str) -> Version:
     """The current version."""
-    async with record.reading(caller) as uow:
+    async with record.reading(caller, plans="once") as uow:
         return await uow.resources.read(type_name, id)

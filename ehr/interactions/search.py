@@ -7,16 +7,20 @@ Source:  FHIR R4 search.html, http.html#search
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
-from ehr.access.policy import Caller
+from ehr.access.policy import Caller, predicate
 from ehr.errors import Issue, NotSupported
 from ehr.fhir.subset import Subset, subset_of
 from ehr.search import parse
 from ehr.search.page import Page
+from ehr.search.plan import plan
 from ehr.search.run import run
+from ehr.search.settled import settled
 from ehr.search.terms import SearchRequest
 from ehr.store.record import Record
+from ehr.store.unit_of_work import UnitOfWork
 
 Compartment = tuple[str, str]
 
@@ -47,9 +51,15 @@ async def search(
     """One page; parsed before a connection is taken; its audit rows are committed before anything is answered."""
     request = await understood(record, type_name, query, compartment=compartment, strict=strict, base=base)
     part = part_of(request)  # refused before a connection is taken
-    async with record.reading(caller) as uow:
+    async with reading(record, caller, request) as uow:
         page = await run(uow, request)
     return Searched(request, page if part is None else _shown(page, part))
+
+
+def reading(record: Record, caller: Caller, request: SearchRequest) -> AbstractAsyncContextManager[UnitOfWork]:
+    """Where the search runs: on a connection that plans statements once, if this search is always found in one way."""
+    once = settled(plan(request, predicate(caller)), record.hasher)
+    return record.reading(caller, plans="once" if once else "values")
 
 
 async def understood(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ehr.access.policy import Caller
+from ehr.database.partitions import partition_name
 from ehr.errors import Issue, NotSupported
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
@@ -222,7 +223,8 @@ class _Search:
             self._noted(to, count, before, last=last) if self.note else None,
             self._is_walk,
             self.lowering.of,
-            to.add(self.lowering.pass_rows) if self.lowering.passing else None,
+            self.lowering.pass_rows if self.lowering.passing else None,
+            partition_name(self.plan.types[0]) if len(self.plan.types) == 1 else None,
         )
         return asked, to
 

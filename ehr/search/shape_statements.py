@@ -63,9 +63,11 @@ class Noted:
 class PageOf:
     """Rows in order, beyond a place where there is one.
 
-    narrow   looked up before any order is tried
-    dated    each says which snapshot it was found in
-    passing  only among so many rows of the order, each asked by itself
+    narrow     looked up before any order is tried
+    dated      each says which snapshot it was found in
+    passing    only among so many rows of the order, each asked by itself. Part of the text, since the planner must see
+               it, so few different ones are asked for
+    partition  the table of the one type; None: of all types
     """
 
     clauses: tuple[Clause, ...]
@@ -78,7 +80,8 @@ class PageOf:
     noted: Noted | None = None
     dated: bool = False
     of: Rows = "own"
-    passing: Slot | None = None
+    passing: int | None = None
+    partition: str | None = None
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -10,7 +10,7 @@ Why:     building and compiling a statement costs 1 to 3 ms, running it 0.2. The
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -19,15 +19,14 @@ from sqlalchemy import (
     CompoundSelect,
     FromClause,
     Integer,
+    MetaData,
     Select,
-    SmallInteger,
+    Table,
     Text,
     and_,
-    any_,
     case,
     cast,
     func,
-    insert,
     literal,
     literal_column,
     or_,
@@ -36,12 +35,12 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from ehr.database.engine import compiled
-from ehr.database.tables import C_TEXT, PgSnapshot, audit, change, person_link, resource, resource_history
+from ehr.database.tables import PgSnapshot, change, resource, resource_history
 from ehr.search import shape
 from ehr.search.compile import conditions, visible
+from ehr.search.compile_audit import noted
 from ehr.search.compile_contained import inside
 from ehr.search.compile_values import SIDE, Condition, listed, value, wanted
 from ehr.search.found import COLUMNS, CONTAINER
@@ -52,7 +51,6 @@ from ehr.search.shape_statements import (
     IncludedOf,
     Key,
     MovedOf,
-    Noted,
     PageOf,
     PlacesOf,
     RidsOf,
@@ -65,7 +63,6 @@ STATEMENTS_MAX: Final = 2_048
 """About 4 KiB each. Simple searches need some dozens; chains and long lists of dates make more."""
 
 ROW: Final = resource.alias("r")
-BODY: Final = resource.alias("body")
 ROWS: Final = {"own": ROW, "contained": inside("contained").subquery("r"), "both": inside("both").subquery("r")}
 CHANGE: Final = change.alias("c")
 HISTORY: Final = resource_history.alias("h")
@@ -183,45 +180,58 @@ def _counted(asked: shape.Listed) -> Select[Any] | CompoundSelect[Any]:
 # -- pages -------------------------------------------------------------------------------------------------------
 
 
+@cache
+def _partition(name: str) -> Table:
+    """Written as a table by itself, so that the server need not look for it among all."""
+    return resource.to_metadata(MetaData(), name=name)
+
+
+def _of(asked: PageOf, alias: str) -> FromClause:
+    """The rows a page is made of."""
+    if asked.of != "own":
+        return inside(asked.of).subquery(alias)
+    return (resource if asked.partition is None else _partition(asked.partition)).alias(alias)
+
+
 def _page(asked: PageOf) -> Select[Any]:
-    clauses = conditions(ROWS[asked.of], asked.clauses)
     straight = not asked.narrow and not any(isinstance(key.by, SideValue) or key.filled for key in asked.keys)
     if asked.passing is not None:
         rows = _passed(asked, asked.passing)
     elif asked.narrow and (found := _sole_list(asked)):
         rows = _of_list(asked, found)
     else:
-        rows = _straight(asked, clauses) if straight else _looked_up(asked, clauses)
+        rows = _straight(asked) if straight else _looked_up(asked)
     if asked.noted is None:
         return rows
     shown = rows.cte("shown")
     places = [*(shown.c[f"k{number}"] for number in range(len(asked.keys) - 1)), shown.c.rid]
     order = _ordering(asked, places)
-    return select(shown).order_by(*order).add_cte(_noted(asked.noted, shown, order))
+    return select(shown).order_by(*order).add_cte(noted(asked.noted, shown, order))
 
 
-def _straight(asked: PageOf, clauses: list[Condition]) -> Select[Any]:
+def _straight(asked: PageOf) -> Select[Any]:
     """Ordered by columns: one walk of one index gives the page."""
-    row = ROWS[asked.of]
+    row = _of(asked, "r")
     places = [_expression(key, row) for key in asked.keys]
     labelled = [place.label(f"k{number}") for number, place in enumerate(places[:-1])]
     return (
         select(*_shown(row), *labelled, *_said(asked))
-        .where(*clauses, *_beyond(asked, places))
+        .where(*conditions(row, asked.clauses), *_beyond(asked, places))
         .order_by(*_ordering(asked, places))
         .limit(value(asked.count, Integer()))
     )
 
 
-def _passed(asked: PageOf, passing: shape.Slot) -> Select[Any]:
+def _passed(asked: PageOf, passing: int) -> Select[Any]:
     """The first rows of an order, and of those the rows that are asked for: no estimate leads the planner elsewhere."""
     ordering = [one for one in asked.clauses if isinstance(one, shape.Typed | shape.HasDate | shape.NotAfter)]
-    places = [_expression(key, ROW) for key in asked.keys]
+    row = _of(asked, "r")
+    places = [_expression(key, row) for key in asked.keys]
     first = (
-        select(ROW)
-        .where(*conditions(ROW, ordering), *_beyond(asked, places))
+        select(row)
+        .where(*conditions(row, ordering), *_beyond(asked, places))
         .order_by(*_ordering(asked, places))
-        .limit(value(passing, Integer()))
+        .limit(literal_column(str(passing), Integer))
         .subquery("passed")
     )
     again = [_expression(key, first) for key in asked.keys]
@@ -245,21 +255,23 @@ def _of_list(asked: PageOf, found: shape.Listed) -> Select[Any]:
     """The numbers are sorted before any row is looked at, and only the rows of the page are."""
     rids = listed(found).distinct()
     there = rids.order_by(*_ordering(asked, [rids.selected_columns.rid])).subquery("listed")
-    others = [one for one in asked.clauses if one is not found]
+    row, others = _of(asked, "r"), [one for one in asked.clauses if one is not found]
     return (
-        select(*_shown(ROW), *_said(asked))
-        .join_from(there, ROW, ROW.c.rid == there.c.rid)
-        .where(*conditions(ROW, others), *_beyond(asked, [there.c.rid]))
+        select(*_shown(row), *_said(asked))
+        .join_from(there, row, row.c.rid == there.c.rid)
+        .where(*conditions(row, others), *_beyond(asked, [there.c.rid]))
         .order_by(*_ordering(asked, [there.c.rid]))
         .limit(value(asked.count, Integer()))
     )
 
 
-def _looked_up(asked: PageOf, clauses: list[Condition]) -> Select[Any]:
+def _looked_up(asked: PageOf) -> Select[Any]:
     """Places first, then the rows at the places of the page."""
-    row, body = ROWS[asked.of], BODY if asked.of == "own" else inside(asked.of).subquery("body")
+    row, body = _of(asked, "r"), _of(asked, "body")
     columns = [_expression(key, row).label(f"k{number}") for number, key in enumerate(asked.keys[:-1])]
-    page = _gathered(select(row.c.type_id, row.c.rid, *columns).where(*clauses), narrow=asked.narrow)
+    page = _gathered(
+        select(row.c.type_id, row.c.rid, *columns).where(*conditions(row, asked.clauses)), narrow=asked.narrow
+    )
     places = [*(page.c[f"k{number}"] for number in range(len(columns))), page.c.rid]
     placed = select(page).where(*_beyond(asked, places)).order_by(*_ordering(asked, places))
     chosen = placed.limit(value(asked.count, Integer())).subquery("chosen")
@@ -349,39 +361,3 @@ def _beyond(asked: PageOf, columns: Sequence[ColumnElement[Any]]) -> list[Condit
         equal = [columns[before] == place[before] for before in range(position)]
         alternatives.append(and_(*equal, column < bound if key.descending == asked.forward else column > bound))
     return [or_(*alternatives)]
-
-
-# -- audit -------------------------------------------------------------------------------------------------------
-
-
-def _noted(noted: Noted, shown: Any, order: Sequence[Any]) -> Any:
-    """The audit rows of the rows that are shown: one a shard, or one without a shard where there is none."""
-    kind, actor, facility, purpose = noted.caller
-    earlier = select(func.unnest(value(noted.earlier, ARRAY(BigInteger))).label("shard"))
-    if noted.patients == "none":
-        touched = earlier.subquery("touched")
-    else:
-        first = select(shown.c.type_id, shown.c.shard).order_by(*order).limit(value(noted.shown, Integer()))
-        rows = first.subquery("first")
-        of_patients = select(rows.c.shard)
-        if noted.patients != "all":
-            of_patients = of_patients.where(rows.c.type_id == any_(value(noted.patients, ARRAY(SmallInteger))))
-        touched = earlier.union(of_patients).subquery("touched")
-    person = select(person_link.c.person_id).where(person_link.c.shard == touched.c.shard).scalar_subquery()
-    once = select(literal_column("1").label("one")).subquery("once")
-    audited = select(
-        value(kind, C_TEXT),
-        value(actor, C_TEXT),
-        value(facility, Integer()),
-        literal_column("'S'"),
-        value(noted.type_id, SmallInteger()),
-        touched.c.shard,
-        person,
-        value(purpose, C_TEXT),
-        cast(value(noted.detail, Text()), JSONB),
-    ).select_from(once.outerjoin(touched, true()))
-    if noted.kept_full:
-        count = select(func.count()).select_from(shown).scalar_subquery()
-        audited = audited.where(count > value(noted.shown, Integer()))
-    columns = ["actor_kind", "actor", "facility_id", "action", "type_id", "shard", "person_id", "purpose", "detail"]
-    return insert(audit).from_select(columns, audited).cte("noted")

@@ -17,6 +17,7 @@ from ehr import limits
 from ehr.access.policy import AccessPredicate, Caller
 from ehr.clock import Clock, SystemClock
 from ehr.database.engine import Database
+from ehr.database.hand import Plans
 from ehr.errors import Busy, NotSupported
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameters
@@ -28,7 +29,7 @@ from ehr.store.body import BodyCodec
 from ehr.store.connection import Connection
 from ehr.store.counts import Counts
 from ehr.store.profiles import Profiles
-from ehr.store.unit_of_work import Plans, UnitOfWork
+from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Before, Version
 
 if TYPE_CHECKING:
@@ -131,11 +132,11 @@ class Record:
         """One transaction, tried once."""
         return UnitOfWork(self, caller)
 
-    def reading(self, caller: Caller) -> AbstractAsyncContextManager[UnitOfWork]:
+    def reading(self, caller: Caller, *, plans: Plans = "values") -> AbstractAsyncContextManager[UnitOfWork]:
         """Reads without a transaction around them; a read and its audit row are one statement."""
         if self._uow is not None:
             return nullcontext(self._uow)
-        return UnitOfWork(self, caller, reading=True)
+        return UnitOfWork(self, caller, reading=True, plans=plans)
 
     async def write(self, caller: Caller, work: Callable[[UnitOfWork], Awaitable[T]]) -> T:
         """run, for work that writes resources: the store's statements are planned once a connection."""

@@ -1,7 +1,6 @@
 """Resources of one transaction: read, vread, create, update, delete, history; access applied in each.
 
-Read:     one statement applies access, fetches, and (types of the patient compartment) writes the audit row; what a
-          caller or a type does not need is not in it: each parameter and each condition costs both processes
+Read:     one statement applies access, fetches and writes the audit row (ehr.store.read_sql)
 Write:    rows are locked in one order (type, id), so writers queue instead of deadlocking; versions are 1, 2, 3 …
           without a gap, through deletions too (a deletion is a version; what is created after it continues)
 No-op:    an update equal to the current version but for meta.versionId and meta.lastUpdated changes nothing and
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ehr.access.policy import AccessPredicate, Caller
 from ehr.aside import Turns
+from ehr.database.partitions import partition_name
 from ehr.errors import (
     Duplicate,
     Forbidden,
@@ -35,8 +35,8 @@ from ehr.fhir.profiles.check import claimed
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID, new_id
 from ehr.index import contained
-from ehr.store import gate, history, writes
-from ehr.store.access_sql import arguments, require, seen
+from ehr.store import gate, history, read_sql, writes
+from ehr.store.access_sql import arguments, require
 from ehr.store.locks import Current, Holding, Key, Tombstone, hold
 from ehr.store.preconditions import Versions, refuse_unmet
 from ehr.store.version import Before, Op, Version
@@ -45,34 +45,6 @@ from ehr.store.writes import Noted, Staged
 if TYPE_CHECKING:
     from ehr.store.unit_of_work import UnitOfWork
 
-_NOTED: Final = """
-INSERT INTO audit (actor_kind, actor, facility_id, action, type_id, resource_id, shard, person_id, purpose)
-SELECT $3, $4, $5, 'R', $1, $2, f.shard, (SELECT l.person_id FROM person_link l WHERE l.shard = f.shard), $6
-FROM found f
-"""
-_FOUND: Final = """
-SELECT r.rid, r.version, r.updated, r.shard, r.source, r.body FROM resource r WHERE r.type_id = $1 AND r.id = $2
-"""
-_READ: Final = {
-    # whether it is of a patient, and so noted; whether the caller is confined to a person
-    (True, False): f"WITH found AS ({_FOUND}), noted AS ({_NOTED}) SELECT * FROM found",  # noqa: S608 - ours
-    (True, True): f"WITH found AS ({_FOUND} AND {seen('r', 7)}), noted AS ({_NOTED}) SELECT * FROM found",  # noqa: S608
-    (False, False): _FOUND,
-    (False, True): f"{_FOUND} AND {seen('r', 3)}",
-}
-_VREAD: Final = f"""
-WITH found AS (
-    SELECT r.rid, r.version, r.updated, r.shard, r.source, NULL AS op, r.body FROM resource r
-    WHERE r.type_id = $1 AND r.id = $2 AND r.version = $10 AND {seen("r", 7)}
-    UNION ALL
-    SELECT h.rid, h.version, h.updated, h.shard, h.source, h.op, h.body FROM resource_history h
-    WHERE h.type_id = $1 AND h.id = $2 AND h.version = $10 AND {seen("h", 7)}
-), noted AS ({_NOTED} WHERE $9)
-SELECT * FROM found
-"""  # noqa: S608 - constants of ours
-_DELETED: Final = f"""
-SELECT h.op FROM resource_history h WHERE h.type_id = $3 AND h.id = $4 AND {seen("h")} ORDER BY h.version DESC LIMIT 1
-"""  # noqa: S608 - constants of ours
 _SHARDS: Final = "SELECT shard FROM person_link WHERE person_id = $1"
 
 
@@ -124,7 +96,8 @@ class Resources:
             values += self._who()
         if access.person_id is not None:
             values += arguments(access)
-        row = await self._uow.connection.fetchrow(_READ[noted, access.person_id is not None], *values)
+        sql = read_sql.read(partition_name(type_name), noted=noted, confined=access.person_id is not None)
+        row = await self._uow.connection.fetchrow(sql, *values)
         if row is None:
             raise await self._absent(type_name, id)
         body = self._uow.record.bodies.decompress(row["body"])
@@ -137,7 +110,7 @@ class Resources:
         if not 0 < version < 2**31:
             raise NotFound(f"there is no such version of this {type_name}")
         values = TYPE_IDS[type_name], id, *self._who(), *arguments(self.access), type_name in PATIENT_TYPES, version
-        row = await self._uow.connection.fetchrow(_VREAD, *values)
+        row = await self._uow.connection.fetchrow(read_sql.VREAD, *values)
         if row is None:
             raise NotFound(f"there is no such version of this {type_name}")
         if row["op"] == "D":
@@ -232,7 +205,7 @@ class Resources:
         return self.caller.kind, self.caller.id, self.caller.facility_id, self.caller.purpose
 
     async def _absent(self, type_name: str, id: str) -> NotFound | Gone:
-        op = await self._uow.connection.fetchval(_DELETED, *arguments(self.access), TYPE_IDS[type_name], id)
+        op = await self._uow.connection.fetchval(read_sql.DELETED, *arguments(self.access), TYPE_IDS[type_name], id)
         if op == "D":
             return Gone(f"this {type_name} was deleted")
         return NotFound(f"there is no {type_name} with this id")

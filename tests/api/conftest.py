@@ -113,11 +113,13 @@ async def two_facilities(city: City) -> list[int]:
 
 @contextmanager
 def statements(city: City) -> Iterator[Callable[[], list[str]]]:
-    """Every SQL statement the pool runs meanwhile, transaction control included."""
+    """Every SQL statement the pool runs meanwhile, transaction control included; not what the driver asks once a
+    connection about the types of arrays."""
     seen: list[str] = []
 
     def note(query: Any) -> None:
-        seen.append(query.query)
+        if not any(words in query.query for words in ("typeinfo_tree", "set_config('jit'")):
+            seen.append(query.query)
 
     pool: Any = city.record.database.pool
     holders = [holder._con for holder in pool._holders if holder._con is not None]

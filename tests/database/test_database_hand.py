@@ -8,7 +8,7 @@ import pytest
 
 from ehr.database.child import until
 from ehr.database.engine import Database
-from ehr.database.hand import AT_HAND_MAX, _lost
+from ehr.database.hand import AT_HAND_MAX, Plans, _lost
 
 
 @pytest.fixture
@@ -155,3 +155,43 @@ async def test_close_waits_for_what_is_lent(database_url: str) -> None:
             assert await connection.fetchval("select 1") == 1
             assert not closing.done()
         await closing
+
+
+async def session(database: Database, plans: Plans) -> tuple[int, str]:
+    async with database.acquire(plans=plans) as connection:
+        row = await connection.fetchrow("select pg_backend_pid(), current_setting('plan_cache_mode')")
+        assert row is not None
+        return row[0], row[1]
+
+
+async def test_who_plans_otherwise_has_a_connection_of_their_own(two: Database) -> None:
+    values, once = await session(two, "values"), await session(two, "once")
+    assert (values[1], once[1]) == ("force_custom_plan", "force_generic_plan")
+    assert values[0] != once[0]
+    for _ in range(3):
+        assert await session(two, "values") == values
+        assert await session(two, "once") == once
+
+
+async def test_where_there_is_no_other_a_connection_changes_its_way(database_url: str) -> None:
+    one = await Database.open(database_url, connections_max=1)
+    try:
+        for _ in range(2):
+            assert (await session(one, "once"))[1] == "force_generic_plan"
+            assert (await session(one, "values"))[1] == "force_custom_plan"
+        with pytest.raises(asyncpg.SyntaxOrAccessError):
+            async with one.acquire(plans="once") as connection:
+                await connection.execute("select from nowhere at all")
+        assert at_hand(one) == 0, "it went through the pool"
+        assert (await session(one, "values"))[1] == "force_custom_plan"
+    finally:
+        await one.close()
+
+
+async def test_who_waited_gets_a_connection_that_plans_as_asked(two: Database) -> None:
+    async with two.acquire() as _, two.acquire(plans="once") as _:
+        waiting = [asyncio.create_task(session(two, plans)) for plans in ("once", "values", "once", "values")]
+        await asyncio.sleep(0)
+        assert len(two._hand.waiting) == 4
+    modes = [mode for _, mode in await asyncio.gather(*waiting)]
+    assert modes == ["force_generic_plan", "force_custom_plan"] * 2

@@ -11,10 +11,11 @@ import pytest
 
 from ehr.access.policy import Caller
 from ehr.clock import SystemClock
+from ehr.database.hand import Plans
 from ehr.errors import Unavailable
 from ehr.settings import Settings
 from ehr.store.record import Record
-from ehr.store.unit_of_work import Plans, UnitOfWork
+from ehr.store.unit_of_work import UnitOfWork
 from sync import accounts, gateway
 from sync.gateway import Gateway, GatewayRefused
 from sync.gateway_sim.books import Books

@@ -15,6 +15,7 @@ from ehr.index.hashing import Hasher
 from ehr.search.page import Page, search
 from ehr.search.parse import parse
 from ehr.search.plan import plan
+from ehr.search.settled import settled
 
 EVERYTHING = AccessPredicate(ALL_GRANTS)
 
@@ -74,7 +75,7 @@ class Records:
         compartment: tuple[str, str] | None = None,
     ) -> Page:
         planned = plan(parse(type_name, list(query), compartment=compartment), access)
-        async with self.database.acquire() as connection:
+        async with self.database.acquire(plans="once" if settled(planned, self.hasher) else "values") as connection:
             return await search(connection, planned, installation=self.database.installation, bodies=Plain())
 
     async def ids(
