@@ -30,6 +30,8 @@ from ehr.errors import EhrError, Invalid, NotFound, Unavailable
 from ehr.store import faults
 
 _NAMED_WRONGLY: Final = {errno.EACCES, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM}
+_NOT_OURS: Final = {errno.EADDRINUSE, errno.EADDRNOTAVAIL}
+"""The address to listen at is another's."""
 
 app = typer.Typer(name="ehr", no_args_is_help=True, add_completion=False, help="The city's health record.")
 for _commands in (process, doctor, city, bulk_import, bulk_export, client):
@@ -54,6 +56,8 @@ def main() -> None:
     except faults.LOST as error:
         if isinstance(error, OSError) and error.filename is not None:
             fail(f"{error.filename}: {error.strerror}", EXIT_USAGE if error.errno in _NAMED_WRONGLY else EXIT_LATER)
+        if isinstance(error, OSError) and error.errno in _NOT_OURS:
+            fail(f"{error}: choose another with --host, --port or --mllp-port", EXIT_LATER)
         fail(f"a service cannot be reached: {type(error).__name__}: {error}", EXIT_LATER)
     except (Invalid, NotFound) as error:
         fail(" ".join(f"{one.at or ''} {one.text}".strip() for one in error.issues), EXIT_USAGE)

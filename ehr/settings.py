@@ -6,7 +6,7 @@ Nothing else reads the environment. docs/operations.md lists every field; a test
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -63,3 +63,17 @@ class Settings(BaseSettings):
     sid_passport: str = Field(
         "http://fhir.ehealth.gov.vn/core/sid/passport_number", description="Identifier system of passports."
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and not given.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("the address of a PostgreSQL begins with postgresql://")
+        return given
+
+    @field_validator("data_dir")
+    @classmethod
+    def _is_no_file(cls, given: Path) -> Path:
+        if given.exists() and not given.is_dir():
+            raise ValueError(f"{given} is a file: name a folder")
+        return given

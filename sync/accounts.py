@@ -42,7 +42,9 @@ def load(file: Path | None) -> Accounts:
     try:
         rows = orjson.loads(file.read_bytes())
         known = {code: Account(row["username"], row["password"]) for code, row in rows.items()}
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise Invalid(f"{file} cannot be read: {error.strerror}", at="EHR_INSURER_ACCOUNTS_FILE") from error
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise Malformed("the insurer accounts file is not JSON {code: {username, password}}") from error
 
     def account(facility_code: str) -> Account:

@@ -5,6 +5,7 @@ Exit:    1 where a message failed again
 """
 
 import asyncio
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -16,12 +17,22 @@ from ehr.intake import Intake
 from ehr.serve import record_of
 from ehr.store import ledger
 
+
+class State(StrEnum):
+    """How far a message is."""
+
+    received = "received"
+    applied = "applied"
+    refused = "refused"
+    failed = "failed"
+
+
 app = typer.Typer(no_args_is_help=True, help="What facilities sent.")
 
 
 @app.command("list")
 def list_command(
-    state: Annotated[list[str] | None, typer.Option(help="received, applied, refused or failed.")] = None,
+    state: Annotated[list[State] | None, typer.Option(help="Only those in this state, or in one of several.")] = None,
     facility: Annotated[str | None, typer.Option(help="Code of the sender.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     data_dir: DataDir = None,
