@@ -18,9 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ehr import ids, limits
 from ehr.api.answer import Answer, Header
 from ehr.api.errors import answer_of, bug_answer
-from ehr.api.exchange import form_of
+from ehr.api.exchange import refused_as
 from ehr.api.fhir import Routes
-from ehr.api.form import shown_as
 from ehr.clock import Clock
 from ehr.errors import TooLong
 from ehr.ops.logging import REQUEST_ID
@@ -87,12 +86,12 @@ class FhirEdge(_Edge):
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         error = _too_long(scope)
         if error is not None:
-            return shown_as(answer_of(scope["path"], error), form_of(scope))
+            return refused_as(answer_of(scope["path"], error), scope)
         try:
             return await self._routes.answer(scope, receive)
         except Exception:
             log.error("request failed", route=_pattern(scope), method=scope["method"], exc_info=True)
-            return shown_as(bug_answer(scope["path"]), form_of(scope))
+            return refused_as(bug_answer(scope["path"]), scope)
 
 
 class Edge(_Edge):

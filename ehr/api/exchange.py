@@ -27,6 +27,7 @@ from ehr.api.negotiation import (
     Form,
     Preferences,
     is_true,
+    named,
     preferences,
     produced,
     produced_or_json,
@@ -186,7 +187,7 @@ class Endpoint:
         try:
             return await self._answer(scope, receive)
         except EhrError as error:
-            answer = shown_as(error_answer(error), form_of(scope))
+            answer = refused_as(error_answer(error), scope)
             if isinstance(error, MethodNotAllowed):
                 answer.headers.append(self._allow())
             if isinstance(error, UnsupportedMedia) and scope["method"] == "PATCH":
@@ -210,21 +211,25 @@ class Endpoint:
         if exchange.format_asked is None and not (self._files and exchange.method in _READING):
             exchange.shown_form = produced(exchange.headers.get("accept"), None)
         answer = await handler(exchange)
-        if exchange.shown_form == "json" and not exchange.pretty:
+        form, pretty = exchange.shown_form, exchange.pretty
+        media = None if exchange.format_asked or self._files else named(exchange.headers.get("accept"), form)
+        if form == "json" and not pretty and media is None:
             return answer
-        return await aside(is_large(answer.body), shown_as, answer, exchange.shown_form, pretty=exchange.pretty)
+        return await aside(is_large(answer.body), shown_as, answer, form, pretty=pretty, media=media)
 
     def _allow(self) -> Header:
         return b"allow", ", ".join(sorted({*self._handlers, "OPTIONS"})).encode()
 
 
-def form_of(scope: Scope) -> Form:
-    """The format a refusal is written in, whatever else is wrong with the request."""
+def refused_as(answer: Answer, scope: Scope) -> Answer:
+    """A refusal in the format that was asked for, whatever else is wrong with the request."""
     try:
         asked = dict(parsed_query(scope["query_string"])).get("_format")
     except EhrError:
         asked = None
-    return produced_or_json(header_map(scope).get("accept"), asked)
+    accept = header_map(scope).get("accept")
+    form = produced_or_json(accept, asked)
+    return shown_as(answer, form, media=None if asked else named(accept, form))
 
 
 def _once(query: list[tuple[str, str]], name: str) -> str | None:

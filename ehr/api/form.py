@@ -14,11 +14,15 @@ from ehr.fhir.xml_writer import to_xml
 _XML_HEADER: Final[Header] = (b"content-type", b"application/fhir+xml; charset=utf-8")
 
 
-def shown_as(answer: Answer, form: Form, *, pretty: bool = False) -> Answer:
-    """The answer in this format."""
-    if not answer.body or JSON_HEADER not in answer.headers or (form == "json" and not pretty):
+def shown_as(answer: Answer, form: Form, *, pretty: bool = False, media: str | None = None) -> Answer:
+    """The answer in this format; media: another type than FHIR's own by which the client named it."""
+    if not answer.body or JSON_HEADER not in answer.headers or (form == "json" and not pretty and media is None):
         return answer
-    if form == "json":
-        return answer.with_body(indented(answer.body))
-    others = [header for header in answer.headers if header != JSON_HEADER]
-    return Answer(answer.status, to_xml(answer.body, pretty=pretty), [_XML_HEADER, *others])
+    body = answer.body
+    if form == "xml":
+        body = to_xml(body, pretty=pretty)
+    elif pretty:
+        body = indented(body)
+    own = JSON_HEADER if form == "json" else _XML_HEADER
+    shown = own if media is None else (b"content-type", f"{media}; charset=utf-8".encode())
+    return Answer(answer.status, body, [shown, *(header for header in answer.headers if header != JSON_HEADER)])

@@ -22,9 +22,10 @@ Form = Literal["json", "xml"]
 JSON: Final = "application/fhir+json"
 XML: Final = "application/fhir+xml"
 _MEDIA: Final[dict[Form, frozenset[str]]] = {
-    "json": frozenset({JSON, "application/json", "text/json"}),
-    "xml": frozenset({XML, "application/xml", "text/xml"}),
+    "json": frozenset({JSON, "application/json", "text/json", "application/json+fhir"}),
+    "xml": frozenset({XML, "application/xml", "text/xml", "application/xml+fhir"}),
 }
+"""The last ones are those of DSTU2, which servers are encouraged to know still (http.html#mime-type)."""
 _FORMS: Final[dict[str, Form]] = {name: form for form, names in _MEDIA.items() for name in (*names, form)}
 """What _format may say → the format."""
 
@@ -91,6 +92,17 @@ def produced(accept: str | None, format_: str | None) -> Form:
     if not wished:
         raise NotAcceptable(f"this server produces {JSON} and {XML}; name one in Accept", at="Accept")
     return min(wished, key=lambda pair: pair[0])[1]
+
+
+def named(accept: str | None, form: Form) -> str | None:
+    """The type by which Accept names this format, where it is another than FHIR's own: the answer's type then, too
+    (http.html#mime-type: a generic type SHOULD be answered with)."""
+    if not accept or accept in ("*/*", JSON):
+        return None
+    ranges = [found for place, one in enumerate(accept.split(",")) if (found := _range(one, place)) is not None]
+    naming = [one for one in ranges if one.name in _MEDIA[form] and one.weight]
+    best = min(naming, key=lambda one: (-one.weight, one.name not in (JSON, XML), one.place), default=None)
+    return best.name if best is not None and best.name not in (JSON, XML) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,25 @@ async def test_a_format_is_of_a_version_whichever_way_it_is_named(
     assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (status, shown)
 
 
+@pytest.mark.parametrize(
+    ("accept", "shown"),
+    [
+        ("application/json", "application/json"),
+        ("text/xml", "text/xml"),
+        ("application/xml+fhir", "application/xml+fhir"),
+        ("application/json, application/fhir+json", JSON),
+        ("text/html, application/xml;q=0.9, */*;q=0.8", "application/xml"),
+        ("application/*", JSON),
+    ],
+)
+async def test_an_answer_has_the_type_by_which_it_was_asked_for(shared_city: City, accept: str, shown: str) -> None:
+    for path, status in (("/metadata", 200), ("/Nothing", 404)):
+        answer = await shared_city.system().get(path, headers={"Accept": accept})
+        assert (answer.status_code, answer.headers["content-type"]) == (status, f"{shown}; charset=utf-8")
+    named = await shared_city.system().get("/metadata?_format=json", headers={"Accept": accept})
+    assert named.headers["content-type"] == f"{JSON}; charset=utf-8"
+
+
 @pytest.mark.parametrize("summary", ["true", "text", "data"])
 async def test_the_statement_can_be_had_in_part(shared_city: City, summary: str) -> None:
     """Clients that only want to know the version ask so."""
