@@ -4,7 +4,6 @@ Prints:  the token, the link, or the secret of the new client, once; a client wi
          has none
 """
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +14,11 @@ from ehr.access.keys import load_keys
 from ehr.access.token import Tokens
 from ehr.clock import SystemClock
 from ehr.commands.facility import facility_id
-from ehr.commands.terminal import DataDir, say, settings_of
+from ehr.commands.terminal import DataDir, say, settings_of, with_record
 from ehr.errors import Invalid
-from ehr.serve import record_of, running
+from ehr.serve import running
 from ehr.settings import Settings
+from ehr.store.record import Record
 from ehr.web.ops import operator_link
 
 app = typer.Typer()
@@ -38,11 +38,7 @@ def token(
     if len(scopes.parse(scope)) != len(scope.split()):
         raise Invalid("a scope is not understood", at="--scope")
 
-    async def confined_to() -> int:
-        async with record_of(settings) as record:
-            return await facility_id(record, facility)
-
-    number = asyncio.run(confined_to()) if facility else 0
+    number = with_record(settings, lambda record: facility_id(record, facility)) if facility else 0
     say(authenticate.issue_token(_tokens(settings), client_id, scope, facility_id=number))
 
 
@@ -79,11 +75,10 @@ def register_command(
     """Register a system client; prints its secret, once, or nothing where it has keys of its own."""
     keys = None if jwks is None else clients.read_jwks(jwks.read_bytes())
 
-    async def register() -> str:
-        async with record_of(settings_of(data_dir=data_dir)) as record:
-            number = await facility_id(record, facility)
-            return await clients.register_client(record, client_id, name or client_id, scope, number, jwks=keys)
+    async def register(record: Record) -> str:
+        number = await facility_id(record, facility)
+        return await clients.register_client(record, client_id, name or client_id, scope, number, jwks=keys)
 
-    secret = asyncio.run(register())
+    secret = with_record(settings_of(data_dir=data_dir), register)
     if secret:
         say(secret)

@@ -12,11 +12,10 @@ from typing import Annotated
 
 import typer
 
-from ehr.commands.terminal import DataDir, end, say, say_json, settings_of
+from ehr.commands.terminal import DataDir, end, say, say_json, settings_of, with_record
 from ehr.database.backup import backup
 from ehr.errors import Invalid
-from ehr.jobs.queue import Progress
-from ehr.serve import database_of, record_of
+from ehr.serve import database_of
 from ehr.store import backfill, dictionaries
 
 app = typer.Typer(no_args_is_help=True, help="The database.")
@@ -56,11 +55,7 @@ def dictionaries_command(
 ) -> None:
     """Train a compression dictionary for each resource type that would shrink by it; earlier ones stay readable."""
 
-    async def train() -> list[dictionaries.Trained]:
-        async with record_of(settings_of(data_dir=data_dir)) as record:
-            return await dictionaries.retrain(record)
-
-    for made in asyncio.run(train()):
+    for made in with_record(settings_of(data_dir=data_dir), dictionaries.retrain):
         if as_json:
             say_json(asdict(made))
         else:
@@ -72,11 +67,7 @@ def dictionaries_command(
 def reindex_command(data_dir: DataDir = None) -> None:
     """Make the search index anew from the bodies, while others write; finishes what a job could not."""
 
-    async def again() -> Progress:
-        async with record_of(settings_of(data_dir=data_dir)) as record:
-            return await backfill.rebuild_all(record)
-
-    done = asyncio.run(again())
+    done = with_record(settings_of(data_dir=data_dir), backfill.rebuild_all)
     read, changed = (sum(one[name] for one in done.results) for name in ("read", "changed"))
     say(f"{changed:,} of {read:,} rows differed")
     end(well=done.state == "done")

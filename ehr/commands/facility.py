@@ -3,18 +3,17 @@
 Prints:  the list as JSON lines
 """
 
-import asyncio
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from ehr.access.policy import Caller
-from ehr.commands.terminal import DataDir, say, say_json, settings_of
+from ehr.commands.terminal import DataDir, say, say_json, settings_of, with_record
 from ehr.errors import Invalid, NotFound
 from ehr.intake import Intake
-from ehr.serve import record_of
 from ehr.store import facilities
+from ehr.store.connection import Row
 from ehr.store.facilities import Facility, Feed, Kind
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
@@ -70,11 +69,7 @@ def register_command(  # noqa: PLR0917 - options of a command
     async def work(uow: UnitOfWork) -> None:
         await facilities.register(uow, [facility])
 
-    async def register() -> None:
-        async with record_of(settings_of(data_dir=data_dir)) as record:
-            await record.run(Caller.system("register facility"), work)
-
-    asyncio.run(register())
+    with_record(settings_of(data_dir=data_dir), lambda record: record.run(Caller.system("register facility"), work))
     say(f"{code} is registered")
 
 
@@ -86,11 +81,7 @@ def close_command(code: Annotated[str, typer.Argument(help="MA_CSKCB")], data_di
         if not await facilities.close(uow, code):
             raise NotFound(f"no facility {code} is registered")
 
-    async def close() -> None:
-        async with record_of(settings_of(data_dir=data_dir)) as record:
-            await record.run(Caller.system("close facility"), work)
-
-    asyncio.run(close())
+    with_record(settings_of(data_dir=data_dir), lambda record: record.run(Caller.system("close facility"), work))
     say(f"{code} is closed")
 
 
@@ -98,9 +89,9 @@ def close_command(code: Annotated[str, typer.Argument(help="MA_CSKCB")], data_di
 def list_command(data_dir: DataDir = None) -> None:
     """Every facility, as JSON lines."""
 
-    async def rows() -> list[dict[str, Any]]:
-        async with record_of(settings_of(data_dir=data_dir)) as record, record.database.acquire() as connection:
-            return [dict(row) for row in await facilities.listed(connection)]
+    async def rows(record: Record) -> list[Row]:
+        async with record.database.acquire() as connection:
+            return await facilities.listed(connection)
 
-    for row in asyncio.run(rows()):
-        say_json(row)
+    for row in with_record(settings_of(data_dir=data_dir), rows):
+        say_json(dict(row))

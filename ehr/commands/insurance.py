@@ -3,16 +3,15 @@
 Exit:    1 where a round met problems, or the balance does not close
 """
 
-import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ehr.commands.facility import facility_id
-from ehr.commands.terminal import AsJson, DataDir, end, say, say_json, settings_of
+from ehr.commands.terminal import AsJson, DataDir, end, say, say_json, settings_of, with_record
 from ehr.errors import Invalid
-from ehr.serve import record_of
-from sync.reconcile import Balance, balance
+from ehr.store.record import Record
+from sync.reconcile import balance
 from sync.resend import Which, resend
 from sync.schedule import run_sync
 
@@ -23,25 +22,16 @@ app = typer.Typer(no_args_is_help=True, help="The synchronisation with social in
 def run_command(data_dir: DataDir = None) -> None:
     """One round: extract, seal, send, ask for answers, reconcile."""
 
-    async def once() -> dict[str, Any]:
-        settings = settings_of(data_dir=data_dir)
-        async with record_of(settings) as record:
-            return (await run_sync(record, settings)).as_json()
-
-    done = asyncio.run(once())
-    say_json(done)
-    end(well=not done["problems"])
+    done = with_record(settings_of(data_dir=data_dir), lambda record: run_sync(record, record.settings))
+    say_json(done.as_json())
+    end(well=not done.problems)
 
 
 @app.command("report")
 def report_command(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """The balance: extracted = accepted + rejected + pending, in dossiers and in đồng."""
 
-    async def report() -> Balance:
-        async with record_of(settings_of(data_dir=data_dir)) as record:
-            return await balance(record)
-
-    made = asyncio.run(report())
+    made = with_record(settings_of(data_dir=data_dir), balance)
     if as_json:
         say_json(made.as_json())
     else:
@@ -64,9 +54,8 @@ def resend_command(
     if everything == any((facility, episode, code)):
         raise Invalid("say which: --facility, --episode, --code, or else --all")
 
-    async def again() -> int:
-        async with record_of(settings_of(data_dir=data_dir)) as record:
-            await facility_id(record, facility)
-            return await resend(record, Which(facility, episode, code))
+    async def again(record: Record) -> int:
+        await facility_id(record, facility)
+        return await resend(record, Which(facility, episode, code))
 
-    say_json({"waiting": asyncio.run(again())})
+    say_json({"waiting": with_record(settings_of(data_dir=data_dir), again)})

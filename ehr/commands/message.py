@@ -4,7 +4,6 @@ Prints:  JSON lines
 Exit:    1 where a message failed again
 """
 
-import asyncio
 from enum import StrEnum
 from typing import Annotated
 
@@ -12,10 +11,10 @@ import typer
 
 from adapters.pipeline import Pipeline
 from ehr.commands.facility import facility_id
-from ehr.commands.terminal import DataDir, end, say_json, settings_of
+from ehr.commands.terminal import DataDir, end, say_json, settings_of, with_record
 from ehr.intake import Intake
-from ehr.serve import record_of
 from ehr.store import ledger
+from ehr.store.record import Record
 
 
 class State(StrEnum):
@@ -39,24 +38,19 @@ def list_command(
 ) -> None:
     """Messages of the ledger, newest first, as JSON lines; never their content."""
 
-    async def entries() -> list[ledger.LedgerEntry]:
-        async with record_of(settings_of(data_dir=data_dir)) as record:
-            number = await facility_id(record, facility) if facility else None
-            async with record.database.acquire() as connection:
-                return await ledger.entries(connection, facility_id=number, states=state, limit=limit)
+    async def entries(record: Record) -> list[ledger.LedgerEntry]:
+        number = await facility_id(record, facility) if facility else None
+        async with record.database.acquire() as connection:
+            return await ledger.entries(connection, facility_id=number, states=state, limit=limit)
 
-    for entry in asyncio.run(entries()):
+    for entry in with_record(settings_of(data_dir=data_dir), entries):
         say_json({name: getattr(entry, name) for name in entry.__dataclass_fields__})
 
 
 @app.command("replay")
 def replay_command(data_dir: DataDir = None) -> None:
     """Finish what was kept and not applied, now, however often it has failed."""
-
-    async def replay() -> tuple[int, int]:
-        async with record_of(settings_of(data_dir=data_dir)) as record:
-            return await Pipeline(Intake(record)).replay()
-
-    finished, failed = asyncio.run(replay())
+    settings = settings_of(data_dir=data_dir)
+    finished, failed = with_record(settings, lambda record: Pipeline(Intake(record)).replay())
     say_json({"finished": finished, "failed": failed})
     end(well=not failed)

@@ -4,7 +4,6 @@ Prints:  what was stored of each package and what was refused, on standard outpu
 Errors:  NotFound, Invalid  a path that is not there, or no package of R4; what was stored before it stays
 """
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ehr.bulk.package import Loaded, load
-from ehr.commands.terminal import DataDir, end, say_json, settings_of
-from ehr.serve import record_of
+from ehr.commands.terminal import DataDir, end, say_json, settings_of, with_record
+from ehr.store.record import Record
 
 app = typer.Typer(no_args_is_help=True, help="Profiles, and the value sets they name.")
 
@@ -27,13 +26,11 @@ def load_command(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON line for each package.")] = False,
 ) -> None:
     """Store the StructureDefinitions, ValueSets and CodeSystems of packages; the same again changes nothing."""
-    settings = settings_of(data_dir=data_dir)
 
-    async def run() -> list[Loaded]:
-        async with record_of(settings) as record:
-            return [await load(record, path) for path in paths]
+    async def loaded(record: Record) -> list[Loaded]:
+        return [await load(record, path) for path in paths]
 
-    done = asyncio.run(run())
+    done = with_record(settings_of(data_dir=data_dir), loaded)
     _show(done, as_json=as_json)
     end(well=not any(one.refused for one in done))
 

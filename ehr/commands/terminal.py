@@ -1,11 +1,12 @@
-"""What commands have in common on a terminal: options, lines, a bar, and the ends they come to.
+"""What commands have in common: options, an open record, lines, a bar, and the ends they come to.
 
 Prints:  results on standard output, bars and complaints on standard error
 """
 
+import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
@@ -14,7 +15,9 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
+from ehr.serve import record_of
 from ehr.settings import Settings
+from ehr.store.record import Record
 
 EXIT_REFUSED: Final = 1
 EXIT_USAGE: Final = 2
@@ -30,6 +33,7 @@ Port = Annotated[int | None, typer.Option(help="HTTP port; 0 takes a free one.")
 MllpPort = Annotated[int | None, typer.Option(help="MLLP port; 0 takes a free one.")]
 Access = Annotated[str | None, typer.Option(help="enforced, or open (loopback only, no tokens).")]
 
+T = TypeVar("T")
 Now = TypeVar("Now")
 """How far something is."""
 
@@ -37,6 +41,16 @@ Now = TypeVar("Now")
 def settings_of(**given: Any) -> Settings:
     """The environment, with what the command line says instead."""
     return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+def with_record(settings: Settings, work: Callable[[Record], Awaitable[T]]) -> T:
+    """What the work gives, on a record that is open as long."""
+
+    async def opened() -> T:
+        async with record_of(settings) as record:
+            return await work(record)
+
+    return asyncio.run(opened())
 
 
 def say(line: str) -> None:

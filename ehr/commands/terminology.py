@@ -4,7 +4,6 @@ Prints:  what was loaded, on standard output; JSON lines with --json; a bar on a
 Errors:  Invalid   a file that cannot be read as what it claims to be, with the place in it; nothing is stored
 """
 
-import asyncio
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,9 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ehr.access.policy import Caller
-from ehr.commands.terminal import DataDir, say_json, settings_of
+from ehr.commands.terminal import DataDir, say_json, settings_of, with_record
 from ehr.errors import Invalid, NotFound
-from ehr.serve import record_of
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 from terminology.errors import Unreadable
@@ -47,14 +45,12 @@ def load_command(  # noqa: PLR0917 - options of a command
     as_json: Annotated[bool, typer.Option("--json", help="A JSON line for each thing loaded.")] = False,
 ) -> None:
     """Load code lists; the same content again changes nothing, other content under the same name replaces it."""
-    settings = settings_of(data_dir=data_dir)
 
-    async def run() -> list[Loaded]:
-        async with record_of(settings) as record:
-            with _bar(shown=sys.stderr.isatty() and not as_json) as told:
-                return await load_files(record, files, told, system=system, version=version, title=title)
+    async def loaded(record: Record) -> list[Loaded]:
+        with _bar(shown=sys.stderr.isatty() and not as_json) as told:
+            return await load_files(record, files, told, system=system, version=version, title=title)
 
-    _show(asyncio.run(run()), as_json=as_json)
+    _show(with_record(settings_of(data_dir=data_dir), loaded), as_json=as_json)
 
 
 async def load_files(
