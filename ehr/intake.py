@@ -21,13 +21,13 @@ from ehr import limits
 from ehr.access.policy import Caller, predicate
 from ehr.aside import LARGE_ENTRIES, aside, is_large
 from ehr.clock import Clock, instant
+from ehr.database.connection import Row
 from ehr.errors import Forbidden, Issue, TooMuch
 from ehr.fhir import codec
 from ehr.fhir.vietnam import FACILITY_CODE
 from ehr.ids import new_id
 from ehr.store import bundles, criteria
 from ehr.store.bundles import Weave
-from ehr.store.connection import Row
 from ehr.store.resources import Write
 from ehr.store.version import Version
 

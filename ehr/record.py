@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ehr.access.policy import AccessPredicate
 from ehr.clock import Clock
+from ehr.database.connection import Connection
 from ehr.database.engine import Database, Installation
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameters
@@ -16,7 +17,6 @@ from ehr.search.parse import parse
 from ehr.search.plan import plan
 from ehr.settings import Settings
 from ehr.store.body import BodyCodec
-from ehr.store.connection import Connection
 from ehr.store.declarations import ParameterKeeper
 from ehr.store.dictionaries import load_bodies
 from ehr.store.operation_definitions import ServedDefinitions

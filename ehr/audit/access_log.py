@@ -11,7 +11,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ehr.audit.append import Connection
+    from ehr.database.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)

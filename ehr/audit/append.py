@@ -9,18 +9,13 @@ Never:   names, numbers or codes of a person in detail
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import orjson
 
 from ehr.access.policy import Caller
+from ehr.database.connection import Connection
 from ehr.fhir.r4 import TYPE_IDS
-
-if TYPE_CHECKING:
-    import asyncpg
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection = asyncpg.Connection[Any] | PoolConnectionProxy[Any]
 
 _ROWS: Final = """
 INSERT INTO audit (actor_kind, actor, facility_id, action, type_id, resource_id, shard, person_id, purpose, detail)
@@ -40,7 +35,7 @@ SELECT s.shard FROM unnest($1::bigint[]) AS s(shard) WHERE NOT EXISTS (
 class Audit:
     """Appends audit rows for one caller on one connection."""
 
-    def __init__(self, connection: "Connection", caller: Caller) -> None:
+    def __init__(self, connection: Connection, caller: Caller) -> None:
         self._connection = connection
         self._caller = caller
 

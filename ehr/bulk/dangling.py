@@ -23,6 +23,7 @@ import orjson
 
 from ehr.bulk.output import LinesFile
 from ehr.bulk.prepare import Ready
+from ehr.database.connection import Connection
 from ehr.errors import Issue
 from ehr.fhir.outcome import operation_outcome
 from ehr.fhir.r4 import TYPE_IDS
@@ -30,7 +31,6 @@ from ehr.jobs.queue import Chunk
 from ehr.store.arrays import texts
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection
     from ehr.store.record import Record
 
 Target = tuple[bytes, bytes]
@@ -145,7 +145,7 @@ def _pieces(folder: Path) -> Sequence[Path]:
     return sorted(folder.glob("references-*.ndjson"))
 
 
-async def _absent(connection: "Connection", piece: Path) -> Sequence[bytes]:
+async def _absent(connection: Connection, piece: Path) -> Sequence[bytes]:
     """The lines of a piece whose reference is not stored."""
     kept: list[bytes] = []
     with piece.open("rb") as file:

@@ -9,14 +9,11 @@ Why so:  together lines are written ten times faster, so first they are; where s
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 from ehr.bulk.prepare import Ready, Refusal
+from ehr.database.connection import Connection
 from ehr.errors import Conflicted, Refused
 from ehr.store import faults
-
-if TYPE_CHECKING:
-    from ehr.store.connection import Connection
 
 
 class Declined(Exception):
@@ -30,7 +27,7 @@ class Declined(Exception):
 class Trial:
     """One attempt that tries each line by itself."""
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._refusals: list[Refusal] = []
 

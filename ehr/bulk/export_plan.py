@@ -21,6 +21,7 @@ from ehr.access.policy import Caller
 from ehr.bulk.export_job import HERE, KIND, ExportJob
 from ehr.bulk.export_request import LATEST, PROVENANCE, RELEVANT, ExportRequest
 from ehr.clock import instant
+from ehr.database.connection import Connection
 from ehr.database.partitions import partition_name
 from ehr.errors import Forbidden, Issue, NotFound
 from ehr.fhir import codec
@@ -28,7 +29,6 @@ from ehr.fhir.group import patients_of
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.jobs import queue
 from ehr.store import snapshot, versions
-from ehr.store.connection import Connection
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 

@@ -28,6 +28,7 @@ from ehr.bulk.prepare import Preparer, Ready, Refusal
 from ehr.bulk.read import read
 from ehr.bulk.refused import keep_refused
 from ehr.bulk.winner import Key, decided, keep, ranks, winners
+from ehr.database.connection import Connection
 from ehr.database.partitions import GIN_LARGE_ROWS, GIN_PENDING_IMPORT
 from ehr.errors import Conflicted, Refused
 from ehr.fhir.compartments import PATIENT_TYPES
@@ -41,7 +42,6 @@ from ehr.store.version import Version
 from ehr.store.writes import SUMMARY_TOPIC
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection
     from ehr.store.record import Record
     from ehr.store.unit_of_work import UnitOfWork
 
@@ -122,7 +122,7 @@ class Outcome:
     references: Mapping[Target, int]
 
 
-Finish = Callable[["Connection", Outcome], Awaitable[None]]
+Finish = Callable[[Connection, Outcome], Awaitable[None]]
 """Is called at the end of the transaction, so that a part is stored and counted as done, or neither."""
 
 Settled = Callable[[Iterable[Ready]], Iterable[Refusal]]
@@ -298,7 +298,7 @@ async def _store(
     return outcome
 
 
-async def _met(connection: "Connection", sql: str, asked: Iterable[Ready]) -> dict[Key, str]:
+async def _met(connection: Connection, sql: str, asked: Iterable[Ready]) -> dict[Key, str]:
     """Which of these resources a statement finds by type and id, and what it says of each."""
     ids: dict[str, list[str]] = {}
     for one in asked:

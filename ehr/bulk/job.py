@@ -26,6 +26,7 @@ from ehr.bulk.output import LinesFile, OutputFile
 from ehr.bulk.prepare import Refusal
 from ehr.bulk.processes import OpenRecord, Patience, run_job
 from ehr.bulk.unpack import SPOOL, unpacked
+from ehr.database.connection import Connection
 from ehr.database.upkeep import put_in_order
 from ehr.errors import Invalid, Malformed, Unavailable
 from ehr.fhir.outcome import operation_outcome
@@ -35,7 +36,6 @@ from ehr.jobs.queue import finish as finish_chunk
 from ehr.jobs.work import Handler
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection
     from ehr.store.record import Record
 
 KIND: Final = "import"
@@ -166,7 +166,7 @@ def handler(record: "Record") -> Handler:
         part, order = Part.of(chunk.params), Order.of(chunk.job_params)
         folder = Path(chunk.job_params["home"]) / chunk.job_id
 
-        async def finish(connection: "Connection", outcome: Outcome) -> None:
+        async def finish(connection: Connection, outcome: Outcome) -> None:
             told = sorted([*outcome.refused, *outcome.superseded], key=lambda one: one.line)
             written = await asyncio.to_thread(_write_errors, folder, chunk.number, part.name, told)
             await asyncio.to_thread(dangling.leave, folder, chunk.number, part.name, outcome.references)

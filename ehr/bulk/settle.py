@@ -20,13 +20,13 @@ from ehr.bulk.check import CHECK, checked, entries, remove, wanted, write
 from ehr.bulk.ingest import Settled
 from ehr.bulk.prepare import Ready, Refusal
 from ehr.bulk.read import read
+from ehr.database.connection import Connection
 from ehr.errors import Issue, Unavailable
 from ehr.fhir import references
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.jobs.queue import Chunk, Queue
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection
     from ehr.store.record import Record
 
 REFUSED: Final = "refused"
@@ -107,7 +107,7 @@ async def settle(record: "Record", chunk: Chunk) -> Mapping[str, Any]:
     return result
 
 
-async def _find(connection: "Connection", folder: Path, numbers: Sequence[int]) -> None:
+async def _find(connection: Connection, folder: Path, numbers: Sequence[int]) -> None:
     """Fill the tables. What lines point to is only looked at where something is absent."""
     for number in numbers:
         outside = (_address(one["reference"]) for one in entries(wanted(folder, number)))
@@ -149,7 +149,7 @@ def _text(type_id: int, id: str) -> str:
     return id if type_id == NO_TYPE else f"{TYPE_NAMES[type_id]}/{id}"
 
 
-async def _told(connection: "Connection", folder: Path, number: int, attempt: int) -> Mapping[str, str]:
+async def _told(connection: Connection, folder: Path, number: int, attempt: int) -> Mapping[str, str]:
     """Leave what is refused of a part; the parameter by which the chunk that stores it finds that, if anything is."""
     rows = await connection.fetch(_OF_PART, number)
     found: list[Mapping[str, Any]] = [

@@ -10,15 +10,13 @@ Why so:  parts are stored in any order, by several workers; so who comes later m
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ehr.bulk.files import Part, lines
 from ehr.bulk.prepare import Preparer, Ready, Refusal
+from ehr.database.connection import Connection
 from ehr.errors import Issue
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
-
-if TYPE_CHECKING:
-    from ehr.store.connection import Connection
 
 Key = tuple[str, str]
 Rank = tuple[int, int, int]
@@ -69,7 +67,7 @@ def winners(ready: Iterable[Ready], number: int) -> tuple[list[Ready], list[Refu
 
 
 async def ranks(
-    connection: "Connection", job_id: str, stored: Mapping[Key, str], preparer: Preparer
+    connection: Connection, job_id: str, stored: Mapping[Key, str], preparer: Preparer
 ) -> Mapping[Key, Rank]:
     """Of resources that are stored (with the number of the transaction), how the best line of this job ranked."""
     found = await connection.fetch(_PART_OF, job_id, sorted(set(stored.values())))
@@ -85,14 +83,14 @@ async def ranks(
     return known
 
 
-async def keep(connection: "Connection", job_id: str, unchanged: Sequence[Ready], number: int) -> None:
+async def keep(connection: Connection, job_id: str, unchanged: Sequence[Ready], number: int) -> None:
     """Note lines that changed nothing, until the job is over."""
     if unchanged:
         columns = zip(*((one.type_id, one.id, one.last_updated_us, one.line) for one in unchanged), strict=True)
         await connection.execute(_KEEP, job_id, number, *map(list, columns))
 
 
-async def forget(connection: "Connection") -> None:
+async def forget(connection: Connection) -> None:
     """Remove what is kept of jobs that are over."""
     await connection.execute(_FORGET)
 

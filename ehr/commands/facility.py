@@ -10,10 +10,10 @@ import typer
 
 from ehr.access.policy import Caller
 from ehr.commands.terminal import DataDir, say, say_json, settings_of, with_record
+from ehr.database.connection import Row
 from ehr.errors import Invalid, NotFound
 from ehr.intake import Intake
 from ehr.store import facilities
-from ehr.store.connection import Row
 from ehr.store.facilities import Facility, Feed, Kind
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork

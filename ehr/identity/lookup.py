@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Final
 
+from ehr.database.connection import Connection
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.vietnam import NATIONAL_ID
 from ehr.identity.normalize import DEFAULT_SYSTEMS, Numbers
 from ehr.identity.persons import CITY_SCOPE
-from ehr.store.connection import Connection
 
 _PERSON_OF: Final = """
 SELECT l.person_id FROM resource r JOIN person_link l ON l.shard = r.shard WHERE r.type_id = $1 AND r.id = $2

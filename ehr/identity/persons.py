@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ehr.database.connection import Connection, Row
 from ehr.fhir import codec
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.identity.normalize import Numbers
-from ehr.store.connection import Connection, Row
 from ehr.store.locks import Holding, hold
 from ehr.store.resources import Write
 

@@ -15,7 +15,7 @@ from ehr.index import write
 from ehr.index.extract import Contained
 
 if TYPE_CHECKING:
-    from ehr.index.write import Connection
+    from ehr.database.connection import Connection
 
 PLACES: Final = 1 << 20
 """More than a body within limits.body_bytes_max has room for."""

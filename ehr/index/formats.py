@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from ehr.errors import NotSupported
 
 if TYPE_CHECKING:
+    from ehr.database.connection import Connection
     from ehr.database.engine import Installation
-    from ehr.index.write import Connection
 
 TERMS: Final = 1
 """Distinct texts and units (ehr.index.term)."""

@@ -22,7 +22,7 @@ from ehr.index.extract import Extractor, IndexRows
 from ehr.index.term import Term
 
 if TYPE_CHECKING:
-    from ehr.index.write import Connection
+    from ehr.database.connection import Connection
 
 PAGE_COUNT: Final = 500
 

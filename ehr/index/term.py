@@ -13,7 +13,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
-    from ehr.index.write import Connection
+    from ehr.database.connection import Connection
 
 Term: TypeAlias = tuple[int, str]
 

@@ -5,15 +5,10 @@ Why COPY: one round trip a table, whatever the number of rows
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from ehr.database.connection import Connection
 from ehr.index.extract import IndexRows
-
-if TYPE_CHECKING:
-    import asyncpg
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 
 COLUMNS: Final = {
     "string_index": ("param_id", "value", "rid", "shard"),

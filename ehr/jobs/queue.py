@@ -15,16 +15,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr import limits
+from ehr.database.connection import Connection
 from ehr.ids import new_id
 
 if TYPE_CHECKING:
-    import asyncpg
-    from asyncpg.pool import PoolConnectionProxy
-
     from ehr.database.engine import Database
     from ehr.database.hand import Loan
-
-    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
 
 BACKOFF_FIRST_S: Final = 2.0
 BACKOFF_MAX_S: Final = 600.0
@@ -178,7 +174,7 @@ class Progress:
 
 
 async def add(
-    connection: "Connection",
+    connection: Connection,
     kind: str,
     params: Mapping[str, Any],
     chunks: Sequence[Mapping[str, Any]],
@@ -195,7 +191,7 @@ async def add(
 
 
 async def finish(
-    connection: "Connection",
+    connection: Connection,
     chunk: Chunk,
     result: Mapping[str, Any],
     *,

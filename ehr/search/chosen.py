@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ehr.search.cursor import Walk
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Row
+    from ehr.database.connection import Row
 
 Placed = tuple["Row", int | list[Any] | None]
 """A row, and the phase of the order it was found in; or what was read of its place in the order."""

@@ -25,10 +25,10 @@ from ehr.search.shape import (
     Values,
 )
 from ehr.search.shape_statements import IncludedOf
-from ehr.search.statements import sql_of
+from ehr.search.statements import fetch
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection, Row
+    from ehr.database.connection import Connection, Row
 
 
 def not_after(to: Values, plan: SearchPlan, rid_max: int) -> NotAfter:
@@ -100,8 +100,7 @@ async def _containers(
     names = sorted({TYPE_NAMES[row[CONTAINER]] for row in inside})
     rids = sorted({container_of(row["rid"]) for row in inside})
     clauses: tuple[Clause, ...] = (typed(to, names), Numbered(to.add(rids)), *lowering.seen(to, names))
-    sql = sql_of(IncludedOf(clauses, to.add(len(rids))))
-    rows = await connection.fetch(sql.text, *sql.arguments(to))
+    rows = await fetch(connection, IncludedOf(clauses, to.add(len(rids))), to)
     return {one.rid: _Container(one) for one in found_of(rows, bodies)}
 
 

@@ -18,7 +18,7 @@ from ehr.search.statements import sql_of
 from ehr.search.terms import Criterion
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection
+    from ehr.database.connection import Connection
 
 USES_MAX: Final = 1_000
 KEPT_MAX: Final = 8_192

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from ehr.fhir.r4 import TYPE_NAMES
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Row
+    from ehr.database.connection import Row
 
 COLUMNS: Final = ("type_id", "id", "rid", "shard", "body")
 """What a statement that finds resources begins with, in this order."""

@@ -31,10 +31,10 @@ from ehr.search.shape import (
     Values,
 )
 from ehr.search.shape_statements import IncludedOf
-from ehr.search.statements import sql_of
+from ehr.search.statements import fetch
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection
+    from ehr.database.connection import Connection
 
 Asked = tuple[list[Clause], Values]
 
@@ -102,8 +102,7 @@ class Look:
     async def _fetch(self, asked: Asked, count: int, place: Place | None = None) -> list[Found]:
         clauses, to = asked
         at = None if place is None else (to.add(place[0]), to.add(place[1]))
-        sql = sql_of(IncludedOf(tuple(clauses), to.add(count), at))
-        return found_of(await self.connection.fetch(sql.text, *sql.arguments(to)), self.bodies)
+        return found_of(await fetch(self.connection, IncludedOf(tuple(clauses), to.add(count), at), to), self.bodies)
 
 
 async def included(look: Look, matches: Sequence[Found]) -> Included:

@@ -21,11 +21,11 @@ from ehr.search.shape import (
     Wanted,
 )
 from ehr.search.shape_statements import IdsOf, RidsOf
-from ehr.search.statements import sql_of
+from ehr.search.statements import fetch
 
 if TYPE_CHECKING:
+    from ehr.database.connection import Connection
     from ehr.database.engine import Installation
-    from ehr.store.connection import Connection
 
 
 async def match_ids(
@@ -51,8 +51,7 @@ async def match_ids(
     clauses, narrow = lowering.plan(to, plan)
     if source is not None:
         clauses.append(From(to.add(source)))
-    sql = sql_of(IdsOf(tuple(clauses), narrow, to.add(limit)))
-    found = [str(one["id"]) for one in await connection.fetch(sql.text, *sql.arguments(to))]
+    found = [str(one["id"]) for one in await fetch(connection, IdsOf(tuple(clauses), narrow, to.add(limit)), to)]
     await refuse_retired(connection, plan.request)
     return found
 
@@ -74,7 +73,6 @@ async def match_rids(
     clauses, _ = lowering.plan(to, plan)
     if shards is not None:
         clauses.append(Sharded(Wanted(to.add(list(shards)), many=True)))
-    sql = sql_of(RidsOf(tuple(clauses), *map(to.add, rids)))
-    found = [int(row["rid"]) for row in await connection.fetch(sql.text, *sql.arguments(to))]
+    found = [int(row["rid"]) for row in await fetch(connection, RidsOf(tuple(clauses), *map(to.add, rids)), to)]
     await refuse_retired(connection, plan.request)
     return found

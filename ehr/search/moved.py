@@ -26,10 +26,10 @@ from ehr.search.found import Bodies
 from ehr.search.plan import SearchPlan
 from ehr.search.shape import Clause, Values
 from ehr.search.shape_statements import Key, MovedOf, SideValue
-from ehr.search.statements import sql_of
+from ehr.search.statements import fetch
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection, Row
+    from ehr.database.connection import Connection, Row
 
 
 def may_move(plan: SearchPlan) -> bool:
@@ -66,8 +66,7 @@ class Left:
             after=to.add(walk.after),
             count=to.add(limits.page_moved_max),
         )
-        sql = sql_of(asked)
-        rows = await self.connection.fetch(sql.text, *sql.arguments(to))
+        rows = await fetch(self.connection, asked, to)
         until = upto or (rows[0]["snapshot"] if rows else walk.seen)
         extractor = Extractor(self.hasher, self.plan.request.known)
         found: list[Row] = []

@@ -18,7 +18,7 @@ from ehr.search.shape_statements import Key, SideValue
 from ehr.search.terms import SortKey
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Row
+    from ehr.database.connection import Row
 
 WITH_DATE: Final = 0
 WITHOUT_DATE: Final = 1

@@ -17,7 +17,7 @@ from ehr.search.plan import SearchPlan
 from ehr.search.terms import Condition, Criterion, Has
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection
+    from ehr.database.connection import Connection
 
 GATHERED_MAX: Final = 5_000
 """Rows of a token that are looked up on any page, some five milliseconds, before any order is tried."""

@@ -40,16 +40,16 @@ from ehr.search.shape import (
     Unchanged,
     Values,
 )
-from ehr.search.shape_statements import Noted, PageOf, Shape
-from ehr.search.statements import sql_of
+from ehr.search.shape_statements import Noted, PageOf
+from ehr.search.statements import fetch, sql_of
 from ehr.search.terms import SearchRequest
 from ehr.search.total import Total
 from ehr.store import declarations
 from ehr.store.counts import Counts
 
 if TYPE_CHECKING:
+    from ehr.database.connection import Connection, Row
     from ehr.database.engine import Installation
-    from ehr.store.connection import Connection, Row
 
 FIRSTS_MAX: Final = 64
 """Of one plan: one for each caller with its rights that asks it."""
@@ -172,7 +172,7 @@ class _Search:
         self, phase: int | None, started: Cursor | None, count: int, before: list[Placed], *, last: bool
     ) -> Sequence["Row"]:
         if self.cursor is not None or before or self.lowering.depends:
-            return await self._fetch(*self._asked(phase, started, count, before, last=last))
+            return await fetch(self.connection, *self._asked(phase, started, count, before, last=last))
         first = self._first(phase, count, last=last)
         of_one = self.plan.anyone is not None
         values = first.of(self.plan.request.patient, self.lowering.hasher) if of_one else first.values
@@ -245,10 +245,6 @@ class _Search:
             not last,
             patients,
         )
-
-    async def _fetch(self, asked: Shape, to: Values) -> Sequence["Row"]:
-        sql = sql_of(asked)
-        return await self.connection.fetch(sql.text, *sql.arguments(to))
 
     async def total(self) -> int | None:
         if self.cursor is not None and self.cursor.total is not None:

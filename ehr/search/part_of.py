@@ -16,7 +16,7 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection
+    from ehr.database.connection import Connection
 
 Direction = Literal["above", "below"]
 

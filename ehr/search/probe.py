@@ -22,7 +22,7 @@ from ehr.search.statements import sql_of
 from ehr.search.terms import AllOf, AnyOf, Chain, Condition, Criterion, Has, Ids, InList, Not, PerType, Rows
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection
+    from ehr.database.connection import Connection
 
 NARROW_MAX: Final = 1_000
 """Up to here rows are looked up; above, an order is walked."""

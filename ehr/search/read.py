@@ -43,13 +43,12 @@ from ehr.search.shape_statements import (
     IncludedOf,
     MovedOf,
     PlacesOf,
-    Shape,
 )
-from ehr.search.statements import sql_of
+from ehr.search.statements import fetch
 from ehr.search.terms import AllOf, AnyOf, Condition, Criterion, Not, SortKey, WordValue
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection, Row
+    from ehr.database.connection import Connection, Row
 
 BATCH_COUNT: Final = 200
 
@@ -164,7 +163,7 @@ class Reading:
         if self.walk is not None:
             clauses.append(Unchanged(to.add(self.walk.began)))
         asked = PlacesOf(tuple(clauses), narrow, to.add(limits.search_read_max + 1), self.lowering.of)
-        rows = await self._fetch(asked, to)
+        rows = await fetch(self.connection, asked, to)
         self._refuse_many(rows)
         self.rid_max = rows[0]["rid_max"] if rows else 0
         if rows and self.walk is None and forward and may_move(self.plan):
@@ -176,7 +175,7 @@ class Reading:
         to = Values()
         clauses, _ = self._clauses(to)
         began, now, count = to.add(walk.began), None, to.add(limits.search_read_max + 1)
-        rows = await self._fetch(MovedOf(tuple(clauses), began, began, now, to.add(0), count), to)
+        rows = await fetch(self.connection, MovedOf(tuple(clauses), began, began, now, to.add(0), count), to)
         self._refuse_many(rows)
         made = []
         for row, one in zip(rows, found_of(rows, self.bodies), strict=True):
@@ -206,11 +205,7 @@ class Reading:
         clauses: list[Clause] = [typed(to, self.plan.types), Numbered(to.add([one.rid for one in places]))]
         clauses += self.lowering.seen(to, self.plan.types)
         clauses += [Unchanged(to.add(began.began))] if began is not None else []
-        return await self._fetch(IncludedOf(tuple(clauses), to.add(len(places)), of=self.lowering.of), to)
-
-    async def _fetch(self, asked: Shape, to: Values) -> Sequence["Row"]:
-        sql = sql_of(asked)
-        return await self.connection.fetch(sql.text, *sql.arguments(to))
+        return await fetch(self.connection, IncludedOf(tuple(clauses), to.add(len(places)), of=self.lowering.of), to)
 
     # -- one resource --------------------------------------------------------------------------------------
 

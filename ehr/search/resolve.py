@@ -67,8 +67,8 @@ from terminology.resources import ValueSet
 from terminology.ucum import Unit, unit_of
 
 if TYPE_CHECKING:
+    from ehr.database.connection import Connection
     from ehr.database.engine import Installation
-    from ehr.store.connection import Connection
 
 _MODIFIERS: Final = frozenset({"text", "in", "not-in", "above", "below"})
 _TEXTS: Final = """

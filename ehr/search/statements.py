@@ -36,6 +36,7 @@ from sqlalchemy import (
     union_all,
 )
 
+from ehr.database.connection import Connection, Row
 from ehr.database.engine import compiled
 from ehr.database.tables import PgSnapshot, change, resource, resource_history
 from ehr.search import shape
@@ -100,6 +101,12 @@ def sql_of(asked: Shape) -> Sql:
     ]
     prefix = "EXPLAIN (FORMAT JSON) " if isinstance(asked, EstimateOf) else ""
     return Sql(prefix + made.sql, tuple(order), tuple(made.constants.values()))
+
+
+async def fetch(connection: Connection, asked: Shape, to: shape.Values) -> Sequence[Row]:
+    """Its rows, for these values."""
+    sql = sql_of(asked)
+    return await connection.fetch(sql.text, *sql.arguments(to))
 
 
 def _statement(asked: Shape) -> Select[Any]:

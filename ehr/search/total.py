@@ -33,14 +33,13 @@ from ehr.search.shape import (
 from ehr.search.shape_statements import (
     CountOf,
     EstimateOf,
-    Shape,
     SinceOf,
 )
-from ehr.search.statements import sql_of
+from ehr.search.statements import fetch
 from ehr.store.counts import Counted, Counts
 
 if TYPE_CHECKING:
-    from ehr.store.connection import Connection, Row
+    from ehr.database.connection import Connection, Row
 
 ESTIMATE_EXACT_MAX: Final = 1_000
 """_total=estimate counts up to here, then asks the planner."""
@@ -70,7 +69,7 @@ class Total:
             return counted
         to = Values()
         clauses, _ = self.lowering.plan(to, self.plan)
-        explained = (await self._fetch(EstimateOf(tuple(clauses), self.lowering.of), to))[0][0]
+        explained = (await fetch(self.connection, EstimateOf(tuple(clauses), self.lowering.of), to))[0][0]
         return max(counted, int(orjson.loads(explained)[0]["Plan"]["Plan Rows"]))
 
     async def _accurate(self) -> int:
@@ -86,7 +85,7 @@ class Total:
         lowering = self.lowering if count_max is not None else replace(self.lowering, counts=True)
         clauses, _ = lowering.plan(to, self.plan)
         asked = CountOf(tuple(clauses), None if count_max is None else to.add(count_max), self.lowering.of)
-        return int((await self._fetch(asked, to))[0][0])
+        return int((await fetch(self.connection, asked, to))[0][0])
 
     async def _kept(self, counts: Counts) -> int | None:
         """None where something else than a row's own type and tokens decides."""
@@ -99,7 +98,7 @@ class Total:
         before = counts.get(key)
         counted = None if before is None else await self._since(before, clauses, to)
         if counted is None:
-            row = (await self._fetch(CountOf(tuple(clauses), None, dated=True), to))[0]
+            row = (await fetch(self.connection, CountOf(tuple(clauses), None, dated=True), to))[0]
             counted = Counted(row[0], row["snapshot"])
         await counts.put(self.connection, key, counted)
         return counted.rows
@@ -108,7 +107,7 @@ class Total:
         """The count as it is now; None where too much went to look at."""
         to = Values(list(to.all))
         asked = SinceOf(tuple(clauses), typed(to, self.plan.types), to.add(before.snapshot), to.add(WENT_MAX + 1))
-        rows = await self._fetch(asked, to)
+        rows = await fetch(self.connection, asked, to)
         went = [row for row in rows if row["body"] is not None]
         if len(went) > WENT_MAX:
             return None
@@ -123,10 +122,6 @@ class Total:
             tree = codec.loads(self.bodies.decompress(row["body"]))
             had = set(extractor.extract(tree, TYPE_NAMES[row["type_id"]], row["id"]).tokens)
             yield all(_holds(one, had, to.all[one.hashes]) for one in tokens)
-
-    async def _fetch(self, asked: Shape, to: Values) -> Sequence["Row"]:
-        sql = sql_of(asked)
-        return await self.connection.fetch(sql.text, *sql.arguments(to))
 
 
 def _holds(asked: Tokens, had: set[int], hashes: Sequence[Any]) -> bool:

@@ -13,8 +13,8 @@ from datetime import datetime
 from typing import Final
 
 from ehr import limits
+from ehr.database.connection import Connection
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
-from ehr.store.connection import Connection
 from ehr.store.version import Op
 
 

@@ -11,8 +11,8 @@ Cost:    one statement; a second one for owners only where keys were taken
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from ehr.database.connection import Connection
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
-from ehr.store.connection import Connection
 
 # WHERE false: the row that is there is locked and stays as it is
 _CLAIM: Final = """

@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ehr.store.connection import Connection
+from ehr.database.connection import Connection
 
 KEPT_FROM: Final = 1_000
 """Fewer rows are counted as soon as looked up."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from ehr import limits
+from ehr.database.connection import Connection
 from ehr.errors import Invalid, Issue, TooMuch
 from ehr.fhir import parameters
 from ehr.fhir.declared import TYPE, Declared, declared
@@ -23,7 +24,6 @@ from ehr.fhir.parameters import COMMON, Parameters, parameter_of
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import formats
 from ehr.jobs import queue
-from ehr.store.connection import Connection
 from ehr.store.version import Before, Version
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ import structlog
 
 from ehr import limits
 from ehr.access.policy import Caller
+from ehr.database.connection import Connection
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.store import dictionary_training
 from ehr.store.body import BodyCodec
-from ehr.store.connection import Connection
 
 if TYPE_CHECKING:
     from ehr.database.engine import Database

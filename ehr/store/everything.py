@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from ehr.database.connection import Row
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.store.access_sql import arguments, seen
-from ehr.store.connection import Row
 from ehr.store.version import Version
 
 if TYPE_CHECKING:

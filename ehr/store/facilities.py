@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from ehr.database.connection import Connection, Row
 from ehr.fhir.elements import TERMINOLOGY, coded, reference
 from ehr.fhir.vietnam import FACILITY_CODE
-from ehr.store.connection import Connection, Row
 from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
 

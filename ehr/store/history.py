@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ehr import limits
 from ehr.access.policy import Caller, predicate
+from ehr.database.connection import Row
 from ehr.errors import NotFound, NotSupported
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.store.access_sql import arguments, require, seen
-from ehr.store.connection import Row
 from ehr.store.version import Version
 
 if TYPE_CHECKING:

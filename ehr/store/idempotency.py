@@ -12,8 +12,8 @@ from typing import Final
 
 import orjson
 
+from ehr.database.connection import Connection
 from ehr.errors import Invalid
-from ehr.store.connection import Connection
 
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended($1 || E'\\x1f' || $2, 0))"
 _FIND: Final = (

@@ -15,7 +15,7 @@ import orjson
 import zstandard
 
 from ehr import limits
-from ehr.store.connection import Connection
+from ehr.database.connection import Connection
 
 RATE_WINDOW: Final = timedelta(minutes=5)
 ERROR_WINDOW: Final = timedelta(hours=24)

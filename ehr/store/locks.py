@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
+from ehr.database.connection import Connection, Row
 from ehr.fhir import codec
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.store.body import BodyCodec
-from ehr.store.connection import Connection, Row
 from ehr.store.version import Op, Version
 
 HELD_COLUMNS: Final = """

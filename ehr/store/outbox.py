@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ehr import limits
-from ehr.store.connection import Connection
+from ehr.database.connection import Connection
 
 BACKOFF_FIRST_S: Final = 2
 BACKOFF_MAX_S: Final = 3_600

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from ehr import limits
 from ehr.access.policy import AccessPredicate, Caller
 from ehr.clock import Clock, SystemClock
+from ehr.database.connection import Connection
 from ehr.database.engine import Database
 from ehr.database.hand import Plans
 from ehr.errors import Busy, NotSupported
@@ -26,7 +27,6 @@ from ehr.index.hashing import Hasher
 from ehr.settings import Settings
 from ehr.store import declarations, faults
 from ehr.store.body import BodyCodec
-from ehr.store.connection import Connection
 from ehr.store.counts import Counts
 from ehr.store.profiles import Profiles
 from ehr.store.unit_of_work import UnitOfWork

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from ehr.store.connection import Connection
+from ehr.database.connection import Connection
 
 EXPORTING: Final = "city-ehr export"
 """application_name of transactions that read snapshots: they write nothing that the feed tells."""

@@ -20,12 +20,12 @@ from ehr import limits
 from ehr.access.policy import AccessPredicate, Caller, predicate
 from ehr.audit.append import Audit
 from ehr.clock import Clock
+from ehr.database.connection import Connection
 from ehr.database.hand import PLAN_CACHE_MODE, Plans
 from ehr.index import term
 from ehr.index.term import Term
 from ehr.store import faults
 from ehr.store.claims import Claims
-from ehr.store.connection import Connection
 from ehr.store.outbox import Outbox
 from ehr.store.resources import Resources
 

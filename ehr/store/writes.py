@@ -24,12 +24,12 @@ import orjson
 
 from ehr.access.policy import Caller
 from ehr.aside import Turns
+from ehr.database.connection import Connection
 from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import contained
 from ehr.index.extract import IndexRows
 from ehr.store.arrays import numbers, texts
-from ehr.store.connection import Connection
 from ehr.store.faults import IndexChanged, Raced
 from ehr.store.version import Before, Op, Version
 

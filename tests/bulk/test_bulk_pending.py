@@ -7,11 +7,11 @@ import pytest
 
 from ehr.bulk import files, job
 from ehr.bulk.ingest import Outcome, ingest
+from ehr.database.connection import Connection
 from ehr.database.partitions import GIN_LARGE_ROWS, TOKEN_INDEXES
 from ehr.ids import new_id
 from ehr.jobs.queue import Queue
 from ehr.jobs.work import work
-from ehr.store.connection import Connection
 from ehr.store.record import Record
 
 LIMIT = "select current_setting('gin_pending_list_limit')"

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from ehr.database.connection import Connection
 from ehr.database.engine import Database
 from ehr.index.rebuild import rebuild_page
 from ehr.search import probe
-from ehr.store.connection import Connection
 from tests.search.model import CHECKS, answer
 from tests.search.store import Plain, Records
 

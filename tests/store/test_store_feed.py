@@ -7,10 +7,10 @@ import random
 import pytest
 
 from ehr.access.policy import Caller
+from ehr.database.connection import Connection
 from ehr.errors import Invalid
 from ehr.store import changes, idempotency, outbox
 from ehr.store.changes import FeedPosition
-from ehr.store.connection import Connection
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 
