@@ -46,6 +46,8 @@ search_parameters_max: Final = 64
 search_codes_max: Final = 10_000
 """Codes or resources that :in, :not-in, :above or :below stand for, and texts that begin as :text asks: each is an
 index lookup."""
+value_sets_deep_max: Final = 32
+"""Value sets that are made of one another, the one within the other: published ones are three or four deep."""
 expansion_codes_max: Final = 10_000
 """Codes of a value set given at once: a pick list has some hundred; more are asked for by count and offset."""
 search_parameters_added_max: Final = 200

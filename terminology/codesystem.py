@@ -15,8 +15,11 @@ import orjson
 
 from terminology.connection import Connection
 from terminology.lists import DIAGNOSES, ICD_10, INGREDIENT, LAB_TESTS, LOINC, MEDICINES, SERVICE, SERVICES
+from terminology.resources import CodeSystem
 
 Language = Literal["vi", "en"]
+DEFAULT: Final[Language] = "vi"
+"""The city's: what nobody asked otherwise is shown in."""
 
 _LOOKUP: Final = """
 select s.url, s.version, s.title, s.language, c.code, c.display, c.parent, c.selectable,
@@ -76,6 +79,25 @@ async def lookup(
         parent=row["parent"],
         selectable=row["selectable"],
         properties=orjson.loads(row["properties"]),
+        designations=designations,
+    )
+
+
+def looked(system: CodeSystem, code: str, *, language: str = DEFAULT) -> Looked | None:
+    """lookup, in a code system that is in memory."""
+    found = next((one for one in system.concepts if one.code == code), None)
+    if found is None:
+        return None
+    designations = {system.language: found.display, **found.designations}
+    return Looked(
+        system=system.url,
+        version=system.version,
+        title=system.title,
+        code=code,
+        display=designations.get(language, found.display),
+        parent=found.parent,
+        selectable=found.selectable,
+        properties=found.properties,
         designations=designations,
     )
 

@@ -1,6 +1,6 @@
 """Where a code stands in its code system → the codes below it, or above it, itself included.
 
-In:      code system URL, code, the most codes wanted
+In:      code system URL, code, the most codes wanted; or the concepts themselves
 Out:     codes, of the version loaded last that has the code; empty where none has it
 Keeps:   a cycle in a published hierarchy ends where it began
 Source:  FHIR R4 4.8.6 code system hierarchy, 3.1.1.5.5 :above and :below
@@ -9,6 +9,7 @@ Source:  FHIR R4 4.8.6 code system hierarchy, 3.1.1.5.5 :above and :below
 from typing import Final
 
 from terminology.connection import Connection
+from terminology.expand import Concepts, ancestors
 
 _OF_SYSTEM: Final = """
 select c.code_system_id, c.code, c.parent from concept c where c.code = $2 and c.code_system_id = (
@@ -33,3 +34,13 @@ async def below(connection: Connection, system: str, code: str, count_max: int) 
 async def above(connection: Connection, system: str, code: str, count_max: int) -> list[str]:
     """The code and everything that subsumes it."""
     return [row["code"] for row in await connection.fetch(_ABOVE, system, code, count_max)]
+
+
+def below_in(concepts: Concepts, code: str) -> list[str]:
+    """below, of concepts that are in memory."""
+    return [one for one in concepts if one == code or code in ancestors(one, concepts)] if code in concepts else []
+
+
+def above_in(concepts: Concepts, code: str) -> list[str]:
+    """above, of concepts that are in memory."""
+    return [code, *sorted(ancestors(code, concepts) - {code})] if code in concepts else []

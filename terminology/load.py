@@ -21,7 +21,7 @@ import orjson
 from terminology import read_csv, read_fhir
 from terminology.connection import Connection
 from terminology.errors import Unreadable
-from terminology.expand import expand
+from terminology.expand import Tables, expand
 from terminology.resources import CodeSystem, ConceptMap, Loadable, ValueSet
 
 Progress = Callable[[int, int], None]
@@ -195,7 +195,7 @@ async def _store_code_system(
 
 
 async def _store_value_set(connection: Connection, it: ValueSet, file_name: str, told: Callable[[int], None]) -> Loaded:
-    codes = await expand(connection, it)
+    codes = await expand(Tables(connection), it)
     rows = [(system, code, display) for (system, code), display in codes.items()]
     digest = _digest(it.title, rows)
     if await _is_known(connection, "value_set", it.url, it.version, digest):

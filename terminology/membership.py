@@ -8,15 +8,11 @@ Keeps:   a whole system that is not here takes every code that says it is of tha
 Source:  FHIR R4 valueset.html#compositions, 4.9.18.2 $validate-code
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 from terminology.errors import Unreadable
-from terminology.expand import passing
+from terminology.expand import Concepts, passing
 from terminology.resources import Include, ValueSet
-
-Concepts = Mapping[str, Mapping[str, Any]]
-"""Code → parent, selectable, properties."""
 
 
 class Known(Protocol):

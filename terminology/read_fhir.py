@@ -92,8 +92,8 @@ def _value_set(tree: Tree) -> ValueSet:
         version=str(tree.get("version", "")),
         title=_title(tree),
         expansion=None if expansion is None else tuple(_expanded(expansion)),
-        include=tuple(_include(entry) for entry in compose.get("include", [])),
-        exclude=tuple(_include(entry) for entry in compose.get("exclude", [])),
+        include=_parts(compose, "include"),
+        exclude=_parts(compose, "exclude"),
     )
 
 
@@ -104,14 +104,27 @@ def _expanded(contains: list[Tree]) -> Iterator[tuple[str, str, str]]:
         yield from _expanded(entry.get("contains", []))
 
 
-def _include(entry: Tree) -> Include:
+def _parts(compose: Tree, name: str) -> tuple[Include, ...]:
+    return tuple(_include(one, f"ValueSet.compose.{name}[{place}]") for place, one in enumerate(compose.get(name, [])))
+
+
+def _include(entry: Tree, at: str) -> Include:
+    """What R4 demands may be there as an extension only, which names nothing."""
     listed = entry.get("concept")
     return Include(
         system=entry.get("system"),
         version=entry.get("version"),
-        codes=None if listed is None else tuple((one["code"], str(one.get("display", ""))) for one in listed),
-        filters=tuple(Filter(one["property"], one["op"], one["value"]) for one in entry.get("filter", [])),
-        value_sets=tuple(url.split("|")[0] for url in entry.get("valueSet", [])),
+        codes=None
+        if listed is None
+        else tuple(
+            (_text(one, "code", f"{at}.concept[{place}]"), str(one.get("display", "")))
+            for place, one in enumerate(listed)
+        ),
+        filters=tuple(
+            Filter(*(_text(one, name, f"{at}.filter[{place}]") for name in ("property", "op", "value")))
+            for place, one in enumerate(entry.get("filter", []))
+        ),
+        value_sets=tuple(entry.get("valueSet", [])),
     )
 
 

@@ -28,32 +28,36 @@ _CODES: Final = "select system, code from value_set_code where value_set_id = $1
 _ALL: Final = "select system, code, display from value_set_code where value_set_id = $1 order by system, code"
 
 
-async def codes_of(
-    connection: Connection, url: str, count_max: int, *, bound: Bound | None = None
-) -> list[tuple[str, str]] | None:
-    """(system, code) of a loaded or compiled value set, no more than the bound; None where it is not known here."""
-    name, _, version = url.partition("|")
-    key = await connection.fetchval(_LOADED, name, version or None)
-    if key is not None:
-        return [(row["system"], row["code"]) for row in await connection.fetch(_CODES, key, count_max)]
-    systems = bound(name) if bound is not None else None
-    if systems is None:
-        return None
-    return [(system, code) for system, listed in systems.items() for code in sorted(listed)][:count_max]
+async def codes_of(connection: Connection, url: str, count_max: int) -> list[tuple[str, str]] | None:
+    """(system, code) of a loaded value set, no more than the bound; None where none is loaded."""
+    key = await _key_of(connection, url)
+    return (
+        None
+        if key is None
+        else [(row["system"], row["code"]) for row in await connection.fetch(_CODES, key, count_max)]
+    )
 
 
-async def expansion(
-    connection: Connection, url: str, *, bound: Bound | None = None
-) -> dict[tuple[str, str], str] | None:
-    """(system, code) → display of a loaded or compiled value set, "" where it has none; None where it is not known."""
-    name, _, version = url.partition("|")
-    key = await connection.fetchval(_LOADED, name, version or None)
-    if key is not None:
-        return {(row["system"], row["code"]): row["display"] for row in await connection.fetch(_ALL, key)}
-    systems = bound(name) if bound is not None else None
+async def expansion(connection: Connection, url: str) -> dict[tuple[str, str], str] | None:
+    """(system, code) → display of a loaded value set, "" where it has none; None where none is loaded."""
+    key = await _key_of(connection, url)
+    if key is None:
+        return None
+    return {(row["system"], row["code"]): row["display"] for row in await connection.fetch(_ALL, key)}
+
+
+def listed(url: str, bound: Bound) -> dict[tuple[str, str], str] | None:
+    """(system, code) → "" of a compiled value set; None where none is."""
+    systems = bound(url.partition("|")[0])
     if systems is None:
         return None
-    return {(system, code): "" for system, listed in systems.items() for code in sorted(listed)}
+    return {(system, code): "" for system, codes in systems.items() for code in sorted(codes)}
+
+
+async def _key_of(connection: Connection, url: str) -> int | None:
+    name, _, version = url.partition("|")
+    key: int | None = await connection.fetchval(_LOADED, name, version or None)
+    return key
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ In:      which value set: the id of one here, a canonical url, or the resource i
 Out:     tree of a ValueSet with an expansion; codes in the order of system and code
 Errors:  NotFound   no such value set here
          Malformed  none is named, or several ways at once
-         Invalid    one that cannot be expanded here: it needs a code system that is not loaded, or an unknown filter
+         Invalid    one that cannot be expanded: it needs a code system that is not here, or an unknown filter
          TooMuch    more codes than limits.expansion_codes_max, and no count
 Source:  FHIR R4 valueset-operation-expand.html
 """
@@ -24,19 +24,20 @@ from ehr.index.normalize import fold
 from ehr.search.parse import parse
 from ehr.search.run import run
 from ehr.store import gate
+from ehr.store.canonicals import Canonicals
+from ehr.store.codes import Asking, Codes
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 from terminology import codesystem, valueset
 from terminology import expand as compose
 from terminology.codesystem import Language
 from terminology.errors import Unreadable
+from terminology.expand import Codes as Expansion
 from terminology.read_fhir import read
 from terminology.resources import ValueSet
 
 LANGUAGES: Final = frozenset({"vi", "en"})
 _TOLD: Final = ("url", "version", "name", "title")
-Codes = Mapping[tuple[str, str], str]
-"""(system, code) → display, "" where none is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ async def expand(record: Record, caller: Caller, named: Named, part: Part) -> di
             raise TooMuch(f"{len(shown)} codes, and {most} come at once: give a count, or a filter", at="count")
         shown = shown[: limits.expansion_codes_max]
         known = await displays(uow, [key for key, _ in shown], part.language)
+        bare = [key for key, display in shown if not (known.get(key) or display)]
+        known = {**known, **await displays(uow, bare, codesystem.DEFAULT)}
     contains = [_entry(key, known.get(key) or display) for key, display in shown]
     expansion = {
         "identifier": f"urn:uuid:{new_id()}",
@@ -80,26 +83,36 @@ async def expand(record: Record, caller: Caller, named: Named, part: Part) -> di
     return {"resourceType": "ValueSet", **told, "status": tree.get("status", "active"), "expansion": expansion}
 
 
-async def codes_of(uow: UnitOfWork, named: Named) -> tuple[Mapping[str, Any], Codes]:
+async def codes_of(uow: UnitOfWork, named: Named) -> tuple[Mapping[str, Any], Expansion]:
     """What is known of the value set, and its codes."""
     if sum(one is not None for one in (named.id, named.url, named.tree)) != 1:
         raise Malformed("name one value set: by its address, by url, or as valueSet", at="url")
     if named.url is not None:
-        codes = await valueset.expansion(uow.connection, named.url, bound=bound_codes)
+        codes = await valueset.expansion(uow.connection, named.url)
         if codes is not None:
-            url, _, version = named.url.partition("|")
-            return {"url": url, **({"version": version} if version else {})}, codes
+            return _named(named.url), codes
     if named.tree is not None:
         gate.check("ValueSet", named.tree)
     tree = named.tree if named.tree is not None else await _stored(uow, named)
+    if tree is None:
+        assert named.url is not None, "one is named"
+        listed = valueset.listed(named.url, bound_codes)
+        if listed is None:
+            raise NotFound(f"the value set {named.url[:200]} is not known here; load it or create it", at="url")
+        return _named(named.url), listed
     try:
         made = read(codec.dumps({"url": "urn:uuid:" + new_id(), **tree}))[0]
-        return tree, await compose.expand(uow.connection, cast("ValueSet", made))
+        return tree, await compose.expand(Asking(Codes(), Canonicals.within(uow)), cast("ValueSet", made))
     except Unreadable as error:
         raise Invalid(f"the value set cannot be expanded here: {error}", at=error.at or "ValueSet") from error
 
 
-async def _stored(uow: UnitOfWork, named: Named) -> Mapping[str, Any]:
+def _named(canonical: str) -> Mapping[str, Any]:
+    url, _, version = canonical.partition("|")
+    return {"url": url, **({"version": version} if version else {})}
+
+
+async def _stored(uow: UnitOfWork, named: Named) -> Mapping[str, Any] | None:
     """Of this record; of several with a url the newest."""
     if named.id is not None:
         version = await uow.resources.read("ValueSet", named.id)
@@ -108,22 +121,27 @@ async def _stored(uow: UnitOfWork, named: Named) -> Mapping[str, Any]:
     assert named.url is not None, "one is named"
     query = [("url", named.url.replace(",", "\\,")), ("_sort", "-_lastUpdated"), ("_count", "1")]
     page = await run(uow, parse("ValueSet", query))
-    if not page.matches:
-        raise NotFound(f"the value set {named.url[:200]} is not known here; load it or create it", at="url")
-    return codec.loads(page.matches[0].body)
+    return codec.loads(page.matches[0].body) if page.matches else None
 
 
-async def displays(uow: UnitOfWork, keys: list[tuple[str, str]], language: str | None) -> Codes:
+async def displays(uow: UnitOfWork, keys: list[tuple[str, str]], language: str | None) -> Expansion:
     """Those of the code systems, in a language; none where none is asked for."""
     if language is None:
         return {}
     short = language.partition("-")[0].lower()
     if short not in LANGUAGES:
         raise Malformed("displays are in vi or en", at="displayLanguage")
-    return await codesystem.displays(uow.connection, keys, language=cast("Language", short))
+    found = await codesystem.displays(uow.connection, keys, language=cast("Language", short))
+    codes, canonicals = Codes(), Canonicals.within(uow)
+    for key in keys:
+        stored = None if key in found else await codes.code_system(canonicals, key[0])
+        looked = None if stored is None else codesystem.looked(stored, key[1], language=short)
+        if looked is not None:
+            found[key] = looked.display
+    return found
 
 
-def _filtered(codes: Codes, text: str | None) -> list[tuple[tuple[str, str], str]]:
+def _filtered(codes: Expansion, text: str | None) -> list[tuple[tuple[str, str], str]]:
     listed = sorted(codes.items())
     words = fold(text or "").split()
     if not words:

@@ -2,7 +2,7 @@
 
 In:      system and code, or a Coding; a version, a language for the display
 Out:     tree of Parameters: name and version of the system, display, designations, properties
-Errors:  Malformed without a code and a system; NotFound for a code that no loaded code system has
+Errors:  Malformed without a code and a system; NotFound for a code that no code system here has
 Source:  FHIR R4 codesystem-operation-lookup.html
 """
 
@@ -12,8 +12,10 @@ from typing import Any
 from ehr.access.policy import Caller
 from ehr.errors import Malformed, NotFound
 from ehr.operations.expand import displays
+from ehr.store.canonicals import Canonicals
+from ehr.store.codes import Codes
 from ehr.store.record import Record
-from terminology.codesystem import Looked
+from terminology.codesystem import DEFAULT, Looked, looked
 from terminology.codesystem import lookup as looked_up
 
 
@@ -24,11 +26,14 @@ async def lookup(
     if not isinstance(system, str) or not isinstance(code, str):
         raise Malformed("a code is looked up by its code and its system", at="code" if system else "system")
     async with record.reading(caller) as uow:
-        found = await looked_up(uow.connection, system, code, language=language or "vi", version=version)
-        shown = await displays(uow, [(system, code)], language or "vi")
+        found = await looked_up(uow.connection, system, code, language=language or DEFAULT, version=version)
+        if found is None:
+            stored = await Codes().code_system(Canonicals.within(uow), f"{system}|{version}" if version else system)
+            found = None if stored is None else looked(stored, code, language=language or DEFAULT)
+        shown = await displays(uow, [(system, code)], language or DEFAULT)
     display = found.display if found is not None and language is None else shown.get((system, code))
     if found is None and (version is not None or display is None):
-        raise NotFound(f"no code system that is loaded here has the code {code[:64]} of {system[:200]}", at="code")
+        raise NotFound(f"no code system here has the code {code[:64]} of {system[:200]}", at="code")
     parts: list[dict[str, Any]] = [{"name": "name", "valueString": (found.title if found else "") or system}]
     if found is not None and found.version:
         parts.append({"name": "version", "valueString": found.version})

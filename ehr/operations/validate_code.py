@@ -13,8 +13,9 @@ from typing import Any
 from ehr.access.policy import Caller
 from ehr.errors import Malformed
 from ehr.index.normalize import fold
-from ehr.operations.expand import LANGUAGES, Codes, Named, codes_of, displays
+from ehr.operations.expand import LANGUAGES, Named, codes_of, displays
 from ehr.store.record import Record
+from terminology.expand import Codes
 
 
 @dataclass(frozen=True, slots=True)

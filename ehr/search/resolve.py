@@ -1,8 +1,8 @@
 """What a plan asks of other tables before rows can be looked up → the same plan in values the index holds.
 
 :text             texts in term that begin as asked
-:in, :not-in      codes of the value set: loaded, of the specification, or a ValueSet of this record
-:above, :below    codes of the loaded code system; profiles in term that lie under a url
+:in, :not-in      codes of the value set: loaded, a ValueSet of this record, or of the specification
+:above, :below    codes of the code system, loaded or a CodeSystem of this record; profiles in term that lie under a url
 :missing=false    outlines in term that have a value (:missing=true, and what is negated, the statement itself asks for)
 :above, :below    of references: what the named resource is part of, or has as its parts (ehr.search.part_of)
 _list             entries that are marked as deleted
@@ -25,7 +25,7 @@ import orjson
 
 from ehr import limits
 from ehr.errors import BadSearch, TooMuch
-from ehr.fhir import parameters, references
+from ehr.fhir import references
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import codes as bound_codes
 from ehr.ids import FHIR_ID
@@ -60,6 +60,8 @@ from ehr.search.terms import (
     UriValue,
     Value,
 )
+from ehr.store.canonicals import Canonicals
+from ehr.store.codes import Asking, Codes
 from terminology import hierarchy, read_fhir, valueset
 from terminology.errors import Unreadable
 from terminology.expand import expand
@@ -78,9 +80,6 @@ _OUTLINES: Final = "select distinct value::bigint as outline from term where par
 _UNITS: Final = "select distinct value from term where param_id = $1"
 _BY_ID: Final = "select body from resource where type_id = $1 and id = $2"
 _BY_IDS: Final = "select body from resource where type_id = $1 and id = any($2::text[])"
-_BY_URL: Final = (
-    "select body from resource where type_id = $1 and tokens @> array[$2::bigint] order by rid desc limit 1"
-)
 
 
 async def resolved(
@@ -244,26 +243,33 @@ class _Resolver:
         assert value.code is not None, "the parser wants it"
         walk = hierarchy.below if asked.modifier == "below" else hierarchy.above
         codes = await walk(self.connection, value.system, value.code, limits.search_codes_max + 1)
+        codes = codes or await self._hierarchy_of_stored(asked, value.system, value.code)
         if not codes:
-            text = (
-                f"no code system is loaded that has the code {value.code[:64]}; load it, or search the codes themselves"
-            )
+            text = f"no code system here has the code {value.code[:64]}; load it, or search the codes themselves"
             raise BadSearch(text, at=_at(asked))
         return [TokenValue(value.system, code) for code in codes]
+
+    async def _hierarchy_of_stored(self, asked: Criterion, system: str, code: str) -> list[str]:
+        stored = await Codes().concepts(self._canonicals(), system, None)
+        walk = hierarchy.below_in if asked.modifier == "below" else hierarchy.above_in
+        return walk(stored or {}, code)
 
     # -- value sets ----------------------------------------------------------------------------------------
 
     async def _set(self, asked: Criterion, name: str) -> Iterable[tuple[str, str]]:
         if not name.startswith("ValueSet/"):
-            known = await valueset.codes_of(self.connection, name, limits.search_codes_max + 1, bound=bound_codes)
+            known = await valueset.codes_of(self.connection, name, limits.search_codes_max + 1)
             if known is not None:
                 return known
         try:
             stored = await self._stored(name)
             if stored is not None:
-                return list(await expand(self.connection, stored))
+                return await expand(Asking(Codes(), self._canonicals()), stored)
         except Unreadable as error:
             raise BadSearch(f"the value set {name[:200]} cannot be expanded: {error}", at=_at(asked)) from error
+        listed = valueset.listed(name, bound_codes)
+        if listed is not None:
+            return listed
         text = f"the value set {name[:200]} is not known here; load it, create it as a ValueSet, or name the codes"
         raise BadSearch(text, at=_at(asked))
 
@@ -275,17 +281,20 @@ class _Resolver:
             return None
         type_id, id_ = TYPE_IDS["ValueSet"], name.removeprefix("ValueSet/")
         if name != id_:
-            found = await self.connection.fetchval(_BY_ID, type_id, id_) if FHIR_ID.fullmatch(id_) else None
+            row = await self.connection.fetchval(_BY_ID, type_id, id_) if FHIR_ID.fullmatch(id_) else None
+            found = None if row is None else self.bodies.decompress(row)
         else:
-            token = self.hasher.uri(parameters.of("ValueSet")["url"].id, name.partition("|")[0])
-            found = await self.connection.fetchval(_BY_URL, type_id, token)
+            found = await self._canonicals().follow("ValueSet", name)
         if found is None:
             return None
-        tree = orjson.loads(self.bodies.decompress(found))
+        tree = orjson.loads(found)
         tree.setdefault("url", f"urn:uuid:{tree['id']}")
         made = read_fhir.read(orjson.dumps(tree))[0]
         assert isinstance(made, ValueSet), "a ValueSet was asked for"
         return made
+
+    def _canonicals(self) -> Canonicals:
+        return Canonicals(self.connection, self.hasher, self.bodies)
 
     # -- units ---------------------------------------------------------------------------------------------
 

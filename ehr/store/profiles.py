@@ -18,7 +18,7 @@ from ehr.fhir.profiles.core import core_type
 from ehr.fhir.profiles.library import Library, Wanted
 from ehr.fhir.profiles.rule import Profile
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.store.canonicals import by_canonical
+from ehr.store.canonicals import Canonicals
 from ehr.store.codes import Codes
 
 if TYPE_CHECKING:
@@ -45,11 +45,12 @@ class _Known:
         self.codes = Codes()
 
     async def fetch(self, uow: "UnitOfWork", wanted: Wanted) -> None:
+        canonicals = Canonicals.within(uow)
         for canonical in wanted.profiles:
-            body = await by_canonical(uow, "StructureDefinition", canonical)
+            body = await canonicals.follow("StructureDefinition", canonical)
             self.library.tell_profile(canonical, None if body is None else codec.loads(body))
         for question in wanted.codes:
-            answer = await self.codes.member(uow, question.value_set, question.system, question.code)
+            answer = await self.codes.member(canonicals, question.value_set, question.system, question.code)
             self.library.tell_code(question, answer)
 
 

@@ -166,6 +166,96 @@ async def test_what_cannot_be_answered_is_refused(city: City, client: httpx.Asyn
     assert (await client.post("/ValueSet/$expand", json=sent(unknown))).status_code == 422
     broken = {**WARM, "compose": {"include": [{"system": COLOURS, "concept": [{}]}]}}
     assert (await client.post("/ValueSet/$expand", json=sent(broken))).status_code == 400
+    nameless = {
+        "extension": [{"url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": "unknown"}]
+    }
+    for part, at in (
+        ({"concept": [{"_code": nameless}]}, "concept[0].code"),
+        ({"filter": [{"property": "concept", "op": "is-a", "_value": nameless}]}, "filter[0].value"),
+    ):
+        answer = await client.post(
+            "/ValueSet/$expand", json=sent({**WARM, "compose": {"include": [{"system": COLOURS, **part}]}})
+        )
+        assert (answer.status_code, answer.json()["issue"][0]["expression"]) == (
+            422,
+            [f"ValueSet.compose.include[0].{at}"],
+        )
     other = city.system("system/Patient.rs")
     for asked in ("ValueSet/all/$expand", f"CodeSystem/$lookup?system={COLOURS}&code=red"):
         assert (await other.get(f"/{asked}")).status_code == 403
+
+
+KEPT = "http://x.vn/kept"
+WITHIN_WARM = {"property": "concept", "op": "is-a", "value": "warm"}
+COMPOSED: dict[str, dict[str, Any]] = {
+    "kept-warm": {"include": [{"system": KEPT, "filter": [WITHIN_WARM]}]},
+    "kept-cold": {"include": [{"system": KEPT}], "exclude": [{"valueSet": ["http://x.vn/vs/kept-warm|1"]}]},
+    "kept-both": {"include": [{"valueSet": [f"http://x.vn/vs/kept-{one}"]} for one in ("warm", "cold")]},
+    "kept-bare": {"include": [{"system": KEPT, "concept": [{"code": "blue"}]}]},
+    "kept-next": {"include": [{"valueSet": ["http://x.vn/vs/kept-cold|9"]}]},
+    "kept-self": {"include": [{"valueSet": ["http://x.vn/vs/kept-self"]}]},
+}
+
+
+def composed(id_: str) -> dict[str, Any]:
+    named = {"resourceType": "ValueSet", "id": id_, "url": f"http://x.vn/vs/{id_}", "version": "1"}
+    return {**named, "status": "active", "compose": COMPOSED[id_]}
+
+
+def observed(code: str) -> dict[str, Any]:
+    coded = {"coding": [{"system": KEPT, "code": code}]}
+    return {"resourceType": "Observation", "id": f"kept-{code}", "status": "final", "code": coded}
+
+
+STORED: tuple[dict[str, Any], ...] = (
+    {**SYSTEM, "id": "kept", "url": KEPT, "name": "Kept", "status": "active"},
+    *map(composed, COMPOSED),
+    *map(observed, ("red", "blue")),
+)
+
+
+@pytest.fixture
+async def stored(client: httpx.AsyncClient) -> None:
+    for resource in STORED:
+        answer = await client.put(f"/{resource['resourceType']}/{resource['id']}", json=resource)
+        assert answer.status_code == 201, answer.text
+
+
+@pytest.mark.usefixtures("stored")
+async def test_stored_definitions_serve_as_loaded_ones_do(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for id_, expected in (
+        ("kept-warm", ["orange", "red", "warm"]),
+        ("kept-cold", ["blue"]),
+        ("kept-both", ["blue", "orange", "red", "warm"]),
+    ):  # fmt: skip
+        assert codes(await client.get(f"/ValueSet/{id_}/$expand")) == expected
+        assert codes(await client.get(f"/ValueSet/$expand?url=http://x.vn/vs/{id_}")) == expected
+    bare = await client.get("/ValueSet/kept-bare/$expand")
+    assert bare.json()["expansion"]["contains"] == [{"system": KEPT, "code": "blue", "display": "Dark blue"}]
+    found = await client.get(f"/ValueSet/kept-both/$validate-code?code=red&system={KEPT}&displayLanguage=vi")
+    assert told(found) == {"result": True, "display": "Màu đỏ"}
+    assert told(await client.get(f"/CodeSystem/$lookup?system={KEPT}&code=blue&version=1"))["display"] == "Dark blue"
+    for id_ in ("kept-next", "kept-self"):
+        refused = await client.get(f"/ValueSet/{id_}/$expand")
+        assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (422, ["ValueSet.compose"])
+    monkeypatch.setattr(limits, "value_sets_deep_max", 1)
+    assert codes(await client.get("/ValueSet/kept-cold/$expand")) == ["blue"]
+    assert (await client.get("/ValueSet/kept-both/$expand")).status_code == 422
+
+
+@pytest.mark.usefixtures("stored")
+async def test_searches_follow_stored_definitions(client: httpx.AsyncClient) -> None:
+    for query, expected in (
+        ("code:in=http://x.vn/vs/kept-both", ["blue", "red"]),
+        ("code:in=http://x.vn/vs/kept-cold|1", ["blue"]),
+        ("code:not-in=ValueSet/kept-warm", ["blue"]),
+        (f"code:below={KEPT}|warm", ["red"]),
+        (f"code:above={KEPT}|blue", ["blue"]),
+        (f"code:above={KEPT}|warm", []),
+    ):  # fmt: skip
+        found = await client.get(f"/Observation?{query}&_sort=_id")
+        assert [one["resource"]["id"] for one in found.json().get("entry", [])] == [f"kept-{one}" for one in expected]
+    for refused in ("code:in=http://x.vn/vs/kept-cold|2", "code:in=ValueSet/kept-self", f"code:below={KEPT}|none"):
+        assert (await client.get(f"/Observation?{refused}")).status_code == 400, refused
