@@ -84,14 +84,19 @@ def read(
 
 
 def _read(file: Path) -> bytes:
-    if file.suffix != ".gz":
-        body = file.read_bytes()
-    else:
-        try:
+    """FileNotFoundError is the caller's to tell."""
+    try:
+        if file.suffix != ".gz":
+            body = file.read_bytes()
+        else:
             with gzip.open(file) as packed:
                 body = packed.read(FILE_BYTES_MAX + 1)
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise Unreadable("is not a whole gzip file") from error
+    except FileNotFoundError:
+        raise
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise Unreadable("is not a whole gzip file") from error
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
     if len(body) > FILE_BYTES_MAX:
         raise Unreadable(f"has more than {FILE_BYTES_MAX} bytes")
     return body

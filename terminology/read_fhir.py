@@ -24,11 +24,30 @@ def read(body: bytes) -> list[Loadable]:
         raise Unreadable(f"not JSON: {error}") from error
     kind = tree.get("resourceType") if isinstance(tree, dict) else None
     if kind == "Bundle":
-        inner: list[Tree] = [entry.get("resource", {}) for entry in tree.get("entry", [])]
-        return [_READERS[one["resourceType"]](one) for one in inner if one.get("resourceType") in _READERS]
+        inner = [entry.get("resource") for _, entry in _each(tree, "entry", "Bundle")]
+        found = [_READERS[one["resourceType"]](one) for one in inner if isinstance(one, dict) and _is_readable(one)]
+        if not found:
+            raise Unreadable("holds no CodeSystem, ValueSet or ConceptMap", at="Bundle.entry")
+        return found
     if not isinstance(kind, str) or kind not in _READERS:
         raise Unreadable("must be a CodeSystem, ValueSet, ConceptMap, or a Bundle of them", at="resourceType")
     return [_READERS[kind](tree)]
+
+
+def _is_readable(tree: Tree) -> bool:
+    return tree.get("resourceType") in tuple(_READERS)
+
+
+def _each(tree: Tree, name: str, at: str) -> Iterator[tuple[str, Tree]]:
+    """The objects of a list, each with its place."""
+    listed = tree.get(name, [])
+    if not isinstance(listed, list):
+        raise Unreadable(f"{name} must be an array", at=f"{at}.{name}")
+    for position, one in enumerate(listed):
+        here = f"{at}.{name}[{position}]"
+        if not isinstance(one, dict):
+            raise Unreadable("must be an object", at=here)
+        yield here, one
 
 
 def _text(tree: Tree, name: str, at: str) -> str:
@@ -41,7 +60,7 @@ def _text(tree: Tree, name: str, at: str) -> str:
 def _code_system(tree: Tree) -> CodeSystem:
     url = _text(tree, "url", "CodeSystem")
     language = str(tree.get("language", "en"))
-    concepts = tuple(_concepts(tree.get("concept", []), None, language, "CodeSystem.concept"))
+    concepts = tuple(_concepts(tree, None, language, "CodeSystem"))
     if tree.get("content") in ("not-present", "supplement") or not concepts:
         raise Unreadable("holds no concepts that can be loaded", at="CodeSystem.content")
     codes = {concept.code for concept in concepts}
@@ -54,14 +73,13 @@ def _title(tree: Tree) -> str:
     return str(tree.get("title") or tree.get("name") or "")
 
 
-def _concepts(listed: list[Tree], parent: str | None, language: str, at: str) -> Iterator[Concept]:
-    for position, tree in enumerate(listed):
-        here = f"{at}[{position}]"
+def _concepts(within: Tree, parent: str | None, language: str, at: str) -> Iterator[Concept]:
+    for here, tree in _each(within, "concept", at):
         code = _text(tree, "code", here)
-        properties = {entry["code"]: _value(entry) for entry in tree.get("property", []) if "code" in entry}
+        properties = {entry["code"]: _value(entry) for _, entry in _each(tree, "property", here) if "code" in entry}
         designations = {
             entry["language"]: entry["value"]
-            for entry in tree.get("designation", [])
+            for _, entry in _each(tree, "designation", here)
             if "value" in entry and entry.get("language", language) != language
         }
         above = properties.get("subsumedBy") or properties.get("parent") or parent
@@ -73,7 +91,7 @@ def _concepts(listed: list[Tree], parent: str | None, language: str, at: str) ->
             properties=properties,
             designations=designations,
         )
-        yield from _concepts(tree.get("concept", []), code, language, f"{here}.concept")
+        yield from _concepts(tree, code, language, here)
 
 
 def _value(entry: Tree) -> object:
@@ -83,46 +101,47 @@ def _value(entry: Tree) -> object:
 
 def _value_set(tree: Tree) -> ValueSet:
     url = _text(tree, "url", "ValueSet")
-    compose = tree.get("compose", {})
-    expansion = tree.get("expansion", {}).get("contains")
-    if expansion is None and not compose.get("include"):
+    compose, expansion = _part(tree, "compose"), _part(tree, "expansion")
+    if "contains" not in expansion and not compose.get("include"):
         raise Unreadable("has neither an expansion nor an include", at="ValueSet.compose")
     return ValueSet(
         url=url,
         version=str(tree.get("version", "")),
         title=_title(tree),
-        expansion=None if expansion is None else tuple(_expanded(expansion)),
+        expansion=tuple(_expanded(expansion, "ValueSet.expansion")) if "contains" in expansion else None,
         include=_parts(compose, "include"),
         exclude=_parts(compose, "exclude"),
     )
 
 
-def _expanded(contains: list[Tree]) -> Iterator[tuple[str, str, str]]:
-    for entry in contains:
+def _part(tree: Tree, name: str) -> Tree:
+    part: Tree = tree.get(name, {})
+    if not isinstance(part, dict):
+        raise Unreadable("must be an object", at=f"ValueSet.{name}")
+    return part
+
+
+def _expanded(within: Tree, at: str) -> Iterator[tuple[str, str, str]]:
+    for here, entry in _each(within, "contains", at):
         if "code" in entry and not entry.get("abstract"):
             yield str(entry.get("system", "")), entry["code"], str(entry.get("display", ""))
-        yield from _expanded(entry.get("contains", []))
+        yield from _expanded(entry, here)
 
 
 def _parts(compose: Tree, name: str) -> tuple[Include, ...]:
-    return tuple(_include(one, f"ValueSet.compose.{name}[{place}]") for place, one in enumerate(compose.get(name, [])))
+    return tuple(_include(one, at) for at, one in _each(compose, name, "ValueSet.compose"))
 
 
 def _include(entry: Tree, at: str) -> Include:
     """What R4 demands may be there as an extension only, which names nothing."""
-    listed = entry.get("concept")
+    codes = tuple((_text(one, "code", here), str(one.get("display", ""))) for here, one in _each(entry, "concept", at))
     return Include(
         system=entry.get("system"),
         version=entry.get("version"),
-        codes=None
-        if listed is None
-        else tuple(
-            (_text(one, "code", f"{at}.concept[{place}]"), str(one.get("display", "")))
-            for place, one in enumerate(listed)
-        ),
+        codes=codes if "concept" in entry else None,
         filters=tuple(
-            Filter(*(_text(one, name, f"{at}.filter[{place}]") for name in ("property", "op", "value")))
-            for place, one in enumerate(entry.get("filter", []))
+            Filter(*(_text(one, name, here) for name in ("property", "op", "value")))
+            for here, one in _each(entry, "filter", at)
         ),
         value_sets=tuple(entry.get("valueSet", [])),
     )
@@ -131,13 +150,12 @@ def _include(entry: Tree, at: str) -> Include:
 def _concept_map(tree: Tree) -> ConceptMap:
     url = _text(tree, "url", "ConceptMap")
     entries: list[Mapped] = []
-    for position, group in enumerate(tree.get("group", [])):
-        at = f"ConceptMap.group[{position}]"
+    for at, group in _each(tree, "group", "ConceptMap"):
         source = _text(group, "source", at)
         target = str(group.get("target", ""))
-        for place, element in enumerate(group.get("element", [])):
-            code = _text(element, "code", f"{at}.element[{place}]")
-            targets = element.get("target") or [{"equivalence": "unmatched"}]
+        for here, element in _each(group, "element", at):
+            code = _text(element, "code", here)
+            targets = [one for _, one in _each(element, "target", here)] or [{"equivalence": "unmatched"}]
             entries += [
                 Mapped(source, code, target, str(to.get("code", "")), str(to.get("equivalence", "relatedto")))
                 for to in targets

@@ -147,6 +147,7 @@ BINDINGS: Final = [
     Binding("ValueSet-expand", coded.expand_of),
     Binding("ValueSet-validate-code", coded.validate_code_of),
     Binding("CodeSystem-lookup", coded.lookup_of),
+    Binding("CodeSystem-subsumes", coded.subsumes_of),
     view_run.BINDING,
 ]
 """Every OperationDefinition of ehr/fhir/operation_definitions, bound to what it does."""

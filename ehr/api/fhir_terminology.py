@@ -1,4 +1,4 @@
-"""$expand and $validate-code of value sets, $lookup of codes over HTTP.
+"""$expand and $validate-code of value sets, $lookup and $subsumes of codes over HTTP.
 
 Access:  whoever may read or search the type; a ValueSet of this record is read as any resource is
 Source:  FHIR R4 terminology-service.html
@@ -11,6 +11,7 @@ from ehr.api.answer import Answer, tree_answer
 from ehr.api.exchange import Exchange
 from ehr.errors import Forbidden, Malformed
 from ehr.fhir.operation_arguments import Arguments
+from ehr.operations import subsumes as subsumption
 from ehr.operations.expand import Named, Part, expand
 from ehr.operations.lookup import lookup
 from ehr.operations.validate_code import Asked, validate_code
@@ -44,10 +45,25 @@ async def lookup_of(exchange: Exchange, arguments: Arguments) -> Answer:
         exchange.record,
         exchange.caller,
         codings[0] if codings else {},
-        version=arguments.one("version"),
+        version=arguments.one("version") or (codings[0].get("version") if codings else None),
         language=arguments.one("displayLanguage"),
     )
     return tree_answer(found)
+
+
+async def subsumes_of(exchange: Exchange, arguments: Arguments) -> Answer:
+    """CodeSystem/$subsumes, CodeSystem/[id]/$subsumes."""
+    _require(exchange)
+    a, b = (_compared(arguments, one) for one in "AB")
+    named = (exchange.path.get("id"), arguments.one("system"), arguments.one("version"))
+    return tree_answer(await subsumption.subsumes(exchange.record, exchange.caller, subsumption.Asked(a, b, *named)))
+
+
+def _compared(arguments: Arguments, which: str) -> Mapping[str, Any]:
+    code, coding = arguments.one(f"code{which}"), arguments.one(f"coding{which}")
+    if code is not None and coding is not None:
+        raise Malformed(f"code{which} and coding{which} exclude one another", at=f"coding{which}")
+    return coding if coding is not None else {} if code is None else {"code": code}
 
 
 def _require(exchange: Exchange) -> None:

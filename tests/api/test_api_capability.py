@@ -58,7 +58,7 @@ async def test_what_is_normative_is_a_part_of_it(client: httpx.AsyncClient) -> N
         assert {**whole, "operation": one["operation"]} == one
         named = {operation["name"] for operation in one["operation"]}
         assert "validate" in named
-        assert named <= {"validate", "meta-add", "meta-delete"}
+        assert named <= {"validate", "meta-add", "meta-delete", "subsumes"}
 
 
 async def test_terminology_names_what_was_loaded(city: City, client: httpx.AsyncClient) -> None:

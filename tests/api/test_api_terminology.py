@@ -1,4 +1,4 @@
-"""$expand and $validate-code of value sets, $lookup of codes: loaded, of R4, of this record, and sent."""
+"""$expand and $validate-code of value sets, $lookup and $subsumes of codes: loaded, of R4, of this record, and sent."""
 
 from pathlib import Path
 from typing import Any
@@ -259,3 +259,37 @@ async def test_searches_follow_stored_definitions(client: httpx.AsyncClient) -> 
         assert [one["resource"]["id"] for one in found.json().get("entry", [])] == [f"kept-{one}" for one in expected]
     for refused in ("code:in=http://x.vn/vs/kept-cold|2", "code:in=ValueSet/kept-self", f"code:below={KEPT}|none"):
         assert (await client.get(f"/Observation?{refused}")).status_code == 400, refused
+
+
+@pytest.mark.usefixtures("stored")
+async def test_codes_are_compared(client: httpx.AsyncClient) -> None:
+    for a, b, expected in (
+        ("warm", "red", "subsumes"),
+        ("red", "warm", "subsumed-by"),
+        ("red", "red", "equivalent"),
+        ("red", "orange", "not-subsumed"),
+    ):
+        for asked in (f"CodeSystem/$subsumes?system={KEPT}&", "CodeSystem/kept/$subsumes?"):
+            answer = await client.get(f"/{asked}codeA={a}&codeB={b}")
+            assert told(answer) == {"outcome": expected}, asked
+    assert (await client.get("/CodeSystem/kept/$subsumes?system=urn:x&codeA=red&codeB=red")).status_code == 400
+    codings = f"codingA={KEPT}|warm&codingB={KEPT}|blue"
+    assert told(await client.get(f"/CodeSystem/$subsumes?{codings}")) == {"outcome": "not-subsumed"}
+    for asked, status, at in (
+        (f"system={KEPT}&codeA=red", 400, "codeB"),
+        ("codeA=red&codeB=red", 400, "system"),
+        (f"codingA={KEPT}|red&codingB=urn:x|red", 400, "system"),
+        (f"system={KEPT}&codeA=red&codingA={KEPT}|red&codeB=red", 400, "codingA"),
+        (f"system={KEPT}&codeA=red&codeB=none", 404, "codeB"),
+        (f"system={KEPT}&version=9&codeA=red&codeB=red", 404, "system"),
+    ):
+        answer = await client.get(f"/CodeSystem/$subsumes?{asked}")
+        assert (answer.status_code, answer.json()["issue"][0].get("expression")) == (status, [at]), asked
+
+
+@pytest.mark.usefixtures("stored")
+async def test_a_coding_is_looked_up_in_the_version_it_names(client: httpx.AsyncClient) -> None:
+    for version, status in (("1", 200), ("9", 404)):
+        coding = {"system": KEPT, "version": version, "code": "red"}
+        asked = {"resourceType": "Parameters", "parameter": [{"name": "coding", "valueCoding": coding}]}
+        assert (await client.post("/CodeSystem/$lookup", json=asked)).status_code == status

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from ehr.fhir.structure import codes
-from terminology import codesystem
+from terminology import codesystem, read_fhir
 from terminology.codesystem import known_display
 from terminology.connection import Connection
 from terminology.errors import Unreadable
@@ -179,6 +179,33 @@ async def test_a_broken_gzip_file_is_refused(connection: Connection, tmp_path: P
     file.write_bytes(gzip.compress(b"{}" * 1000)[:20])
     with pytest.raises(Unreadable):
         await load(connection, file)
+
+
+BROKEN: tuple[tuple[str, str], ...] = (
+    ('{"resourceType": "Bundle", "entry": [{"fullUrl": "urn:x"}]}', "Bundle.entry"),
+    ('{"resourceType": "CodeSystem", "url": "u:x", "concept": "a"}', "CodeSystem.concept"),
+    ('{"resourceType": "CodeSystem", "url": "u:x", "concept": ["a"]}', "CodeSystem.concept[0]"),
+    ('{"resourceType": "CodeSystem", "url": "u:x", "concept": [{"code": "a", "property": 1}]}',
+     "CodeSystem.concept[0].property"),
+    ('{"resourceType": "ValueSet", "url": "u:x", "compose": []}', "ValueSet.compose"),
+    ('{"resourceType": "ValueSet", "url": "u:x", "expansion": {"contains": [1]}}', "ValueSet.expansion.contains[0]"),
+    ('{"resourceType": "ValueSet", "url": "u:x", "compose": {"include": [{"concept": [{}]}]}}',
+     "ValueSet.compose.include[0].concept[0].code"),
+    ('{"resourceType": "ConceptMap", "url": "u:x", "group": [{"source": "u:y", "element": [1]}]}',
+     "ConceptMap.group[0].element[0]"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "at"), BROKEN)
+def test_what_is_misshapen_is_told_with_its_place(text: str, at: str) -> None:
+    with pytest.raises(Unreadable) as refused:
+        read_fhir.read(text.encode())
+    assert refused.value.at == at
+
+
+async def test_a_folder_is_no_file(connection: Connection, tmp_path: Path) -> None:
+    with pytest.raises(Unreadable, match="cannot be read"):
+        await load(connection, tmp_path)
 
 
 async def test_one_wrong_part_leaves_nothing_of_the_file(connection: Connection, tmp_path: Path) -> None:

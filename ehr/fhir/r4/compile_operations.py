@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 AFFECTS_STATE = {
+    "CodeSystem-subsumes": False,
     "Encounter-everything": False,
     "Observation-lastn": False,
     "Patient-everything": False,

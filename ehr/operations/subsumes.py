@@ -1,0 +1,78 @@
+"""$subsumes of a CodeSystem: how one code of it stands to another.
+
+In:      two codes, or Codings; the code system: the id of one here, or its url and version
+Out:     tree of Parameters: outcome is equivalent, subsumes, subsumed-by or not-subsumed
+Errors:  Malformed  two codes of one system are not named
+         NotFound   the code system, or one of the codes, is not known here
+Source:  FHIR R4 codesystem-operation-subsumes.html
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ehr.access.policy import Caller
+from ehr.errors import Malformed, NotFound
+from ehr.fhir import codec
+from ehr.store.canonicals import Canonicals
+from ehr.store.codes import Codes
+from ehr.store.record import Record
+from ehr.store.unit_of_work import UnitOfWork
+from terminology.expand import Concepts, ancestors
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """a, b: Codings, which need no system where the address or system names it."""
+
+    a: Mapping[str, Any]
+    b: Mapping[str, Any]
+    id: str | None = None
+    system: str | None = None
+    version: str | None = None
+
+
+async def subsumes(record: Record, caller: Caller, asked: Asked) -> dict[str, Any]:
+    async with record.reading(caller) as uow:
+        stored = {} if asked.id is None else await _stored(uow, asked.id)
+        system = _one(asked, "system", asked.system, stored.get("url"))
+        version = _one(asked, "version", asked.version, stored.get("version"))
+        if system is None:
+            raise Malformed("the code system is named by system, by the Codings, or by the address", at="system")
+        concepts = await Codes().concepts(Canonicals.within(uow), system, version)
+    if concepts is None:
+        raise NotFound(f"the code system {system[:200]} is not known here; load it or create it", at="system")
+    outcome = _outcome(concepts, _code(concepts, asked.a, "codeA"), _code(concepts, asked.b, "codeB"))
+    return {"resourceType": "Parameters", "parameter": [{"name": "outcome", "valueCode": outcome}]}
+
+
+async def _stored(uow: UnitOfWork, id: str) -> Mapping[str, Any]:
+    version = await uow.resources.read("CodeSystem", id)
+    assert version.body is not None, "a read has a body"
+    tree: Mapping[str, Any] = codec.loads(version.body)
+    return tree
+
+
+def _one(asked: Asked, name: str, *others: str | None) -> str | None:
+    """What the Codings, the parameter and the address say, who must not contradict one another."""
+    said = {asked.a.get(name), asked.b.get(name), *others} - {None}
+    if len(said) > 1:
+        raise Malformed(f"the two codes are of one {name}, and more than one is named", at=name)
+    return next(iter(said), None)
+
+
+def _code(concepts: Concepts, coding: Mapping[str, Any], at: str) -> str:
+    code = coding.get("code")
+    if not isinstance(code, str):
+        raise Malformed("two codes are compared: codeA and codeB, or codingA and codingB", at=at)
+    if code not in concepts:
+        raise NotFound(f"the code system has no code {code[:64]}", at=at)
+    return code
+
+
+def _outcome(concepts: Concepts, a: str, b: str) -> str:
+    if a == b:
+        return "equivalent"
+    if a in ancestors(b, concepts):
+        return "subsumes"
+    return "subsumed-by" if b in ancestors(a, concepts) else "not-subsumed"
