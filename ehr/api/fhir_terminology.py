@@ -76,7 +76,7 @@ def _named(exchange: Exchange, arguments: Arguments) -> Named:
 
 
 def _codings(arguments: Arguments) -> list[Mapping[str, Any]]:
-    """code with system and display, or coding, or codeableConcept: one of them."""
+    """code with system and display, or coding, or codeableConcept: one of them. A text alone is one without a code."""
     given = {name: one for name in ("code", "coding", "codeableConcept") if (one := arguments.one(name)) is not None}
     if len(given) > 1:
         raise Malformed("code, coding and codeableConcept exclude one another", at=list(given)[1])
@@ -87,4 +87,5 @@ def _codings(arguments: Arguments) -> list[Mapping[str, Any]]:
         return [{"code": given["code"], **beside}]
     if "coding" in given:
         return [given["coding"]]
-    return list(given.get("codeableConcept", {}).get("coding", ()))
+    concept = given.get("codeableConcept")
+    return [] if concept is None else concept.get("coding") or [concept]

@@ -132,12 +132,18 @@ async def displays(uow: UnitOfWork, keys: list[tuple[str, str]], language: str |
     if short not in LANGUAGES:
         raise Malformed("displays are in vi or en", at="displayLanguage")
     found = await codesystem.displays(uow.connection, keys, language=cast("Language", short))
-    codes, canonicals = Codes(), Canonicals.within(uow)
-    for key in keys:
-        stored = None if key in found else await codes.code_system(canonicals, key[0])
-        looked = None if stored is None else codesystem.looked(stored, key[1], language=short)
-        if looked is not None:
-            found[key] = looked.display
+    return found | await _stored_displays(uow, [key for key in keys if key not in found], short)
+
+
+async def _stored_displays(uow: UnitOfWork, keys: list[tuple[str, str]], language: str) -> dict[tuple[str, str], str]:
+    """Of the CodeSystems of this record, each gone through once."""
+    wanted, codes, canonicals = set(keys), Codes(), Canonicals.within(uow)
+    found = {}
+    for system in sorted({system for system, _ in wanted}):
+        stored = await codes.code_system(canonicals, system)
+        for one in () if stored is None else stored.concepts:
+            if (system, one.code) in wanted:
+                found[system, one.code] = one.designations.get(language, one.display)
     return found
 
 

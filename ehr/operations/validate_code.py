@@ -62,6 +62,8 @@ def _names(key: tuple[str, str], sources: Sequence[Codes]) -> list[str]:
 
 
 def _named(coding: Mapping[str, Any]) -> str:
+    if not coding.get("code"):
+        return "a text without a code"
     system, code = coding.get("system"), str(coding.get("code", ""))[:64]
     return f"{str(system)[:200]}|{code}" if system else code
 

@@ -122,6 +122,10 @@ async def test_a_code_is_in_a_value_set_or_not(client: httpx.AsyncClient) -> Non
     answer = await client.post("/ValueSet/$validate-code", json=sent(WARM, concept))
     assert told(answer) == {"result": True, "display": "Orange"}
     assert told(await client.get("/ValueSet/all/$validate-code?code=no"))["result"] is False
+    text = {"name": "codeableConcept", "valueCodeableConcept": {"text": "orange"}}
+    assert told(await client.post("/ValueSet/$validate-code", json=sent(WARM, text))) == {
+        "result": False, "message": "a text without a code is not in the value set"
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("loaded")
@@ -234,6 +238,8 @@ async def test_stored_definitions_serve_as_loaded_ones_do(
         assert codes(await client.get(f"/ValueSet/$expand?url=http://x.vn/vs/{id_}")) == expected
     bare = await client.get("/ValueSet/kept-bare/$expand")
     assert bare.json()["expansion"]["contains"] == [{"system": KEPT, "code": "blue", "display": "Dark blue"}]
+    vietnamese = (await client.get("/ValueSet/kept-warm/$expand?displayLanguage=vi")).json()["expansion"]["contains"]
+    assert [one["display"] for one in vietnamese] == ["Orange", "Màu đỏ", "Warm colours"]
     found = await client.get(f"/ValueSet/kept-both/$validate-code?code=red&system={KEPT}&displayLanguage=vi")
     assert told(found) == {"result": True, "display": "Màu đỏ"}
     assert told(await client.get(f"/CodeSystem/$lookup?system={KEPT}&code=blue&version=1"))["display"] == "Dark blue"
