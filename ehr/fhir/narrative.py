@@ -7,13 +7,17 @@ Source:  FHIR R4 2.4 Narrative, constraints txt-1 (basic formatting only) and tx
 """
 
 import re
+from html import unescape
 from typing import Final
 
 XHTML: Final = "http://www.w3.org/1999/xhtml"
-_TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)((?:\s+[^<>]*?)?)\s*(/?)>")
-_ATTRIBUTE: Final = re.compile(r"""\s*([A-Za-z][\w:.-]*)\s*=\s*("[^"<]*"|'[^'<]*')""")
-_DANGEROUS: Final = re.compile(r"^\s*(?:javascript|vbscript|data:text)", re.IGNORECASE)
-_COMMENT: Final = re.compile(r"<!--.*?-->", re.DOTALL)
+_TAG: Final = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)((?:\s[^<>]*?)?)(/?)>")
+_ATTRIBUTE: Final = re.compile(r"""[\s/]*([A-Za-z][\w:.-]*)\s*=\s*("[^"<]*"|'[^'<]*')""")
+_DANGEROUS: Final = re.compile(r"javascript|vbscript|data:(?:text|application|image/svg)", re.IGNORECASE)
+_PASSED_OVER: Final = re.compile(r"[\x00-\x20]+")
+"""Browsers leave these out of an address before they look at its scheme (WHATWG URL 4.4)."""
+_COMMENT: Final = re.compile(r"<!--(?!-?>)(?:(?!--).)*-->", re.DOTALL)
+"""One that XML and HTML end at the same place: for HTML, <!--> is a whole comment and what follows is not."""
 _ELEMENTS: Final = frozenset(
     """a abbr acronym address b big blockquote br caption cite code col colgroup dd dfn div dl dt em h1 h2 h3 h4 h5 h6
     hr i img li ol p pre q samp small span strong sub sup table tbody td tfoot th thead tr tt ul var kbd u s strike
@@ -23,13 +27,27 @@ _ELEMENTS: Final = frozenset(
 
 def narrative_problem(text: str) -> str | None:
     """One div, tags that match, nothing that runs, and some content."""
-    text = _COMMENT.sub("", text).strip()
+    if "<!--" in text:
+        text = _without_comments(text)
+    text = text.strip()
     if not (text.startswith("<div") and text.endswith("</div>")):
         return "must be one XHTML div"
     found = _tags_problem(text)
     if found is None and not (_TAG.sub("", text).strip() or "<img" in text):
         return "must have some content (txt-2)"
     return found
+
+
+def _without_comments(text: str) -> str:
+    """Comments between tags: what begins inside a tag is no comment, and hides what HTML would run."""
+    parts, end = [], 0
+    for comment in _COMMENT.finditer(text):
+        before = text[end : comment.start()]
+        if before.rfind("<") > before.rfind(">"):
+            return text
+        parts.append(before)
+        end = comment.end()
+    return "".join((*parts, text[end:]))
 
 
 def _tags_problem(text: str) -> str | None:
@@ -54,12 +72,15 @@ def _tag_problem(name: str, attributes: str) -> str | None:
     if name not in _ELEMENTS:
         return "must hold formatting elements of XHTML only (txt-1)"
     end = 0
-    for attribute in _ATTRIBUTE.finditer(attributes):
-        if attributes[end : attribute.start()].strip(" \t\r\n/"):
-            break
+    while attribute := _ATTRIBUTE.match(attributes, end):
         end = attribute.end()
         if attribute[1] == "xmlns" and attribute[2][1:-1] != XHTML:
             return f"must be in the namespace {XHTML}"
-        if attribute[1].lower().startswith("on") or _DANGEROUS.match(attribute[2][1:-1]):
+        if attribute[1].lower().startswith("on") or _runs(attribute[2][1:-1]):
             return "must hold nothing that runs (txt-1)"
     return "must be well-formed XHTML: an attribute is wrong" if attributes[end:].strip(" \t\r\n/") else None
+
+
+def _runs(value: str) -> bool:
+    """Whether a value is an address that runs, read as a browser reads it: without references and white space."""
+    return _DANGEROUS.match(_PASSED_OVER.sub("", unescape(value))) is not None
