@@ -9,6 +9,7 @@ Routes   GET /ops, /ops/facilities.fragment        all facilities, those with th
 Access   callers who may read and search every type (operators), or the system under open access
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -36,7 +37,8 @@ COOKIE: Final = "ehr_operator"
 OPERATOR_SCOPE: Final = "system/*.rs"
 PAGE_COUNT: Final = 50
 SILENT_S: Final = 3_600.0
-BIGINT_MAX: Final = 2**63 - 1
+LEDGER_ID: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
+STATES: Final = ("received", "applied", "refused", "failed")
 
 _SHARDS: Final = "select shard from resource where type_id = $1 and id = any($2)"
 
@@ -61,8 +63,8 @@ class OperatorPages:
             Route("/ops/facilities.fragment", self.fragment),
             Route("/ops/facilities/{code}", self.facility),
             Route("/ops/messages", self.messages),
-            Route("/ops/messages/{id:int}", self.message),
-            Route("/ops/messages/{id:int}", self.show, methods=["POST"]),
+            Route("/ops/messages/{id}", self.message),
+            Route("/ops/messages/{id}", self.show, methods=["POST"]),
             Route("/ops/insurance", self.insurance),
             Route("/ops/jobs", self.jobs),
         ]
@@ -127,7 +129,7 @@ class OperatorPages:
         if await self._operator(request) is None:
             return signed_out(request, "operators")
         async with self._record.database.acquire() as connection:
-            found = await ledger.facility_status(connection, request.path_params["code"])
+            found = await ledger.facility_status(connection, request.path_params["code"].replace("\0", ""))
             if not found:
                 raise NotFound("no active facility has this code")
             messages = await ledger.entries(connection, facility_id=found[0].id, limit=PAGE_COUNT)
@@ -138,6 +140,8 @@ class OperatorPages:
         if await self._operator(request) is None:
             return signed_out(request, "operators")
         state = request.query_params.get("state", "refused")
+        if state not in STATES:
+            raise NotFound(f"a message is one of {', '.join(STATES)}")
         before = request.query_params.get("before", "")
         async with self._record.database.acquire() as connection:
             found = await ledger.entries(connection, states=[state], before=_number(before), limit=PAGE_COUNT)
@@ -185,9 +189,9 @@ class OperatorPages:
         return [row["shard"] for row in rows]
 
     async def _entry(self, request: Request) -> ledger.LedgerEntry:
-        id = request.path_params["id"]
+        id = _number(request.path_params["id"])
         async with self._record.database.acquire() as connection:
-            entry = await ledger.entry(connection, id) if id <= BIGINT_MAX else None
+            entry = None if id is None else await ledger.entry(connection, id)
         if entry is None:
             raise NotFound("no message has this ledger id")
         return entry
@@ -267,9 +271,8 @@ group by j.id order by j.created desc limit 100
 
 
 def _number(text: str) -> int | None:
-    """A ledger id of the query; None for what can be none."""
-    found = int(text) if text.isdecimal() else None
-    return found if found is not None and found <= BIGINT_MAX else None
+    """A ledger id of the address; None for what can be none."""
+    return int(text) if LEDGER_ID.fullmatch(text) else None
 
 
 def city(found: list[ledger.FacilityStatus], now: datetime) -> dict[str, float]:

@@ -265,7 +265,17 @@ async def test_a_link_of_an_operator_works_once_and_the_way_in_is_told(city: Cit
     assert "ehr console" in again.text
 
 
-@pytest.mark.parametrize("path", ["/ops/messages/99999999999999999999", "/ops/messages?before=99999999999999999999"])
-async def test_a_ledger_id_that_can_be_none_is_no_bug(city: City, path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/ops/messages/99999999999999999999",
+        "/ops/messages?before=99999999999999999999",
+        "/ops/messages/" + "9" * 5_000,
+        "/ops/messages?before=" + "9" * 5_000,
+        "/ops/messages?state=%00",
+        "/ops/facilities/%00",
+    ],
+)
+async def test_what_can_be_no_id_code_or_state_is_no_bug(city: City, path: str) -> None:
     made = await browser(city, operator_link(city.authenticator.tokens, "operator-hoa"), "/ops")
     assert (await made.get(path)).status_code in {200, 404}
