@@ -272,6 +272,50 @@ async def test_headers_without_bound_are_refused(city: City, monkeypatch: pytest
     await writer.wait_closed()
 
 
+CHUNKED = f"POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nTransfer-Encoding: chunked\r\n"
+
+
+async def sent(writer: asyncio.StreamWriter, piece: bytes, *, times: int, every_s: float = 0) -> None:
+    for _ in range(times):
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(every_s)
+
+
+async def test_a_body_that_goes_on_after_its_answer_holds_no_connection(
+    city: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ehr.limits.http_body_read_s", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", city.server.port)
+    writer.write(b"POST /fhir/Patient HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{")
+    assert b" 401 " in await asyncio.wait_for(reader.readline(), 5)
+    with pytest.raises(ConnectionError):
+        await sent(writer, b" ", times=60, every_s=0.05)
+    writer.transport.abort()
+
+
+@pytest.mark.parametrize("end", ["0\r\nX-Long: ", "1;x="])
+@pytest.mark.parametrize("known", [True, False])
+async def test_what_is_in_a_body_and_is_none_is_bounded(city: City, end: str, known: bool) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", city.server.port)
+    token = f"Authorization: {city.system().headers['authorization']}\r\n" if known else ""
+    writer.write(f"{CHUNKED}{token}\r\n{end}".encode())
+    with pytest.raises(ConnectionError):
+        await sent(writer, b"a" * 10_000, times=1_000)
+    writer.transport.abort()
+
+
+async def test_a_trailer_is_no_header(city: City) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", city.server.port)
+    token = city.system().headers["authorization"]
+    body = '{"resourceType":"Patient"}'
+    writer.write(f"{CHUNKED}Authorization: {token}\r\n\r\n{len(body):x}\r\n{body}\r\n".encode())
+    writer.write(b"0\r\nAuthorization: Bearer x\r\n\r\n")
+    status = await asyncio.wait_for(reader.readline(), 5)
+    writer.transport.abort()
+    assert b" 201 " in status
+
+
 async def test_one_connection_serves_many_requests(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ehr.limits.http_headers_read_s", 0.3)
     for _ in range(4):
