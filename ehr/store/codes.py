@@ -62,18 +62,28 @@ class Codes:
 
 
 class Asking:
-    """One question, and the value sets it is asked of on the way: one that names itself has no more to say."""
+    """One question, and the value sets it is asked of on the way: one that names itself has no more to say.
+
+    What was answered on the way is kept: sets that share others would double the work with each step.
+    """
 
     def __init__(self, codes: Codes, stored: Canonicals) -> None:
         self._codes = codes
         self._stored = stored
         self._asked: set[str] = set()
         self._expanded: dict[str, Expansion | None] = {}
+        self._answers: dict[tuple[str, str | None, str], bool | None] = {}
 
     async def concepts(self, system: str, version: str | None) -> Concepts | None:
         return await self._codes.concepts(self._stored, system, version)
 
     async def member(self, value_set: str, system: str | None, code: str) -> bool | None:
+        key = (value_set, system, code)
+        if key not in self._answers:
+            self._answers[key] = await self._member(value_set, system, code)
+        return self._answers[key]
+
+    async def _member(self, value_set: str, system: str | None, code: str) -> bool | None:
         found = (await validate_code(self._stored.connection, value_set, code, system=system)).result
         if found is not None or value_set in self._asked or len(self._asked) >= limits.value_sets_deep_max:
             return found

@@ -8,6 +8,9 @@ import orjson
 import pytest
 
 from ehr import limits
+from ehr.access.policy import Caller
+from ehr.store.canonicals import Canonicals
+from ehr.store.codes import Codes
 from terminology.lists import DIAGNOSES, ICD_10
 from terminology.load import load
 from tests.api.conftest import City
@@ -299,3 +302,18 @@ async def test_a_coding_is_looked_up_in_the_version_it_names(client: httpx.Async
         coding = {"system": KEPT, "version": version, "code": "red"}
         asked = {"resourceType": "Parameters", "parameter": [{"name": "coding", "valueCoding": coding}]}
         assert (await client.post("/CodeSystem/$lookup", json=asked)).status_code == status
+
+
+@pytest.mark.usefixtures("stored")
+async def test_value_sets_that_share_others_are_asked_once(city: City, client: httpx.AsyncClient) -> None:
+    deep = 24
+    for level in range(deep):
+        shared = {"valueSet": [f"http://x.vn/vs/level{level + 1}"]}
+        compose = {"include": [shared, shared] if level < deep - 1 else [{"system": KEPT}]}
+        named = {"resourceType": "ValueSet", "id": f"level{level}", "url": f"http://x.vn/vs/level{level}"}
+        answer = await client.put(f"/ValueSet/level{level}", json={**named, "status": "active", "compose": compose})
+        assert answer.status_code == 201, answer.text
+    assert len(codes(await client.get("/ValueSet/level0/$expand"))) == 4
+    async with city.record.reading(Caller.system("test")) as uow:
+        for code, expected in (("red", True), ("none", False)):
+            assert await Codes().member(Canonicals.within(uow), "http://x.vn/vs/level0", KEPT, code) is expected
