@@ -108,9 +108,9 @@ class _Reader:
         return node
 
     def _attributes(self, element: etree._Element, kind: str, at: str, node: Tree, *more: str) -> None:
-        for name, value in element.attrib.items():
+        for name in element.attrib:  # not items(): the library looks for each value from the first attribute on
             if name in shape(kind).members and is_attribute(kind, name):
-                node[name] = value
+                node[name] = element.attrib[name]
             elif name not in more and name != _SCHEMA:
                 self.say(element, f"unknown attribute of {kind}", f"{at}.{_shown(name)}")
 

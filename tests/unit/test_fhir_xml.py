@@ -7,6 +7,7 @@ with the unpacked npm package hl7.fhir.r4.examples.
 import gzip
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +240,15 @@ LAUGHS = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
 def test_nothing_in_a_document_makes_the_reader_fetch_or_grow(body: bytes) -> None:
     with pytest.raises(Malformed):
         to_json(body)
+
+
+def test_attributes_are_looked_at_once() -> None:
+    """Otherwise half an hour of a process for a body of 5 MiB."""
+    many = " ".join(f'a{number}="x"' for number in range(50_000))
+    began = time.process_time()
+    with pytest.raises(InvalidResource):
+        to_json(f'<Patient xmlns="{FHIR}" {many}/>'.encode())
+    assert time.process_time() - began < 5
 
 
 def test_a_document_over_its_bound_is_not_parsed() -> None:
