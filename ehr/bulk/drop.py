@@ -1,6 +1,7 @@
 """Files that facilities drop into a folder → imports, by the worker's clock.
 
-In:      DATA_DIR/drop/[facility code]/: NDJSON, also packed; hidden files and .part, .tmp are not looked at
+In:      DATA_DIR/drop/[facility code]/: NDJSON, also packed; hidden files and .part, .tmp are not looked at, nor
+         links: a facility could name what only the worker may read
 Out:     each file is an import of its own; when it is over the file lies in done/, or in refused/ beside the lines that
          were not stored and why
 Partial: a file is taken when it has not changed for drop_quiet_s; who renames a finished file into place need not wait
@@ -71,7 +72,12 @@ def _take(folder: Path, now_s: float) -> int:
     """Move complete files where nobody writes."""
     taken = 0
     for path in sorted(folder.iterdir()):
-        is_ready = path.is_file() and path.name.endswith(files.SUFFIXES) and not path.name.startswith(".")
+        is_ready = (
+            path.is_file()
+            and not path.is_symlink()
+            and path.name.endswith(files.SUFFIXES)
+            and not path.name.startswith(".")
+        )
         if is_ready and now_s - path.stat().st_mtime >= limits.drop_quiet_s:
             place = folder / TAKEN / new_id()
             place.mkdir(parents=True)

@@ -78,3 +78,13 @@ async def test_what_is_still_being_written_is_left(record: Record) -> None:
     ]
     await worked(record)
     assert all(path.exists() for path in waiting)
+
+
+async def test_a_link_to_what_is_elsewhere_is_left(record: Record) -> None:
+    await registered(record)
+    theirs = dropped(record, "99999", "Patient.ndjson", GOOD % 1)
+    (record.settings.data_dir / drop.FOLDER / "01929").mkdir()
+    (record.settings.data_dir / drop.FOLDER / "01929" / "Patient.ndjson").symlink_to(theirs)
+    await worked(record)
+    async with record.database.acquire() as connection:
+        assert await connection.fetchval("select count(*) from job") == 0
