@@ -8,7 +8,7 @@ Source:  FHIR R4 http.html#history, datatypes.html#dateTime
 """
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ehr.clock import ICT
@@ -26,9 +26,11 @@ def instant_of(text: str, name: str) -> datetime:
     if not _INSTANT.fullmatch(plain):
         raise Malformed("an instant is wanted, as in 2026-11-23T09:30:00+07:00", at=name)
     try:
-        return datetime.fromisoformat(plain)
-    except ValueError as error:
+        found = datetime.fromisoformat(plain)
+        found.astimezone(UTC)  # the database counts in it: a moment near year 1 or 9999 may have none
+    except (ValueError, OverflowError) as error:
         raise Malformed("this is not a moment of the calendar", at=name) from error
+    return found
 
 
 def period_of(text: str, name: str) -> tuple[datetime, datetime]:
@@ -41,6 +43,7 @@ def period_of(text: str, name: str) -> tuple[datetime, datetime]:
     assert year is not None, "the pattern has a year"
     try:
         first = datetime(year, month or 1, day or 1, tzinfo=ICT)
+        first.astimezone(UTC)
         after = first + timedelta(days=1) if day else _next(first, whole_year=month is None)
     except (ValueError, OverflowError) as error:
         raise Malformed("this is not a day of the calendar", at=name) from error

@@ -9,7 +9,7 @@ Source:  Bulk Data Access IG 2.0.0, kick-off request with includeAssociatedData;
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl
@@ -214,8 +214,10 @@ def _moment(value: str, name: str) -> datetime:
     text = value.replace(" ", "+")
     try:
         if _INSTANT.fullmatch(text):
-            return datetime.fromisoformat(text)
-    except ValueError:
+            found = datetime.fromisoformat(text)
+            found.astimezone(UTC)  # the database counts in it: a moment near year 1 or 9999 may have none
+            return found
+    except (ValueError, OverflowError):
         pass
     raise Malformed("an instant is wanted, as in 2026-11-23T09:30:00+07:00", at=name)
 

@@ -195,6 +195,7 @@ async def test_files_are_organized_by_patient(full: City, client: httpx.AsyncCli
         ("/$export?_type=Nothing", "_type"),
         ("/Patient/$export?_type=Organization", "_type"),
         ("/$export?_since=yesterday", "_since"),
+        ("/$export?_since=9999-12-31T23:59:59-12:00", "_since"),
         ("/$export?_since=2026-01-01T00:00:00Z&_since=2026-01-02T00:00:00Z", "_since"),
         ("/$export?_until=2026", "_until"),
         ("/$export?_elements=Patient.nothing", "_elements"),

@@ -36,7 +36,10 @@ def test_an_instant_is_itself_twice(moment: datetime) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "0000", "9999", "2026-13", "2026-02-30", "26", "2026-11-23T09:00", "2026-11-23T25:00:00Z", "٢٠٢٦"],
+    [
+        *("", "0000", "9999", "2026-13", "2026-02-30", "26", "2026-11-23T09:00", "2026-11-23T25:00:00Z", "٢٠٢٦"),
+        *("0001", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-12:00"),
+    ],
 )
 def test_what_is_no_moment_is_refused_by_name(text: str) -> None:
     with pytest.raises(Malformed) as refused:
