@@ -1,6 +1,6 @@
 """The International Patient Summary guide: its package, its examples, and our own summary against it.
 
-EHR_IPS_PACKAGE names the npm package hl7.fhir.uv.ips 2.0.0, as .tgz or unpacked.
+EHR_IPS_PACKAGE names the folder of the npm package hl7.fhir.uv.ips 2.0.0, unpacked.
 """
 
 import os
