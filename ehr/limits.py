@@ -147,6 +147,12 @@ import_files_max: Final = 10_000
 import_file_bytes_max: Final = 64 * 1024 * 1024 * 1024
 """One downloaded file: ten years of a large hospital, packed; the disk it is unpacked to is the operator's."""
 
+import_unpacked_times_max: Final = 200
+"""How many times its size a packed file may become: 36 with Synthea's claims, over 1,000 where it is to fill a disk."""
+
+import_unpacked_bytes_free: Final = 1024 * 1024 * 1024
+"""What any packed file may become: a small one that says one thing over and over harms nobody."""
+
 import_silence_s: Final = 60.0
 """A file server that sends nothing for so long is given up; the job tries again."""
 

@@ -4,6 +4,7 @@ In:      a file of any name: its beginning says how it is packed, because web se
          the same name
 Out:     the file itself where it is not packed
 Errors:  Malformed   cut, damaged, or packed or encoded in a way that is not read
+         TooMuch     it becomes so much more than it is that it was made to fill the disk
 """
 
 import gzip
@@ -16,7 +17,8 @@ from typing import IO, Final
 
 import zstandard
 
-from ehr.errors import Malformed
+from ehr import limits
+from ehr.errors import Malformed, TooMuch
 
 SPOOL: Final = "spool"
 """In the folder of an import: what was fetched and unpacked for it."""
@@ -56,10 +58,28 @@ def unpacked(path: Path, target: Path, *, name: str | None = None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with target.open("wb") as plain:
-                _READERS[kind](file, plain)
+                _READERS[kind](file, _Bounded(plain, _bytes_max(path), called))
         except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
             raise Malformed(f"{called} is not a whole {kind} file") from error
     return target
+
+
+def _bytes_max(packed: Path) -> int:
+    return max(packed.stat().st_size * limits.import_unpacked_times_max, limits.import_unpacked_bytes_free)
+
+
+class _Bounded:
+    """A file that takes no more than so many bytes."""
+
+    def __init__(self, file: IO[bytes], bytes_max: int, name: str) -> None:
+        self._file, self._left, self._name = file, bytes_max, name
+
+    def write(self, content: bytes) -> int:
+        self._left -= len(content)
+        if self._left < 0:
+            times = limits.import_unpacked_times_max
+            raise TooMuch(f"{self._name} becomes more than {times} times its size; send it unpacked, or in more files")
+        return self._file.write(content)
 
 
 def _kind(name: str, beginning: bytes) -> str | None:
@@ -70,12 +90,12 @@ def _kind(name: str, beginning: bytes) -> str | None:
     return None if beginning.lstrip().startswith((b"{", b"\xef\xbb\xbf")) else _SUFFIXES.get(Path(name).suffix)
 
 
-def _unpack_gzip(packed: IO[bytes], plain: IO[bytes]) -> None:
+def _unpack_gzip(packed: IO[bytes], plain: _Bounded) -> None:
     with gzip.open(packed, "rb") as reader:
         shutil.copyfileobj(reader, plain, BLOCK_BYTES)
 
 
-def _unpack_zstd(packed: IO[bytes], plain: IO[bytes]) -> None:
+def _unpack_zstd(packed: IO[bytes], plain: _Bounded) -> None:
     """Frame after frame; the library's own stream ends without a word where a frame is cut."""
     frames = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW_BYTES_MAX)
     frame, rest = None, b""
@@ -88,4 +108,4 @@ def _unpack_zstd(packed: IO[bytes], plain: IO[bytes]) -> None:
         raise EOFError
 
 
-_READERS: Final[Mapping[str, Callable[[IO[bytes], IO[bytes]], None]]] = {"gzip": _unpack_gzip, "zstd": _unpack_zstd}
+_READERS: Final[Mapping[str, Callable[[IO[bytes], _Bounded], None]]] = {"gzip": _unpack_gzip, "zstd": _unpack_zstd}

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import orjson
 import pytest
 import zstandard
 
+from ehr import limits
 from ehr.bulk import job
-from ehr.errors import Invalid, Malformed, NotFound, Unavailable
+from ehr.errors import Invalid, Malformed, NotFound, TooMuch, Unavailable
 from ehr.jobs.queue import Queue
 from ehr.record import open_record
 from ehr.settings import Settings
@@ -78,6 +80,21 @@ async def test_what_cannot_be_read_is_said_and_leaves_nothing(
         await imports.run(tmp_path)
     assert "bad.ndjson" in str(refused.value)
     assert not list(imports.home.rglob("*"))
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+async def test_a_file_that_becomes_far_more_than_it_is_fills_no_disk(
+    imports: Import, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "Patient.ndjson"
+    path.write_bytes(pack(LINE % b"a" * 20_000))
+    monkeypatch.setattr(limits, "import_unpacked_bytes_free", 100_000)
+    monkeypatch.setattr(limits, "import_unpacked_times_max", 10)
+    with pytest.raises(TooMuch, match=r"Patient\.ndjson becomes more than 10 times its size"):
+        await imports.run(tmp_path)
+    assert not list(imports.home.rglob("*"))
+    monkeypatch.setattr(limits, "import_unpacked_bytes_free", 100_000_000)
+    assert (await imports.run(tmp_path)).lines == 20_000
 
 
 async def test_folders_are_opened_and_files_of_one_name_told_apart(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ehr.database.engine import Database
-from ehr.search import pace, probe
+from ehr.search import expect, pace, probe
 from ehr.search.lower import Lowering
 from ehr.search.parse import parse
 from ehr.search.plan import SearchPlan, plan
@@ -44,6 +44,18 @@ async def test_tokens_of_few_are_told_from_those_of_many(database: Database, mon
     assert (await lowered(records, common)).few == ()
     assert await records.ids("Observation", *rare) == [f"o{n:03}" for n in (7, 6, 5, 4, 3, 2, 1, 0)]
     assert await records.ids("Observation", *common, ("_count", "2")) == ["o079", "o078"]
+
+
+async def test_what_grew_meanwhile_is_expected_anew(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "GATHERED_MAX", 20)
+    records, asked = Records(database), [("code", "rare"), NEWEST]
+    for first in (0, 100):
+        await records.put(*(observation(number % 8) | {"id": f"o{first + number}"} for number in range(first // 2 + 8)))
+        async with database.acquire() as connection:
+            await connection.execute("analyze resource")
+        assert (await lowered(records, asked)).few, "it was expected of eight"
+    monkeypatch.setattr(expect, "KEPT_S", 0.0)
+    assert not (await lowered(records, asked)).few
 
 
 async def test_a_page_that_the_next_rows_fill_is_passed_for_and_any_other_is_looked_up(
