@@ -57,19 +57,23 @@ class Hand:
         """How it plans now."""
         return "once" if connection.get_server_pid() in self._once else "values"
 
-    async def plan(self, connection: "Connection", plans: Plans) -> None:
-        """From now on it plans so."""
-        if self.plans(connection) == plans:
-            return
-        await connection.execute(f"SET plan_cache_mode = {PLAN_CACHE_MODE[plans]}")
-        (self._once.add if plans == "once" else self._once.discard)(connection.get_server_pid())
+    async def _planning(self, connection: "Connection", plans: Plans) -> "Connection":
+        """The connection, that from now on plans so."""
+        if self.plans(connection) != plans:
+            try:
+                await connection.execute(f"SET plan_cache_mode = {PLAN_CACHE_MODE[plans]}")
+            except BaseException:
+                await self.give(connection, whole=False)
+                raise
+            (self._once.add if plans == "once" else self._once.discard)(connection.get_server_pid())
+        return connection
 
-    async def take(self, timeout_s: float | None) -> "Connection":
+    async def take(self, timeout_s: float | None, plans: Plans) -> "Connection":
         async with asyncio.timeout(timeout_s):
             while True:
                 connection = self._other() or await self._next()
                 if not _lost(connection):
-                    return connection
+                    return await self._planning(connection, plans)
                 await self.give(connection, whole=False)
 
     def _other(self) -> "Connection | None":
@@ -178,14 +182,8 @@ class Loan:
         self._connection: Connection | None = None
 
     async def __aenter__(self) -> "Connection":
-        hand, plans = self._hand, self._plans
-        connection = self._connection = hand.at_once(plans) or await hand.take(self._timeout_s)
-        try:
-            await hand.plan(connection, plans)
-        except BaseException:
-            await self._hand.give(connection, whole=False)
-            raise
-        return connection
+        self._connection = self._hand.at_once(self._plans) or await self._hand.take(self._timeout_s, self._plans)
+        return self._connection
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
