@@ -60,12 +60,15 @@ class Hand:
     async def _planning(self, connection: "Connection", plans: Plans) -> "Connection":
         """The connection, that from now on plans so."""
         if self.plans(connection) != plans:
+            process = connection.get_server_pid()
+            self._once.add(process)  # before: where this is cut off, the server may have done it all the same
             try:
                 await connection.execute(f"SET plan_cache_mode = {PLAN_CACHE_MODE[plans]}")
             except BaseException:
                 await self.give(connection, whole=False)
                 raise
-            (self._once.add if plans == "once" else self._once.discard)(connection.get_server_pid())
+            if plans == "values":
+                self._once.discard(process)
         return connection
 
     async def take(self, timeout_s: float | None, plans: Plans) -> "Connection":

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -195,3 +196,23 @@ async def test_who_waited_gets_a_connection_that_plans_as_asked(two: Database) -
         assert len(two._hand.waiting) == 4
     modes = [mode for _, mode in await asyncio.gather(*waiting)]
     assert modes == ["force_generic_plan", "force_custom_plan"] * 2
+
+
+async def test_a_change_that_was_cut_off_is_taken_for_made(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may have made it: a session that plans once and is taken for another would find few slowly."""
+    execute = asyncpg.Connection.execute
+
+    async def cut_off(self: Any, query: str) -> None:
+        await execute(self, query)
+        raise TimeoutError
+
+    one = await Database.open(database_url, connections_max=1)
+    try:
+        await session(one, "values")
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncpg.Connection, "execute", cut_off)
+            with pytest.raises(TimeoutError):
+                await session(one, "once")
+        assert (await session(one, "values"))[1] == "force_custom_plan"
+    finally:
+        await one.close()
