@@ -69,11 +69,6 @@ class BodyCodec:
         known = self._by_head.get(frame[_HEAD])
         return known(frame) if known is not None else self._read(frame)
 
-    def decompress_all(self, frames: Iterable[bytes]) -> list[bytes]:
-        """decompress of each, without a call for each."""
-        known, read = self._by_head.get, self._read
-        return [known(frame[_HEAD], read)(frame) for frame in frames]
-
     def lines(self, frames: Sequence[bytes]) -> memoryview | None:
         """The bodies, a line feed after each, unpacked in one step to where they stay until the next call.
 
