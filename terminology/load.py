@@ -138,7 +138,8 @@ values ($1, $2, $3, $4, $5, $6, $7) returning id"""
 _INSERT_VALUE_SET: Final = """
 insert into value_set (url, version, digest, title, file_name) values ($1, $2, $3, $4, $5) returning id"""
 _INSERT_CONCEPT_MAP: Final = """
-insert into concept_map (url, version, digest, title, file_name) values ($1, $2, $3, $4, $5) returning id"""
+insert into concept_map (url, version, digest, title, file_name, source, target, groups)
+values ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb) returning id"""
 _INSERT_CONCEPTS: Final = """
 insert into concept (code_system_id, code, place, parent, display, selectable, properties)
 select $1, code, place, parent, display, selectable, properties::jsonb
@@ -151,10 +152,11 @@ _INSERT_CODES: Final = """
 insert into value_set_code (value_set_id, system, code, display)
 select $1, system, code, display from unnest($2::text[], $3::text[], $4::text[]) as given (system, code, display)"""
 _INSERT_MAPPED: Final = """
-insert into concept_map_entry
-  (concept_map_id, source_system, source_code, target_system, target_code, equivalence)
-select $1, ss, sc, ts, tc, e from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
-  as given (ss, sc, ts, tc, e)"""
+insert into concept_map_entry (concept_map_id, place, group_place, source_code, target_code, equivalence,
+  source_display, target_display, depends_on, product)
+select $1, place, g, sc, tc, e, sd, td, d::jsonb, p::jsonb
+from unnest($2::integer[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
+  $10::text[]) as given (place, g, sc, tc, e, sd, td, d, p)"""
 
 
 async def _is_known(connection: Connection, table: str, url: str, version: str, digest: bytes) -> bool:
@@ -220,9 +222,23 @@ async def _store_concept_map(
     if await _is_known(connection, "concept_map", it.url, it.version, digest):
         told(count)
         return Loaded("ConceptMap", it.url, it.version, count, changed=False)
-    key = await connection.fetchval(_INSERT_CONCEPT_MAP, it.url, it.version, digest, it.title, file_name)
-    rows = [(e.source_system, e.source_code, e.target_system, e.target_code, e.equivalence) for e in it.entries]
-    await connection.execute(_INSERT_MAPPED, key, *_columns(rows, 5))
+    groups = orjson.dumps(it.groups).decode()
+    key = await connection.fetchval(
+        _INSERT_CONCEPT_MAP, it.url, it.version, digest, it.title, file_name, it.source, it.target, groups
+    )
+    await connection.execute(
+        _INSERT_MAPPED,
+        key,
+        list(range(count)),
+        [one.group for one in it.entries],
+        [one.source_code for one in it.entries],
+        [one.target_code for one in it.entries],
+        [one.equivalence for one in it.entries],
+        [one.source_display for one in it.entries],
+        [one.target_display for one in it.entries],
+        [orjson.dumps(one.depends_on).decode() for one in it.entries],
+        [orjson.dumps(one.product).decode() for one in it.entries],
+    )
     told(count)
     return Loaded("ConceptMap", it.url, it.version, count, changed=True)
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from terminology.errors import Unreadable
 from terminology.lists import ICD_10, SERVICE
-from terminology.resources import CodeSystem, Concept, ConceptMap, Loadable, Mapped
+from terminology.resources import CodeSystem, Concept, ConceptMap, Group, Loadable, Mapped
 
 ICD_10_VERSION: Final = "QD-4469-2020"
 SERVICE_VERSION: Final = "QD-4440-2020"
@@ -85,11 +85,13 @@ def _services(reader: "csv.DictReader[str]", version: str) -> list[Loadable]:
         }
         concepts.setdefault(code, _concept(code, row, at, properties=_filled(properties), named=False))
         if icd9:
-            mapped.setdefault((code, icd9), Mapped(SERVICE, code, ICD_9_CM, icd9, "relatedto"))
+            mapped.setdefault((code, icd9), Mapped(0, code, icd9, "relatedto"))
     title = "Danh mục dịch vụ kỹ thuật"
     return [
         CodeSystem(SERVICE, version, title, "vi", tuple(concepts.values())),
-        ConceptMap(SERVICE_MAP, version, f"{title}, ICD-9-CM", tuple(mapped.values())),
+        ConceptMap(
+            SERVICE_MAP, version, f"{title}, ICD-9-CM", "", "", (Group(SERVICE, ICD_9_CM),), tuple(mapped.values())
+        ),
     ]
 
 

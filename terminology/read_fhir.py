@@ -7,14 +7,14 @@ Source:  FHIR R4 4.8 CodeSystem, 4.9 ValueSet, 4.10 ConceptMap
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
 from terminology.errors import Unreadable
-from terminology.resources import CodeSystem, Concept, ConceptMap, Filter, Include, Loadable, Mapped, ValueSet
-
-Tree = Mapping[str, Any]
+from terminology.read_concept_map import concept_map
+from terminology.resources import CodeSystem, Concept, Filter, Include, Loadable, ValueSet
+from terminology.tree import Tree, each, text, title
 
 
 def read(body: bytes) -> list[Loadable]:
@@ -24,7 +24,7 @@ def read(body: bytes) -> list[Loadable]:
         raise Unreadable(f"not JSON: {error}") from error
     kind = tree.get("resourceType") if isinstance(tree, dict) else None
     if kind == "Bundle":
-        inner = [entry.get("resource") for _, entry in _each(tree, "entry", "Bundle")]
+        inner = [entry.get("resource") for _, entry in each(tree, "entry", "Bundle")]
         found = [_READERS[one["resourceType"]](one) for one in inner if isinstance(one, dict) and _is_readable(one)]
         if not found:
             raise Unreadable("holds no CodeSystem, ValueSet or ConceptMap", at="Bundle.entry")
@@ -38,27 +38,8 @@ def _is_readable(tree: Tree) -> bool:
     return tree.get("resourceType") in tuple(_READERS)
 
 
-def _each(tree: Tree, name: str, at: str) -> Iterator[tuple[str, Tree]]:
-    """The objects of a list, each with its place."""
-    listed = tree.get(name, [])
-    if not isinstance(listed, list):
-        raise Unreadable(f"{name} must be an array", at=f"{at}.{name}")
-    for position, one in enumerate(listed):
-        here = f"{at}.{name}[{position}]"
-        if not isinstance(one, dict):
-            raise Unreadable("must be an object", at=here)
-        yield here, one
-
-
-def _text(tree: Tree, name: str, at: str) -> str:
-    value = tree.get(name)
-    if not isinstance(value, str) or not value:
-        raise Unreadable(f"{name} is required", at=f"{at}.{name}")
-    return value
-
-
 def _code_system(tree: Tree) -> CodeSystem:
-    url = _text(tree, "url", "CodeSystem")
+    url = text(tree, "url", "CodeSystem")
     language = str(tree.get("language", "en"))
     concepts = tuple(_concepts(tree, None, language, "CodeSystem"))
     if tree.get("content") in ("not-present", "supplement") or not concepts:
@@ -66,20 +47,16 @@ def _code_system(tree: Tree) -> CodeSystem:
     codes = {concept.code for concept in concepts}
     if len(codes) != len(concepts):
         raise Unreadable("a code occurs twice", at="CodeSystem.concept")
-    return CodeSystem(url, str(tree.get("version", "")), _title(tree), language, concepts)
-
-
-def _title(tree: Tree) -> str:
-    return str(tree.get("title") or tree.get("name") or "")
+    return CodeSystem(url, str(tree.get("version", "")), title(tree), language, concepts)
 
 
 def _concepts(within: Tree, parent: str | None, language: str, at: str) -> Iterator[Concept]:
-    for here, tree in _each(within, "concept", at):
-        code = _text(tree, "code", here)
-        properties = {entry["code"]: _value(entry) for _, entry in _each(tree, "property", here) if "code" in entry}
+    for here, tree in each(within, "concept", at):
+        code = text(tree, "code", here)
+        properties = {entry["code"]: _value(entry) for _, entry in each(tree, "property", here) if "code" in entry}
         designations = {
             entry["language"]: entry["value"]
-            for _, entry in _each(tree, "designation", here)
+            for _, entry in each(tree, "designation", here)
             if "value" in entry and entry.get("language", language) != language
         }
         above = properties.get("subsumedBy") or properties.get("parent") or parent
@@ -100,14 +77,14 @@ def _value(entry: Tree) -> object:
 
 
 def _value_set(tree: Tree) -> ValueSet:
-    url = _text(tree, "url", "ValueSet")
+    url = text(tree, "url", "ValueSet")
     compose, expansion = _part(tree, "compose"), _part(tree, "expansion")
     if "contains" not in expansion and not compose.get("include"):
         raise Unreadable("has neither an expansion nor an include", at="ValueSet.compose")
     return ValueSet(
         url=url,
         version=str(tree.get("version", "")),
-        title=_title(tree),
+        title=title(tree),
         expansion=tuple(_expanded(expansion, "ValueSet.expansion")) if "contains" in expansion else None,
         include=_parts(compose, "include"),
         exclude=_parts(compose, "exclude"),
@@ -122,52 +99,33 @@ def _part(tree: Tree, name: str) -> Tree:
 
 
 def _expanded(within: Tree, at: str) -> Iterator[tuple[str, str, str]]:
-    for here, entry in _each(within, "contains", at):
+    for here, entry in each(within, "contains", at):
         if "code" in entry and not entry.get("abstract"):
             yield str(entry.get("system", "")), entry["code"], str(entry.get("display", ""))
         yield from _expanded(entry, here)
 
 
 def _parts(compose: Tree, name: str) -> tuple[Include, ...]:
-    return tuple(_include(one, at) for at, one in _each(compose, name, "ValueSet.compose"))
+    return tuple(_include(one, at) for at, one in each(compose, name, "ValueSet.compose"))
 
 
 def _include(entry: Tree, at: str) -> Include:
     """What R4 demands may be there as an extension only, which names nothing."""
-    codes = tuple((_text(one, "code", here), str(one.get("display", ""))) for here, one in _each(entry, "concept", at))
+    codes = tuple((text(one, "code", here), str(one.get("display", ""))) for here, one in each(entry, "concept", at))
     return Include(
         system=entry.get("system"),
         version=entry.get("version"),
         codes=codes if "concept" in entry else None,
         filters=tuple(
-            Filter(*(_text(one, name, here) for name in ("property", "op", "value")))
-            for here, one in _each(entry, "filter", at)
+            Filter(*(text(one, name, here) for name in ("property", "op", "value")))
+            for here, one in each(entry, "filter", at)
         ),
         value_sets=tuple(entry.get("valueSet", [])),
     )
 
 
-def _concept_map(tree: Tree) -> ConceptMap:
-    url = _text(tree, "url", "ConceptMap")
-    entries: list[Mapped] = []
-    for at, group in _each(tree, "group", "ConceptMap"):
-        source = _text(group, "source", at)
-        target = str(group.get("target", ""))
-        for here, element in _each(group, "element", at):
-            code = _text(element, "code", here)
-            targets = [one for _, one in _each(element, "target", here)] or [{"equivalence": "unmatched"}]
-            entries += [
-                Mapped(source, code, target, str(to.get("code", "")), str(to.get("equivalence", "relatedto")))
-                for to in targets
-            ]
-    if not entries:
-        raise Unreadable("holds no mappings", at="ConceptMap.group")
-    unique = {(e.source_system, e.source_code, e.target_system, e.target_code): e for e in entries}
-    return ConceptMap(url, str(tree.get("version", "")), _title(tree), tuple(unique.values()))
-
-
 _READERS: Final[Mapping[str, Callable[[Tree], Loadable]]] = {
     "CodeSystem": _code_system,
     "ValueSet": _value_set,
-    "ConceptMap": _concept_map,
+    "ConceptMap": concept_map,
 }

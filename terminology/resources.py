@@ -61,19 +61,60 @@ class ValueSet:
 
 
 @dataclass(frozen=True, slots=True)
+class Attribute:
+    """What a mapping depends on, or yields beside its target: an element, and the code it has. system None: a text."""
+
+    property: str
+    system: str | None
+    value: str
+    display: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmapped:
+    """What becomes of a code its group does not list. mode: provided, fixed or other-map, whose canonical url is."""
+
+    mode: str
+    code: str = ""
+    display: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """source "": codes of any system; target "": the group has no matches. Versions "" where it names none."""
+
+    source: str
+    target: str
+    source_version: str = ""
+    target_version: str = ""
+    unmapped: Unmapped | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Mapped:
-    source_system: str
+    """One target of one code. group: place in ConceptMap.groups; target_code "": the map says there is no match."""
+
+    group: int
     source_code: str
-    target_system: str
     target_code: str
     equivalence: str
+    source_display: str = ""
+    target_display: str = ""
+    depends_on: tuple[Attribute, ...] = ()
+    product: tuple[Attribute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ConceptMap:
+    """source, target: canonical urls of the value sets it maps between; "" where it names none."""
+
     url: str
     version: str
     title: str
+    source: str
+    target: str
+    groups: tuple[Group, ...]
     entries: tuple[Mapped, ...]
 
 

@@ -119,6 +119,9 @@ concept_map = Table(
     metadata,
     _key(),
     *_loaded(),
+    Column("source", C_TEXT, nullable=False, server_default=text("''")),  # value set, '' where the map names none
+    Column("target", C_TEXT, nullable=False, server_default=text("''")),
+    Column("groups", JSONB, nullable=False, server_default=text("'[]'")),  # each as terminology.resources.Group
     UniqueConstraint("url", "version"),
 )
 
@@ -126,10 +129,16 @@ concept_map_entry = Table(
     "concept_map_entry",
     metadata,
     _of("concept_map"),
-    Column("source_system", C_TEXT, nullable=False),
+    Column("place", Integer, nullable=False),  # position in the published order
+    Column("group_place", Integer, nullable=False),  # of its group in concept_map.groups
     Column("source_code", C_TEXT, nullable=False),
-    Column("target_system", C_TEXT, nullable=False),
     Column("target_code", C_TEXT, nullable=False),  # '' where the map says that there is no match
     Column("equivalence", C_TEXT, nullable=False),
-    PrimaryKeyConstraint("concept_map_id", "source_system", "source_code", "target_system", "target_code"),
+    Column("source_display", Text, nullable=False, server_default=text("''")),
+    Column("target_display", Text, nullable=False, server_default=text("''")),
+    Column("depends_on", JSONB, nullable=False, server_default=text("'[]'")),  # each as an Attribute
+    Column("product", JSONB, nullable=False, server_default=text("'[]'")),
+    PrimaryKeyConstraint("concept_map_id", "place"),
+    Index(None, "concept_map_id", "source_code"),
+    Index(None, "concept_map_id", "target_code"),
 )

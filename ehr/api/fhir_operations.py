@@ -148,6 +148,7 @@ BINDINGS: Final = [
     Binding("ValueSet-validate-code", coded.validate_code_of),
     Binding("CodeSystem-lookup", coded.lookup_of),
     Binding("CodeSystem-subsumes", coded.subsumes_of),
+    Binding("ConceptMap-translate", coded.translate_of),
     view_run.BINDING,
 ]
 """Every OperationDefinition of ehr/fhir/operation_definitions, bound to what it does."""

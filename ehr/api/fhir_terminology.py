@@ -1,10 +1,10 @@
-"""$expand and $validate-code of value sets, $lookup and $subsumes of codes over HTTP.
+"""$expand and $validate-code of value sets, $lookup, $subsumes and $translate of codes over HTTP.
 
 Access:  whoever may read or search the type; a ValueSet of this record is read as any resource is
 Source:  FHIR R4 terminology-service.html
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ehr.api.answer import Answer, tree_answer
@@ -12,9 +12,12 @@ from ehr.api.exchange import Exchange
 from ehr.errors import Forbidden, Malformed
 from ehr.fhir.operation_arguments import Arguments
 from ehr.operations import subsumes as subsumption
-from ehr.operations.expand import Named, Part, expand
+from ehr.operations import translate as translating
+from ehr.operations.definition import Named, canonical
+from ehr.operations.expand import Part, expand
 from ehr.operations.lookup import lookup
 from ehr.operations.validate_code import Asked, validate_code
+from terminology.translate import Wanted
 
 
 async def expand_of(exchange: Exchange, arguments: Arguments) -> Answer:
@@ -59,6 +62,37 @@ async def subsumes_of(exchange: Exchange, arguments: Arguments) -> Answer:
     return tree_answer(await subsumption.subsumes(exchange.record, exchange.caller, subsumption.Asked(a, b, *named)))
 
 
+async def translate_of(exchange: Exchange, arguments: Arguments) -> Answer:
+    """ConceptMap/$translate, ConceptMap/[id]/$translate."""
+    _require(exchange)
+    url = canonical(arguments.one("url"), arguments.one("conceptMapVersion"), "conceptMapVersion")
+    asked = translating.Asked(
+        Named(exchange.path.get("id"), url, arguments.one("conceptMap")),
+        _codings(arguments),
+        Wanted(arguments.one("targetsystem"), arguments.one("reverse") or False, frozenset(_known(arguments))),
+        *(_at_home(exchange, arguments.one(name)) for name in ("source", "target")),
+    )
+    return tree_answer(await translating.translate(exchange.record, exchange.caller, asked))
+
+
+def _known(arguments: Arguments) -> Iterator[tuple[str, str | None, str]]:
+    """A text is the code of no system."""
+    for one in arguments.many("dependency"):
+        element, concept = one.one("element"), one.one("concept") or {}
+        if element is None:
+            raise Malformed("a dependency names its element", at="dependency")
+        yield from (
+            (element, coding.get("system"), coding["code"]) for coding in concept.get("coding", ()) if "code" in coding
+        )
+        if "text" in concept:
+            yield element, None, concept["text"]
+
+
+def _at_home(exchange: Exchange, location: str | None) -> str | None:
+    """A ValueSet of this server, by its address, is one by its id."""
+    return None if location is None else location.removeprefix(f"{exchange.base}/")
+
+
 def _compared(arguments: Arguments, which: str) -> Mapping[str, Any]:
     code, coding = arguments.one(f"code{which}"), arguments.one(f"coding{which}")
     if code is not None and coding is not None:
@@ -83,7 +117,7 @@ def _codings(arguments: Arguments) -> list[Mapping[str, Any]]:
     if "code" not in given and (arguments.one("system") or arguments.one("display")):
         raise Malformed("system and display are given with code", at="code")
     if "code" in given:
-        beside = {name: one for name in ("system", "display") if (one := arguments.one(name)) is not None}
+        beside = {name: one for name in ("system", "version", "display") if (one := arguments.one(name)) is not None}
         return [{"code": given["code"], **beside}]
     if "coding" in given:
         return [given["coding"]]

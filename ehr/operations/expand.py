@@ -21,9 +21,7 @@ from ehr.fhir import codec
 from ehr.fhir.structure import codes as bound_codes
 from ehr.ids import new_id
 from ehr.index.normalize import fold
-from ehr.search.parse import parse
-from ehr.search.run import run
-from ehr.store import gate
+from ehr.operations.definition import Named, definition
 from ehr.store.canonicals import Canonicals
 from ehr.store.codes import Asking, Codes
 from ehr.store.record import Record
@@ -38,15 +36,6 @@ from terminology.resources import ValueSet
 
 LANGUAGES: Final = frozenset({"vi", "en"})
 _TOLD: Final = ("url", "version", "name", "title")
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """One of the three."""
-
-    id: str | None = None
-    url: str | None = None
-    tree: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +74,14 @@ async def expand(record: Record, caller: Caller, named: Named, part: Part) -> di
 
 async def codes_of(uow: UnitOfWork, named: Named) -> tuple[Mapping[str, Any], Expansion]:
     """What is known of the value set, and its codes."""
-    if sum(one is not None for one in (named.id, named.url, named.tree)) != 1:
-        raise Malformed("name one value set: by its address, by url, or as valueSet", at="url")
+    named.require("valueSet")
     if named.url is not None:
         codes = await valueset.expansion(uow.connection, named.url)
         if codes is not None:
             return _named(named.url), codes
-    if named.tree is not None:
-        gate.check("ValueSet", named.tree)
-    tree = named.tree if named.tree is not None else await _stored(uow, named)
+    tree = await definition(uow, "ValueSet", named)
     if tree is None:
-        assert named.url is not None, "one is named"
+        assert named.url is not None, "an id that is not here is refused"
         listed = valueset.listed(named.url, bound_codes)
         if listed is None:
             raise NotFound(f"the value set {named.url[:200]} is not known here; load it or create it", at="url")
@@ -110,18 +96,6 @@ async def codes_of(uow: UnitOfWork, named: Named) -> tuple[Mapping[str, Any], Ex
 def _named(canonical: str) -> Mapping[str, Any]:
     url, _, version = canonical.partition("|")
     return {"url": url, **({"version": version} if version else {})}
-
-
-async def _stored(uow: UnitOfWork, named: Named) -> Mapping[str, Any] | None:
-    """Of this record; of several with a url the newest."""
-    if named.id is not None:
-        version = await uow.resources.read("ValueSet", named.id)
-        assert version.body is not None, "a read has a body"
-        return codec.loads(version.body)
-    assert named.url is not None, "one is named"
-    query = [("url", named.url.replace(",", "\\,")), ("_sort", "-_lastUpdated"), ("_count", "1")]
-    page = await run(uow, parse("ValueSet", query))
-    return codec.loads(page.matches[0].body) if page.matches else None
 
 
 async def displays(uow: UnitOfWork, keys: list[tuple[str, str]], language: str | None) -> Expansion:

@@ -13,11 +13,10 @@ from typing import Any
 
 from ehr.access.policy import Caller
 from ehr.errors import Malformed, NotFound
-from ehr.fhir import codec
+from ehr.operations.definition import Named, definition
 from ehr.store.canonicals import Canonicals
 from ehr.store.codes import Codes
 from ehr.store.record import Record
-from ehr.store.unit_of_work import UnitOfWork
 from terminology.expand import Concepts, ancestors
 
 
@@ -34,7 +33,7 @@ class Asked:
 
 async def subsumes(record: Record, caller: Caller, asked: Asked) -> dict[str, Any]:
     async with record.reading(caller) as uow:
-        stored = {} if asked.id is None else await _stored(uow, asked.id)
+        stored = (await definition(uow, "CodeSystem", Named(asked.id)) or {}) if asked.id is not None else {}
         system = _one(asked, "system", asked.system, stored.get("url"))
         version = _one(asked, "version", asked.version, stored.get("version"))
         if system is None:
@@ -44,13 +43,6 @@ async def subsumes(record: Record, caller: Caller, asked: Asked) -> dict[str, An
         raise NotFound(f"the code system {system[:200]} is not known here; load it or create it", at="system")
     outcome = _outcome(concepts, _code(concepts, asked.a, "codeA"), _code(concepts, asked.b, "codeB"))
     return {"resourceType": "Parameters", "parameter": [{"name": "outcome", "valueCode": outcome}]}
-
-
-async def _stored(uow: UnitOfWork, id: str) -> Mapping[str, Any]:
-    version = await uow.resources.read("CodeSystem", id)
-    assert version.body is not None, "a read has a body"
-    tree: Mapping[str, Any] = codec.loads(version.body)
-    return tree
 
 
 def _one(asked: Asked, name: str, *others: str | None) -> str | None:

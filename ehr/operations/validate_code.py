@@ -13,7 +13,8 @@ from typing import Any
 from ehr.access.policy import Caller
 from ehr.errors import Malformed
 from ehr.index.normalize import fold
-from ehr.operations.expand import LANGUAGES, Named, codes_of, displays
+from ehr.operations.definition import Named
+from ehr.operations.expand import LANGUAGES, codes_of, displays
 from ehr.store.record import Record
 from terminology.expand import Codes
 

@@ -136,3 +136,30 @@ async def test_the_feed_of_an_older_store_is_carried_over_and_back(empty_databas
     assert await held(empty_database_url) == before
     await migrate.downgrade(empty_database_url, "0010")
     assert await held(empty_database_url) == before
+
+
+MAPPED = """
+    insert into concept_map (url, file_name, digest) values ('urn:m', 'm.json', ''), ('urn:n', 'n.json', '');
+    insert into concept_map_entry select m.id, s, c, t, '1', 'equal' from concept_map m,
+        (values ('urn:a', 'x', 'urn:b'), ('urn:a', 'y', 'urn:b'), ('urn:a', 'y', 'urn:c')) given (s, c, t);
+"""
+MAPPINGS = "select * from concept_map_entry order by 1, 2, 3, 4"
+GROUPED = """
+    select e.place, m.groups -> e.group_place, e.source_code, e.target_code
+    from concept_map_entry e join concept_map m on m.id = e.concept_map_id where m.url = 'urn:n' order by 1"""
+
+
+async def test_the_mappings_of_an_older_store_are_carried_over_and_back(empty_database_url: str) -> None:
+    await migrate.upgrade(empty_database_url, "0012")
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        await connection.execute(MAPPED)
+        before = await connection.fetch(MAPPINGS)
+        await migrate.upgrade(empty_database_url, "0013")
+        rows = [tuple(row) for row in await connection.fetch(GROUPED)]
+        b, c = (f'{{"source": "urn:a", "target": "urn:{one}"}}' for one in "bc")
+        assert rows == [(0, b, "x", "1"), (1, b, "y", "1"), (2, c, "y", "1")]
+        await migrate.downgrade(empty_database_url, "0012")
+        assert await connection.fetch(MAPPINGS) == before
+    finally:
+        await connection.close()

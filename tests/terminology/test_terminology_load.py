@@ -9,14 +9,16 @@ import orjson
 import pytest
 
 from ehr.fhir.structure import codes
-from terminology import codesystem, read_fhir
+from terminology import codesystem, conceptmap, read_fhir
 from terminology.codesystem import known_display
+from terminology.conceptmap import Looking
 from terminology.connection import Connection
 from terminology.errors import Unreadable
 from terminology.lists import ICD_10, LOINC, SERVICE
 from terminology.load import Loaded, Progress
 from terminology.load import load as load_file
 from terminology.read_csv import ICD_9_CM
+from terminology.resources import Group, Mapped
 from terminology.valueset import Membership, validate_code
 
 COLOURS = {
@@ -170,8 +172,10 @@ async def test_membership_is_asked_of_loaded_and_of_bound_sets(connection: Conne
 
 async def test_a_concept_map_keeps_what_has_no_match(connection: Connection, tmp_path: Path) -> None:
     await load_all(connection, tmp_path, MAP)
-    rows = await connection.fetch("select source_code, target_code, equivalence from concept_map_entry order by 1")
-    assert [tuple(row) for row in rows] == [("blue", "", "unmatched"), ("red", "R", "equivalent")]
+    kept = await conceptmap.loaded(connection, "http://example.org/map", Looking(["red", "blue"]))
+    assert kept is not None
+    assert kept.groups == (Group("http://example.org/colours", "http://example.org/other"),)
+    assert kept.entries == (Mapped(0, "red", "R", "equivalent"), Mapped(0, "blue", "", "unmatched"))
 
 
 async def test_a_broken_gzip_file_is_refused(connection: Connection, tmp_path: Path) -> None:
@@ -251,8 +255,5 @@ async def test_services_of_the_ministry_are_loaded_with_their_icd_9_codes(
     assert [one.kind for one in loaded] == ["CodeSystem", "ConceptMap"]
     assert loaded[0].count == 9_204
     assert await codesystem.display(connection, SERVICE, "02.0085.1778") == "Điện tim thường"
-    row = await connection.fetchrow(
-        "select target_system, target_code from concept_map_entry where source_code = '02.0085.1778'"
-    )
-    assert row is not None
-    assert tuple(row) == (ICD_9_CM, "89.52")
+    (found,) = await conceptmap.loaded_of(connection, frozenset({SERVICE}), Looking(["02.0085.1778"]))
+    assert [(found.groups[one.group].target, one.target_code) for one in found.entries] == [(ICD_9_CM, "89.52")]

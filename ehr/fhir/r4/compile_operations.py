@@ -13,6 +13,7 @@ from pathlib import Path
 
 AFFECTS_STATE = {
     "CodeSystem-subsumes": False,
+    "ConceptMap-translate": False,
     "Encounter-everything": False,
     "Observation-lastn": False,
     "Patient-everything": False,
