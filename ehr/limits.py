@@ -176,6 +176,9 @@ export_slice_patients: Final = 20
 export_patients_max: Final = 10_000
 """Patients one $export names in its parameters; a Group may have more."""
 
+group_nested_max: Final = 100
+"""Groups that are members of a Group, and of those, and so on: each is a read."""
+
 export_deletions_max: Final = 1_000
 """Deletions in one Bundle of an export's deleted file: a client can apply it as one transaction."""
 

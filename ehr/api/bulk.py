@@ -89,7 +89,7 @@ async def export_of(exchange: Exchange, arguments: Arguments) -> Answer:
     if exchange.caller.person_id is not None:
         raise Forbidden("a citizen reads their own record; an export is for systems")
     level: Level = "group" if "id" in exchange.path else "patient" if "type" in exchange.path else "system"
-    given = [*_pairs(arguments), *arguments.beyond]
+    given = [*_pairs(arguments, exchange.base), *arguments.beyond]
     if any(name == "_typeFilter" for name, _ in given):
         await exchange.record.learn_parameters()
     request, ignored = export_request.parse(
@@ -115,11 +115,11 @@ async def export_of(exchange: Exchange, arguments: Arguments) -> Answer:
     return accepted(exchange, job_id, ignored)
 
 
-def _pairs(arguments: Arguments) -> Iterator[tuple[str, str]]:
-    """Arguments as text; a Reference is what it refers to."""
+def _pairs(arguments: Arguments, base: str) -> Iterator[tuple[str, str]]:
+    """Arguments as text; a Reference is what it refers to, relative where it is here."""
     for name, values in arguments.values.items():
         for value in values:
-            yield name, str(value.get("reference", "") if isinstance(value, dict) else value)
+            yield name, value.get("reference", "").removeprefix(f"{base}/") if isinstance(value, dict) else str(value)
 
 
 def accepted(exchange: Exchange, job_id: str, issues: Sequence[Issue] = ()) -> Answer:

@@ -171,7 +171,7 @@ class _Part:
                 await versions.stream(self._uow, self._job.snapshot, extent, self._write_rows)
             else:
                 await self._blocks(extent, slice_of)
-            if self._job.request.since is not None:
+            if self._since() is not None:
                 await self._deleted(list(slice_of))
 
     async def _blocks(self, extent: Extent, patients: Mapping[int, str]) -> None:
@@ -245,7 +245,9 @@ class _Part:
 
     def _since(self) -> Since | None:
         since = self._job.request.since
-        return None if since is None else Since(since, self._job.since_xid)
+        if since is None or "whole" in self._chunk.params:
+            return None
+        return Since(since, self._job.since_xid)
 
     # ---- what is written
 

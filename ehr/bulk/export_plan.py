@@ -7,10 +7,11 @@ Spans    rids of a type from its least to its greatest, cut evenly: rids grow wi
          A thin span costs a look into an index; the outer ones reach beyond, to what was there and is deleted since.
          Types with few rows share a chunk: each chunk costs some ten milliseconds beside its rows
 Patients their resources lie together by shard, so a list of patients costs what it holds, not what the store does
+Joined   who came into the Group after _since is exported whole: an earlier export had nothing of them
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,11 +25,10 @@ from ehr.clock import instant
 from ehr.database.connection import Connection
 from ehr.database.partitions import partition_name
 from ehr.errors import Forbidden, Issue, NotFound
-from ehr.fhir import codec
-from ehr.fhir.group import patients_of
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 from ehr.jobs import queue
 from ehr.store import snapshot, versions
+from ehr.store.group_members import members
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 
@@ -61,6 +61,14 @@ _EARLIER: Final = """
 SELECT min((params -> 'snapshot' ->> 'xid')::bigint) FROM job WHERE kind = ANY($1::text[]) AND params ->> 'time' = $2
 """
 _KNOWN: Final = "SELECT id FROM resource WHERE type_id = $1 AND id = ANY($2::text[])"
+
+
+@dataclass(frozen=True, slots=True)
+class _Patients:
+    """joined: those of ids of whom everything is wanted, however long unchanged."""
+
+    ids: Sequence[str]
+    joined: Set[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +121,15 @@ def _absolute(home: Path) -> str:
     return str(home.absolute())
 
 
-async def _chunks(connection: Connection, job: ExportJob, patients: Sequence[str] | None) -> list[dict[str, Any]]:
+async def _chunks(connection: Connection, job: ExportJob, patients: _Patients | None) -> list[dict[str, Any]]:
     request = job.request
     size = limits.export_chunk_patients
     chunks: list[dict[str, Any]] = []
     if patients is not None:
-        cuts = range(0, len(patients), size)
-        chunks += [{"part": "patients", "ids": list(patients[start : start + size])} for start in cuts]
+        whole = [one for one in patients.ids if one in patients.joined]
+        changed = [one for one in patients.ids if one not in patients.joined]
+        chunks += [{"part": "patients", "ids": ids} for ids in _slices(changed, size)]
+        chunks += [{"part": "patients", "ids": ids, "whole": True} for ids in _slices(whole, size)]
     elif request.organized_by is not None:
         spans = await _spans(connection, ["Patient"], job)
         for span in spans.values():
@@ -130,6 +140,11 @@ async def _chunks(connection: Connection, job: ExportJob, patients: Sequence[str
     if patients is None and request.since is not None:
         chunks.append({"part": "deleted"})
     return chunks or [{"part": "nothing"}]
+
+
+def _slices(ids: Sequence[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(ids), size):
+        yield list(ids[start : start + size])
 
 
 async def _spans(connection: Connection, names: Sequence[str], job: ExportJob) -> dict[str, _Span]:
@@ -189,23 +204,26 @@ async def _since_xid(connection: Connection, since: datetime | None) -> int | No
     return found
 
 
-async def _patients(uow: UnitOfWork, request: ExportRequest) -> tuple[list[str] | None, list[Issue]]:
-    """Ids of the only patients wanted, None where all are; members that are not there, as warnings."""
+async def _patients(uow: UnitOfWork, request: ExportRequest) -> tuple[_Patients | None, list[Issue]]:
+    """The only patients wanted, None where all are; what of a Group cannot be followed, as warnings."""
     if request.level != "group":
         if request.patients is None:
             return None, []
         _refuse(await _missing(uow, request.patients), "there is no")
-        return list(request.patients), []
+        return _Patients(request.patients), []
     assert request.group, "the address names a Group"
-    group = await uow.resources.read("Group", request.group)
-    assert group.body is not None, "a current version has a body"
-    members = patients_of(codec.loads(group.body))
+    found = await members(uow, request.group)
     if request.patients is not None:
-        _refuse([one for one in request.patients if one not in members], "the Group has no member")
-        members = list(request.patients)
-    missing = set(await _missing(uow, members))
-    warnings = [Issue("not-found", f"member Patient/{one} is not there", "Group.member", "warning") for one in missing]
-    return [one for one in members if one not in missing], sorted(warnings, key=lambda one: one.text)
+        known = frozenset(found.patients)
+        _refuse([one for one in request.patients if one not in known], "the Group has no member")
+    ids = found.patients if request.patients is None else request.patients
+    missing = frozenset(await _missing(uow, ids))
+    told = [*found.told, *(f"member Patient/{one} is not there" for one in sorted(missing))]
+    warnings = [Issue("not-found", text, "Group.member", "warning") for text in told]
+    if request.since is None:
+        return _Patients([one for one in ids if one not in missing]), warnings
+    earlier = frozenset((await members(uow, request.group, request.since)).patients)
+    return _Patients(ids, frozenset(ids) - earlier), warnings  # of those who are gone, the deletion is told
 
 
 async def _missing(uow: UnitOfWork, ids: Sequence[str]) -> list[str]:

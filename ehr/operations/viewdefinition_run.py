@@ -21,9 +21,8 @@ from ehr.access.policy import Caller
 from ehr.errors import Invalid, Refused, TooMuch
 from ehr.fhir import codec
 from ehr.fhir.compartments import PATIENT_TYPES
-from ehr.fhir.group import patients_of
 from ehr.fhir.views import Row, View
-from ehr.store import versions
+from ehr.store import group_members, versions
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 
@@ -48,9 +47,7 @@ async def members(record: Record, caller: Caller, group_ids: Sequence[str]) -> l
     found: list[str] = []
     async with record.reading(caller) as uow:
         for id in group_ids:
-            version = await uow.resources.read("Group", id)
-            assert version.body is not None, "a current version has a body"
-            found += patients_of(codec.loads(version.body))
+            found += (await group_members.members(uow, id)).patients
     if len(found) > limits.export_patients_max:
         raise TooMuch(f"the Groups have more than {limits.export_patients_max} patients; export them", at="group")
     return list(dict.fromkeys(found))

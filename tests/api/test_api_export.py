@@ -118,6 +118,8 @@ async def test_a_group_is_its_active_members(full: City, client: httpx.AsyncClie
 async def test_patients_are_named_in_a_body(full: City, client: httpx.AsyncClient) -> None:
     body = parameters(patient="Patient/b", _type="Observation")
     assert references(await exported(full, client, "/Patient/$export", body)) == {"Observation/b1"}
+    absolute = parameters(patient=f"{full.base}/Patient/b", _type="Observation")
+    assert references(await exported(full, client, "/Patient/$export", absolute)) == {"Observation/b1"}
     absent = await client.post("/Patient/$export", json=parameters(patient=["Patient/b", "Patient/absent"]))
     assert absent.status_code == 404
     no_member = await client.post("/Group/g/$export", json=parameters(patient="Patient/b"))
