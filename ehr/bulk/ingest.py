@@ -243,12 +243,12 @@ async def check_claims(record: "Record", caller: Caller, prepared: Prepared) -> 
     claiming = [one for one in prepared.ready if one.claims]
     if not claiming or record.settings.profile_claims == "trusted":
         return []
-    broken: list[Refusal] = []
     async with record.reading(caller) as uow:
-        for one in claiming:
-            found = await record.profiles.problems(uow, one.tree or read(one.content))
-            if any(issue.severity == "error" for issue in found):
-                broken.append(Refusal(one.line, one.content, tuple(found)))
+        broken = [
+            Refusal(one.line, one.content, tuple(found))
+            for one in claiming
+            if (found := await record.profiles.broken_claims(uow, one.tree or read(one.content)))
+        ]
     prepared.refuse(broken)
     return broken
 

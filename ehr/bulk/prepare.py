@@ -24,7 +24,7 @@ from ehr.errors import EhrError, Invalid, Issue, Malformed, NotSupported, TooMuc
 from ehr.fhir.accept import accepts
 from ehr.fhir.accepted_checks import ENDLESS_MET
 from ehr.fhir.primitives import INTEGER_MAX
-from ehr.fhir.profiles.check import claimed
+from ehr.fhir.profiles.check import claims
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import nesting
 from ehr.ids import FHIR_ID
@@ -43,7 +43,7 @@ class Ready(Struct, gc=False):
     plain    text without needless space that begins with type and id and has no meta, as bulk exports write it
     tokens   those of rows, as COPY sends bigint[]
     meta     as sent
-    claims   it claims to conform to profiles
+    claims   it, or what lies in it, claims to conform to profiles
     version, updated  what it is stored as, if nothing is there yet; updated None: now
     last_updated_us  the sender's meta.lastUpdated, or before all time
     """
@@ -131,13 +131,13 @@ class Preparer:
         )
         if "meta" in tree:
             self._add_meta(made, tree, is_canonical=is_canonical)
+        if claims(tree):
+            made.claims, made.tree = True, tree
         return made
 
     def _add_meta(self, made: Ready, tree: dict[str, Any], *, is_canonical: bool) -> None:
         meta = tree["meta"]
         made.meta = careful(made.content)["meta"] if "extension" in meta and not is_canonical else meta
-        if claimed(tree):
-            made.claims, made.tree = True, tree
         updated = date_range(meta["lastUpdated"]) if "lastUpdated" in meta else None
         if updated is not None:
             made.last_updated_us = updated[0]

@@ -31,7 +31,7 @@ from ehr.fhir import codec
 from ehr.fhir.compartments import PATIENT_TYPES, patient_of
 from ehr.fhir.elements import is_subsetted
 from ehr.fhir.patch import Patch, applied
-from ehr.fhir.profiles.check import claimed
+from ehr.fhir.profiles.check import claims
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID, new_id
 from ehr.index import contained
@@ -233,7 +233,7 @@ class Resources:
         if record.settings.profile_claims == "trusted":
             return
         for write, staged in zip(asked, outcomes, strict=True):
-            if not isinstance(staged, Staged) or staged.tree is None or not claimed(staged.tree):
+            if not isinstance(staged, Staged) or staged.tree is None or not claims(staged.tree):
                 continue
             broken = await record.profiles.broken_claims(self._uow, staged.tree)
             if broken and write.at is not None:

@@ -8,7 +8,16 @@ import pytest
 
 from ehr.settings import Settings
 from tests.api.conftest import City, running, statements
-from tests.unit.profile_definitions import HERE, definition, element, extension, patient, reference_to, stored
+from tests.unit.profile_definitions import (
+    HERE,
+    definition,
+    element,
+    extension,
+    observation,
+    patient,
+    reference_to,
+    stored,
+)
 
 PROFILE = HERE + "named"
 SYSTEM, VALUE_SET = "http://example.org/CodeSystem/kind", "http://example.org/ValueSet/kind"
@@ -173,6 +182,22 @@ async def test_a_write_keeps_the_profile_it_claims(city: City) -> None:
     refused = await client.post("/", json=bundle)
     assert refused.status_code == 422
     assert refused.json()["issue"][0]["expression"] == ["Bundle.entry[0].resource.name"]
+
+
+async def test_what_lies_in_a_resource_keeps_its_own_claims(city: City) -> None:
+    client = city.system()
+    await store(client, NAMED)
+    claiming = patient(id="p", meta={"profile": [PROFILE]})
+    holder = observation(contained=[claiming], subject={"reference": "#p"})
+    refused = await client.post("/Observation", json=holder)
+    assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (422, ["Observation.contained[0].name"])
+    bundle = {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": holder}]}
+    refused = await client.post("/Bundle", json=bundle)
+    assert refused.status_code == 422
+    assert refused.json()["issue"][0]["expression"] == ["Bundle.entry[0].resource.contained[0].name"]
+    claiming["name"] = [{"text": "a"}]
+    assert (await client.post("/Observation", json=holder)).status_code == 201
+    assert (await client.post("/Bundle", json=bundle)).status_code == 201
 
 
 async def test_a_city_may_trust_claims(data_dir: Path, database_url: str) -> None:

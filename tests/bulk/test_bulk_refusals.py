@@ -24,6 +24,7 @@ from ehr.settings import Settings
 from ehr.store import ledger
 from ehr.store.record import Record
 from tests.facility import add_facility
+from tests.unit.profile_definitions import HERE, definition, element, extension, observation, patient, stored
 
 GOOD = '{"resourceType":"Patient","id":"%s","identifier":[{"system":"urn:x","value":"%s"}]}'
 
@@ -297,3 +298,26 @@ async def test_however_many_lines_their_writes_refuse_a_part_is_begun_thrice(
     path.write_text(patients("b", 40))
     done = await run(record, settings, path, order=Order(facility))
     assert (done.state, done.stored, done.refused, begun) == ("done", 10, 30, 1 + 3)
+
+
+async def test_a_line_keeps_the_profile_it_claims_and_no_more_than_that(
+    record: Record, settings: Settings, tmp_path: Path
+) -> None:
+    """As at every other door: what a claimed profile says, also of what lies in the resource."""
+    named = stored(definition("named", "Patient", element("Patient.name", min=1)))
+    only_in_names = stored(extension("note", context=[{"type": "element", "expression": "HumanName"}]))
+    claim, name = {"profile": [HERE + "named"]}, [{"text": "a"}]
+    elsewhere = [{"url": HERE + "note", "valueString": "a"}]
+    lines = [
+        patient(id="p1", meta=claim),
+        patient(id="p2", meta=claim, name=name, extension=elsewhere),
+        observation(id="o1", contained=[patient(id="c", meta=claim)], subject={"reference": "#c"}),
+    ]
+    for part, trees in (("definitions", [named, only_in_names]), ("lines", lines)):
+        (tmp_path / f"{part}.ndjson").write_bytes(b"\n".join(orjson.dumps(tree) for tree in trees))
+    assert (await run(record, settings, tmp_path / "definitions.ndjson")).refused == 0
+    done = await run(record, settings, tmp_path / "lines.ndjson")
+    assert done.error_file is not None
+    outcomes = [orjson.loads(line) for line in Path(done.error_file).read_bytes().splitlines()]
+    told = [issue["expression"][0] for one in outcomes for issue in one["outcome"]["issue"]]
+    assert (done.stored, sorted(told)) == (1, ["Observation.contained[0].name", "Patient.name"])

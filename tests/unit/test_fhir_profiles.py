@@ -285,6 +285,30 @@ def test_a_binding_is_as_strict_as_its_strength(strength: str, severity: str | N
     )
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"valueBoolean": True},
+        {"valueDate": "2026-01-01"},
+        {"valueReference": {"display": "a"}},
+        {"valueCode": "a"},
+        {"valueString": "a"},
+        {"valueQuantity": {"value": 1, "system": "urn:a", "code": "a"}},
+    ],
+)
+def test_a_binding_binds_what_is_coded_among_the_types_of_a_choice(value: dict[str, Any]) -> None:
+    kinds = [{"code": code} for code in ("boolean", "date", "Reference", "code", "string", "Quantity")]
+    binding = {"strength": "required", "valueSet": SET}
+    profile = definition("e", "Extension", element("Extension.value[x]", type=kinds, binding=binding))
+    tree = patient(extension=[{"url": profile["url"], **value}])
+    holder = definition(
+        "p", "Patient", element("Patient.extension", type=[{"code": "Extension", "profile": [HERE + "e"]}])
+    )
+    assert errors(tree, holder, profile, codes={(SET, "a"): True}) == []
+    coded = value.keys() & {"valueCode", "valueString", "valueQuantity"}
+    assert bool(errors(tree, holder, profile, codes={(SET, "b"): True})) is bool(coded)
+
+
 def test_text_alone_keeps_an_extensible_binding_and_breaks_a_required_one() -> None:
     tree = patient(maritalStatus={"text": "a"})
     assert found(tree, bound("extensible"), codes={(SET, "a"): True}) == []

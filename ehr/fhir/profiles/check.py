@@ -20,11 +20,10 @@ from ehr.fhir.profiles.discriminator import Steps, rules_at
 from ehr.fhir.profiles.extensions import check_extensions
 from ehr.fhir.profiles.item import Item, items_of, resources_in, root_item
 from ehr.fhir.profiles.library import Library
-from ehr.fhir.profiles.resolve import Resolver
+from ehr.fhir.profiles.resolve import Resolver, told_type
 from ehr.fhir.profiles.rule import Profile, Rule, TypeRule
-from ehr.fhir.profiles.slicing import sliced
+from ehr.fhir.profiles.slicing import Slice, sliced
 from ehr.fhir.profiles.values import has_pattern, is_at_least, is_at_most, is_fixed
-from ehr.fhir.r4 import TYPE_IDS
 
 _SHOWN_MAX: Final = 8
 _MANNERS: Final = ("contained", "bundled", "referenced")
@@ -57,6 +56,13 @@ def claimed(tree: Mapping[str, Any]) -> Sequence[str]:
     """The profiles a resource says it conforms to."""
     meta = tree.get("meta")
     return [name for name in meta.get("profile", ()) if isinstance(name, str)] if meta else ()
+
+
+def claims(tree: Mapping[str, Any]) -> bool:
+    """Whether a resource, or one that lies in it, says that it conforms to a profile."""
+    entries = tree.get("entry", ()) if tree.get("resourceType") == "Bundle" else ()
+    inside = (*tree.get("contained", ()), *(entry.get("resource", {}) for entry in entries))
+    return bool(claimed(tree)) or any(claims(one) for one in inside)
 
 
 class Check:
@@ -134,11 +140,15 @@ class Check:
 
     # ---- elements
 
-    def element(self, rule: Rule, items: Sequence[Item], at: str, slice_name: str | None = None) -> None:
+    def element(self, rule: Rule, items: Sequence[Item], at: str, part: Slice | None = None) -> None:
         """How many there are, and each of them."""
-        of = f" of the slice {slice_name}" if slice_name else ""
+        of = f" of the slice {part.name}" if part else ""
         if len(items) < rule.min:
-            self.say("required", f"at least {rule.min}{of} must be there", at)
+            if part and len(items) + part.perhaps >= rule.min:
+                text = f"not checked: whether {rule.min}{of} are there cannot be told with what is known here"
+                self.say("not-found", text, at, "information")
+            else:
+                self.say("required", f"at least {rule.min}{of} must be there", at)
         if rule.max == 0 and items:
             self.say("structure", f"must not be there{of and ':' + of}", items[0].path)
         elif rule.max is not None and len(items) > rule.max:
@@ -146,8 +156,8 @@ class Check:
         for item in items:
             self.one(rule, item)
         if rule.slicing is not None or rule.slices:
-            for name, found in sliced(self, rule, list(items)).items():
-                self.element(rule.slices[name], found, at, name)
+            for one in sliced(self, rule, items):
+                self.element(rule.slices[one.name], one.items, at, one)
 
     def one(self, rule: Rule, item: Item) -> None:
         """One value against one rule."""
@@ -208,7 +218,7 @@ class Check:
     def _target(self, targets: Sequence[str], item: Item) -> None:
         """What a reference means must be of a named type, and where it is at hand, of a named profile."""
         found = self._resolved(item)
-        kind = found.kind if found else _told_type(item.value)
+        kind = found.kind if found else told_type(item.value)
         if kind is None:
             return
         known = {target: self._type_of(target, item.path) for target in targets}
@@ -239,14 +249,6 @@ class Check:
             return own
         found = self._usable(target, at)
         return found.type if found else None
-
-
-def _told_type(reference: Mapping[str, Any]) -> str | None:
-    """The type that a reference names, without looking at what it refers to."""
-    text = reference.get("reference")
-    told = references.parse(text).type if isinstance(text, str) else None
-    named = reference.get("type")
-    return told or (named if isinstance(named, str) and named in TYPE_IDS else None)
 
 
 def _one_of(names: Sequence[str]) -> str:

@@ -1,11 +1,11 @@
 """A coded value against the value set an element is bound to.
 
 Out:     issues: required → error, extensible → warning; a value set that is not known here → said, never passed over
-Source:  FHIR R4 terminologies.html#strength, extension elementdefinition-maxValueSet
+Source:  FHIR R4 terminologies.html#strength, elementdefinition.html eld-11, extension elementdefinition-maxValueSet
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ehr.fhir.profiles.item import Item
 from ehr.fhir.profiles.library import CodeQuestion, Library
@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from ehr.fhir.profiles.check import Check
 
 
+_CODED: Final = frozenset(
+    {"code", "Coding", "CodeableConcept", "Quantity", "Age", "Count", "Distance", "Duration", "string", "uri"}
+)
+"""What a binding binds (eld-11): the other types of a choice have no codes."""
+
+
 def check_binding(check: "Check", binding: Binding, item: Item) -> None:
-    if not item.is_object and item.value is None:
+    if item.kind not in _CODED or item.value is None:
         return
     if binding.strength == "required":
         _bound(check, binding.value_set, item, "error", "warning")

@@ -5,11 +5,13 @@ Source:  FHIR R4 profiling.html#discriminator: element names, extension(url), re
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ehr.fhir.profiles.core import core_type, is_a
-from ehr.fhir.profiles.item import Item, items_of
+from ehr.fhir.profiles.item import ELSEWHERE, Item, items_of
+from ehr.fhir.profiles.resolve import told_type
 from ehr.fhir.profiles.rule import Profile, Rule, TypeRule
 
 if TYPE_CHECKING:
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 Steps = tuple[tuple[str, str], ...]
 """(what, argument): ("name", "code"), ("extension", url), ("resolve", ""), ("ofType", "Quantity")."""
+
+ANY: Final = "Resource"
+"""The kind of what is elsewhere, where the reference does not tell it."""
 
 _STEP: Final = re.compile(
     r"""(?:(?P<call>extension|ofType|resolve)\(\s*['"]?(?P<of>[^'")]*)['"]?\s*\)|(?P<name>\$?\w+(?:\[x\])?))(?:\.|$)"""
@@ -41,23 +46,32 @@ def steps_of(path: str) -> Steps | None:
 
 
 def items_at(check: "Check", item: Item, steps: Steps) -> list[Item]:
+    """What is there; a reference to what is not at hand ends elsewhere, and so does every step from there."""
     found = [item]
     for what, of in steps:
-        match what:
-            case "resolve":
-                resolved = [check.resolver.resolve(_reference(one), one.scope) for one in found]
-                found = [one for one in resolved if one is not None]
-            case "ofType":
-                found = [one for one in found if is_a(one.kind, of)]
-            case "extension":
-                found = [e for one in found for e in items_of(one, "extension") if e.value.get("url") == of]
-            case _:
-                found = [below for one in found for below in items_of(one, of) or items_of(one, f"{of}[x]")]
+        found = [below for one in found for below in _items_below(check, one, what, of)]
     return found
 
 
-def _reference(item: Item) -> object:
-    return item.value.get("reference") if item.is_object else item.value
+def _items_below(check: "Check", item: Item, what: str, of: str) -> Sequence[Item]:
+    match what:
+        case "resolve":
+            return [_resolved(check, item)]
+        case "ofType":
+            return [item] if is_a(item.kind, of) or (item.is_elsewhere and item.kind == ANY) else []
+        case _ if item.is_elsewhere:
+            return [replace(item, kind=ANY)]
+        case "extension":
+            return [one for one in items_of(item, "extension") if one.value.get("url") == of]
+        case _:
+            return items_of(item, of) or items_of(item, f"{of}[x]")
+
+
+def _resolved(check: "Check", item: Item) -> Item:
+    reference = item.value.get("reference") if item.is_object else item.value
+    found = check.resolver.resolve(reference, item.scope)
+    told = told_type(item.value) if item.is_object else None
+    return found or Item(told or ANY, ELSEWHERE, item.path, item.scope)
 
 
 def rules_at(check: "Check", rule: Rule, steps: Steps) -> list[Rule]:

@@ -7,12 +7,16 @@ Source:  FHIR R4 json.html#primitive
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import Member, shape
 
 Tree = Mapping[str, Any]
+
+ELSEWHERE: Final[Tree] = MappingProxyType({})
+"""The value of what a reference names and is not at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,10 @@ class Item:
     @property
     def is_object(self) -> bool:
         return isinstance(self.value, Mapping)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        return self.value is ELSEWHERE
 
 
 def root_item(tree: Tree) -> Item:

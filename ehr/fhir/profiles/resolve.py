@@ -1,6 +1,6 @@
 """A reference → the resource it means, where that is in the same resource or Bundle.
 
-Keeps:   asks no store: what lies outside is checked by its type only
+Keeps:   asks no store: of what lies outside only the type is known, where the reference tells it
 Source:  FHIR R4 references.html#contained, bundle.html#references
 """
 
@@ -90,3 +90,11 @@ def _places(bundle: Mapping[str, Any]) -> dict[str, int]:
         if isinstance(tree.get("id"), str):
             by_id.setdefault(f"{tree.get('resourceType')}/{tree['id']}", []).append(place)
     return {name: places[0] for name, places in by_id.items() if len(places) < _MANY} | by_url
+
+
+def told_type(reference: Mapping[str, Any]) -> str | None:
+    """The type that a reference names, without looking at what it refers to."""
+    text = reference.get("reference")
+    told = references.parse(text).type if isinstance(text, str) else None
+    named = reference.get("type")
+    return told or (named if isinstance(named, str) and named in TYPE_IDS else None)
