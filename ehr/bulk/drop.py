@@ -10,6 +10,7 @@ States:  name → taken/[id]/name → done/[id]-name or refused/[id]-name: each 
 """
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,6 +31,8 @@ FOLDER: Final = "drop"
 TAKEN: Final = "taken"
 DONE: Final = "done"
 REFUSED: Final = "refused"
+NAME_BYTES: Final = 180
+"""Of the end of a file's name: with an id before it and an ending after it, a folder takes 255."""
 
 _LOCK: Final = "select pg_try_advisory_lock(hashtext('ehr drop folders'))"
 _UNLOCK: Final = "select pg_advisory_unlock(hashtext('ehr drop folders'))"
@@ -116,7 +119,7 @@ def _put_away(path: Path, where: str, why: str, error_file: str | None = None) -
     """The reasons first, then the file: while it is not moved, the next tick comes here again."""
     place = path.parent.parent.parent / where
     place.mkdir(exist_ok=True)
-    name = f"{path.parent.name}-{path.name}"
+    name = f"{path.parent.name}-{os.fsencode(path.name)[-NAME_BYTES:].decode(errors='ignore')}"
     if error_file is not None:
         shutil.copyfile(error_file, place / f"{name}.errors.ndjson")
     if why:

@@ -4,11 +4,13 @@ In:      files and folders; of a folder those named .ndjson and .jsonl, also wit
 Limits:  a part ends with the first line that reaches import_chunk_bytes; a line over ndjson_line_bytes_max is read
          past without being held
 Order:   what others refer to first: organizations, places, practitioners, patients
-Errors:  Invalid       a file that has changed since it was cut: line numbers and places would mean something else
+Errors:  Invalid       a file that has changed since it was cut: line numbers and places would mean something else;
+                       one whose name is not UTF-8
          Unavailable   one that cannot be read now
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,8 @@ SUFFIXES: Final = tuple(f".{kind}{packed}" for kind in ("ndjson", "jsonl") for p
 FIRST: Final = ("Organization", "Location", "Practitioner", "PractitionerRole", "Patient")
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some editors begin UTF-8 with it; it is no part of the first line."""
+_HALVES: Final = re.compile("[\ud800-\udfff]")
+"""What Python makes of bytes in a name that are not UTF-8; a job could not be written down with it."""
 WHOLE_BYTES_MAX: Final = limits.import_chunk_bytes + limits.ndjson_line_bytes_max
 """A part up to this is read at once."""
 
@@ -65,6 +69,9 @@ def find(paths: Iterable[Path]) -> list[Path]:
             found.append(path)
         else:
             raise NotFound(f"no file {path}")
+    for path in found:
+        if _HALVES.search(str(path)):
+            raise Invalid(f"the name {path.name!a} is not UTF-8; rename the file, or the folder it is in")
     once = {path.resolve(): path for path in reversed(found)}
     return sorted(once.values(), key=lambda one: (rank(one.name.split(".", 1)[0]), str(one)))
 

@@ -100,8 +100,13 @@ async def plan(
 
 def key_of(paths: Iterable[Path], order: Order) -> str:
     """The same for the same import, asked for again."""
-    asked = [sorted(str(path.absolute()) for path in paths), order.as_json()]
+    asked = [sorted(_written(path.absolute()) for path in paths), order.as_json()]
     return hashlib.sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _written(path: Path) -> str:
+    """A path as JSON can have it, also where its name is not UTF-8 (files.find says so)."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 async def resume(queue: Queue, paths: Iterable[Path], order: Order = CITY) -> str | None:

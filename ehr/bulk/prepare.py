@@ -29,7 +29,7 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import nesting
 from ehr.ids import FHIR_ID
 from ehr.index.extract import Extractor, IndexRows
-from ehr.index.ranges import BEGINNING_US, date_range
+from ehr.index.ranges import BEGINNING_US, END_US, date_range
 from ehr.store import gate
 
 _LOOSE: Final = re.compile(rb'\\|[ \t\r][",:{}\[\]]|[",:{}\[\]][ \t\r]')
@@ -148,11 +148,18 @@ class Preparer:
 
 
 def _check_meta(tree: dict[str, Any]) -> None:
-    """Versions are counted here: what is to be kept must be a count."""
-    version = tree.get("meta", {}).get("versionId", "1")
+    """Versions are counted here, and moments are those of UTC: what is to be kept must be one."""
+    meta = tree.get("meta", {})
+    version = meta.get("versionId", "1")
     if not _VERSION.fullmatch(version) or int(version) > INTEGER_MAX:
         text = "a versionId that is to be kept is a whole number from 1 on; import the line without keeping it"
         raise Malformed(text, at=f"{tree['resourceType']}.meta.versionId")
+    updated = date_range(meta["lastUpdated"]) if "lastUpdated" in meta else None
+    if updated is not None and not BEGINNING_US <= updated[0] <= END_US:
+        text = (
+            "a lastUpdated that is to be kept is within the years 1 and 9999 in UTC; import the line without keeping it"
+        )
+        raise Malformed(text, at=f"{tree['resourceType']}.meta.lastUpdated")
 
 
 def _is_plain(content: bytes, type_name: str, id: str, *, is_canonical: bool) -> bool:

@@ -3,7 +3,7 @@
 In:      a file of any name: its beginning says how it is packed, because web servers pack and unpack under
          the same name
 Out:     the file itself where it is not packed
-Errors:  Malformed   cut, damaged, or packed or encoded in a way that is not read
+Errors:  Malformed   cut, damaged, or packed or encoded in a way that is not read, within what is packed, too
          TooMuch     it becomes so much more than it is that it was made to fill the disk
 """
 
@@ -39,7 +39,9 @@ _NOT_READ: Final[Mapping[bytes, str]] = MappingProxyType(
     }
 )
 _PACKED: Final[Mapping[str, bytes]] = MappingProxyType({"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"})
-_BEGINNING_BYTES: Final = 6
+_TAR: Final = slice(257, 262), b"ustar"
+"""An archive of files begins with the name of the first."""
+_BEGINNING_BYTES: Final = 262
 _SUFFIXES: Final = {".gz": "gzip", ".zst": "zstd"}
 
 
@@ -48,9 +50,7 @@ def unpacked(path: Path, target: Path, *, name: str | None = None) -> Path:
     called = name or path.name
     with path.open("rb") as file:
         beginning = file.read(_BEGINNING_BYTES)
-        for known, what in _NOT_READ.items():
-            if beginning.startswith(known):
-                raise Malformed(f"{called} is {what}")
+        _refuse_other(called, beginning)
         kind = _kind(called, beginning)
         if kind is None:
             return path
@@ -61,7 +61,22 @@ def unpacked(path: Path, target: Path, *, name: str | None = None) -> Path:
                 _READERS[kind](file, _Bounded(plain, _bytes_max(path), called))
         except (gzip.BadGzipFile, EOFError, zlib.error, zstandard.ZstdError) as error:
             raise Malformed(f"{called} is not a whole {kind} file") from error
+    with target.open("rb") as plain:
+        beginning = plain.read(_BEGINNING_BYTES)
+    if _packing(beginning) is not None:
+        raise Malformed(f"{called} is packed twice; pack it once")
+    _refuse_other(called, beginning)
     return target
+
+
+def _refuse_other(called: str, beginning: bytes) -> None:
+    """Name what is no NDJSON as it can be told by its first bytes: read on, each line would be told to be bad."""
+    place, mark = _TAR
+    if beginning[place] == mark:
+        raise Malformed(f"{called} is a tar archive; send the files that are in it")
+    for known, what in _NOT_READ.items():
+        if beginning.startswith(known):
+            raise Malformed(f"{called} is {what}")
 
 
 def _bytes_max(packed: Path) -> int:
@@ -84,10 +99,14 @@ class _Bounded:
 
 def _kind(name: str, beginning: bytes) -> str | None:
     """How a file is packed; what is named as packed may have been unpacked on its way."""
-    for kind, known in _PACKED.items():
-        if beginning.startswith(known):
-            return kind
+    packing = _packing(beginning)
+    if packing is not None:
+        return packing
     return None if beginning.lstrip().startswith((b"{", b"\xef\xbb\xbf")) else _SUFFIXES.get(Path(name).suffix)
+
+
+def _packing(beginning: bytes) -> str | None:
+    return next((kind for kind, known in _PACKED.items() if beginning.startswith(known)), None)
 
 
 def _unpack_gzip(packed: IO[bytes], plain: _Bounded) -> None:

@@ -216,8 +216,8 @@ def _wrap_large_integers(node: Any) -> Any:
 
 def _reason(error: Exception, body: bytes) -> str:
     """What is wrong and where, without the text of the body, which may name a patient."""
-    if not body.strip():
-        return "the body is empty"
+    if not body.strip(b" \t\r\n\0"):  # a disk that lost what was written leaves U+0000
+        return "the body is empty" + (", but for U+0000" if b"\0" in body else "")
     if body.startswith(BOM_UTF8):
         return "it begins with a byte order mark (EF BB BF); send UTF-8 without one"
     if body.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\x00" in body[:2]:

@@ -57,6 +57,21 @@ async def test_lines_that_were_refused_lie_beside_the_file(record: Record) -> No
     assert names == ["cut.ndjson.gz", "cut.ndjson.gz.errors.txt", "mixed.ndjson", "mixed.ndjson.errors.ndjson"]
 
 
+async def test_names_that_cannot_stay_hold_up_nothing(record: Record) -> None:
+    await registered(record)
+    dropped(record, "01929", os.fsdecode(b"a-vi\xean.ndjson"), GOOD % 1)
+    dropped(record, "01929", "b" * 248 + ".ndjson", GOOD % 2 + "{\n")
+    dropped(record, "01929", "c.ndjson", GOOD % 3)
+    await worked(record)
+    folder = record.settings.data_dir / drop.FOLDER / "01929"
+    assert [path.name.split("-")[-1] for path in (folder / drop.DONE).iterdir()] == ["c.ndjson"]
+    told = {path.name: path.read_text() for path in (folder / drop.REFUSED).glob("*.errors.*")}
+    assert [text for name, text in told.items() if name.endswith("-a-vin.ndjson.errors.txt")] == [
+        "the name 'a-vi\\udcean.ndjson' is not UTF-8; rename the file, or the folder it is in\n"
+    ]
+    assert ["not JSON" in text for name, text in told.items() if name.endswith("b.ndjson.errors.ndjson")] == [True]
+
+
 async def test_a_folder_that_cannot_be_worked_on_holds_up_no_other(record: Record) -> None:
     async with record.database.acquire() as connection:
         for code in ("01001", "01929"):

@@ -2,7 +2,9 @@
 
 import bz2
 import gzip
+import io
 import os
+import tarfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,16 @@ from ehr.store.record import Record
 
 LINE = b'{"resourceType":"Patient","id":"%b"}\n'
 NAMELESS = b'{"resourceType":"Basic","code":{"text":"%b"}}\n'
+
+
+def archive(content: bytes) -> bytes:
+    """A tar file with one file in it."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as packed:
+        entry = tarfile.TarInfo("Patient.ndjson")
+        entry.size = len(content)
+        packed.addfile(entry, io.BytesIO(content))
+    return made.getvalue()
 
 
 class Import:
@@ -69,6 +81,10 @@ async def test_a_file_is_read_by_what_it_holds(imports: Import, tmp_path: Path, 
         ((LINE % b"a").decode().encode("utf-16"), "UTF-16"),
         (b"PK\x03\x04 and so on", "ZIP"),
         (gzip.compress(LINE % b"a" * 1_000)[:-9], "not a whole gzip file"),
+        (gzip.compress(zstandard.compress(LINE % b"a")), "packed twice"),
+        (zstandard.compress((LINE % b"a").decode().encode("utf-16")), "UTF-16"),
+        (archive(LINE % b"a"), "tar archive"),
+        (gzip.compress(archive(LINE % b"a")), "tar archive"),
     ],
 )
 async def test_what_cannot_be_read_is_said_and_leaves_nothing(
@@ -80,6 +96,12 @@ async def test_what_cannot_be_read_is_said_and_leaves_nothing(
         await imports.run(tmp_path)
     assert "bad.ndjson" in str(refused.value)
     assert not list(imports.home.rglob("*"))
+
+
+async def test_a_name_that_is_not_utf_8_is_said(imports: Import, tmp_path: Path) -> None:
+    os.close(os.open(bytes(tmp_path) + b"/vi\xean.ndjson", os.O_CREAT))
+    with pytest.raises(Invalid, match=r"vi\\udcean\.ndjson' is not UTF-8"):
+        await imports.run(tmp_path)
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])

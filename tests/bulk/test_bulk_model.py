@@ -228,10 +228,12 @@ async def test_kept_meta_is_what_the_sender_said(record: Record, settings: Setti
     meta = {"versionId": "7", "lastUpdated": "2019-05-06T07:08:09.123Z", "tag": [{"code": "x"}]}
     good = {"resourceType": "Patient", "id": "a", "meta": meta, "active": True}
     odd = {"resourceType": "Patient", "id": "b", "meta": {"versionId": "first"}}
-    path.write_text(f"{json.dumps(good)}\n{json.dumps(odd)}\n")
+    early = {"resourceType": "Patient", "id": "c", "meta": {"lastUpdated": "0001-01-01T00:00:00+14:00"}}
+    late = {"resourceType": "Patient", "id": "d", "meta": {"lastUpdated": "9999-12-31T23:59:59-12:00"}}
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in (good, odd, early, late)))
     order = Order(keep_meta=True)
     done = await run(record, settings, path, order)
-    assert (done.stored, done.refused) == (1, 1)
+    assert (done.stored, done.refused) == (1, 3)
     async with record.unit_of_work(Caller.system("test")) as uow:
         version = await uow.resources.read("Patient", "a")
     assert version.body is not None

@@ -200,6 +200,7 @@ def test_decimals_of_any_scale_are_written_as_json() -> None:
     ("body", "reason"),
     [
         (b" \n", "the body is empty"),
+        (b"\0\0\0\n", "the body is empty, but for U+0000"),
         (b"\xef\xbb\xbf{}", "it begins with a byte order mark (EF BB BF); send UTF-8 without one"),
         ('{"a":1}'.encode("utf-16"), "it is UTF-16; FHIR is UTF-8"),
         ('{"a":1}'.encode("utf-16-le"), "it is UTF-16; FHIR is UTF-8"),
