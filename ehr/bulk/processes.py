@@ -10,7 +10,9 @@ Garbage: is collected between chunks, because within one nothing becomes garbage
 import asyncio
 import gc
 import multiprocessing
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -54,8 +56,9 @@ async def run_job(
         context = multiprocessing.get_context("spawn")
         arguments = (opener, handlers_of, job_id)
         children = [context.Process(target=_child, args=arguments, daemon=True) for _ in range(processes)]
-        for child in children:
-            child.start()
+        with _uninterrupted():
+            for child in children:
+                child.start()
     try:
         while not standing.over:
             if any(child.is_alive() for child in children):
@@ -71,6 +74,16 @@ async def run_job(
             child.terminate()
             child.join()
     return standing
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """What is started within does not hear Ctrl-C: a terminal tells every process, and the command ends the others."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _poll_s(standing: Progress) -> float:

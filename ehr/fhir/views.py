@@ -129,18 +129,25 @@ def _select(select: Mapping[str, Any], at: str) -> tuple[Part, tuple[Column, ...
     columns += of_inner
     branches = [_select(one, place) for one, place in _listed(select, "unionAll", dict, at)]
     if branches:
-        if any(_shape(own) != _shape(branches[0][1]) for _, own in branches):
-            raise Invalid("the branches of a union have the same columns in the same order", at=f"{at}.unionAll")
+        if any(not _alike(branches[0][1], own) for _, own in branches):
+            text = "the branches of a union have the same columns in the same order, of the same types"
+            raise Invalid(text, at=f"{at}.unionAll")
         parts.append(_union([part for part, _ in branches]))
         columns += branches[0][1]
     if not parts:
         raise Invalid("a select has columns, selects or a union", at=at)
     _refuse_twice(columns)
-    return _iterated(select, _product(parts), at), tuple(columns)
+    return _iterated(select, _product(parts), columns, at), tuple(columns)
 
 
-def _shape(columns: Iterable[Column]) -> list[tuple[str, bool]]:
-    return [(one.name, one.collection) for one in columns]
+def _alike(some: Sequence[Column], others: Sequence[Column]) -> bool:
+    """A column without a type fits one of any."""
+    pairs = zip(some, others, strict=False)
+    return len(some) == len(others) and all(
+        (one.name, one.collection) == (other.name, other.collection)
+        and (one.type == other.type or None in (one.type, other.type))
+        for one, other in pairs
+    )
 
 
 def _refuse_twice(columns: Sequence[Column]) -> None:
@@ -248,7 +255,7 @@ def _union(parts: Sequence[Part]) -> Part:
     return lambda scope: [row for part in parts for row in part(scope)]
 
 
-def _iterated(select: Mapping[str, Any], part: Part, at: str) -> Part:
+def _iterated(select: Mapping[str, Any], part: Part, columns: Sequence[Column], at: str) -> Part:
     """The part once for each element that is iterated, or once where none is asked for."""
     asked = [name for name in ("forEach", "forEachOrNull", "repeat") if name in select]
     if not asked:
@@ -268,10 +275,15 @@ def _iterated(select: Mapping[str, Any], part: Part, at: str) -> Part:
     def rows(scope: Scope) -> list[Row]:
         found = elements(scope)
         if not found and name == "forEachOrNull":
-            return part(scope.at(root_item({}, None), 0))
+            return _without(part(scope.at(root_item({}, None), 0)), columns)
         return [row for index, item in enumerate(found) for row in part(scope.at(item, index))]
 
     return rows
+
+
+def _without(made: list[Row], columns: Sequence[Column]) -> list[Row]:
+    """The one row that stands for no element, whatever is iterated or united within."""
+    return made if len(made) == 1 else [{one.name: [] if one.collection else None for one in columns}]
 
 
 def _repeated(paths: Sequence[Path], at: str) -> Callable[[Scope], list[Item]]:

@@ -4,7 +4,10 @@ import asyncio
 import gzip
 import json
 import multiprocessing
+import os
+import signal
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,13 +44,19 @@ BAD = {
 
 
 async def run(
-    record: Record, settings: Settings, path: Path, *, processes: int = 1, order: Order = ingest.CITY
+    record: Record,
+    settings: Settings,
+    path: Path,
+    *,
+    processes: int = 1,
+    order: Order = ingest.CITY,
+    seen: Callable[[job.Summary], None] = lambda _: None,
 ) -> job.Summary:
     queue = Queue(record.database)
     job_id = await job.plan(queue, [path], settings.data_dir / "imports", order)
     assert settings.database_url is not None
     opener = partial(open_record, settings, settings.database_url.get_secret_value())
-    return await job.run_here(record, queue, job_id, opener, processes=processes, seen=lambda _: None)
+    return await job.run_here(record, queue, job_id, opener, processes=processes, seen=seen)
 
 
 async def test_each_bad_line_is_told_and_kept_and_the_good_ones_are_stored(
@@ -114,6 +123,7 @@ async def test_a_failed_import_of_packed_files_is_resumed(
 
 MEMORY = """
 import asyncio, resource, sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from ehr.bulk import job
@@ -158,7 +168,16 @@ async def test_a_worker_needs_less_than_a_gibibyte_whatever_the_lines(settings: 
     assert int(peak) < WORKER_BYTES_MAX
 
 
-async def test_several_processes_store_everything_once(record: Record, settings: Settings, tmp_path: Path) -> None:
+def _interrupt_others(_: job.Summary) -> None:
+    """Ctrl-C in a terminal, as the processes of the command hear it."""
+    for child in multiprocessing.active_children():
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGINT)
+
+
+async def test_several_processes_store_everything_once(
+    record: Record, settings: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "many.ndjson"
     filler = "x" * 4000
     lines = [
@@ -167,9 +186,10 @@ async def test_several_processes_store_everything_once(record: Record, settings:
     ]
     path.write_text("\n".join(lines) + "\n")
     assert path.stat().st_size > 2 * limits.import_chunk_bytes, "more parts than processes"
-    done = await run(record, settings, path, processes=2)
+    done = await run(record, settings, path, processes=2, seen=_interrupt_others)
     assert (done.state, done.stored, done.bytes_done) == ("done", 6_000, path.stat().st_size)
     assert not multiprocessing.active_children()
+    assert "Traceback" not in capfd.readouterr().err
     async with record.database.acquire() as connection:
         assert await connection.fetchval("select count(*) from resource") == 6_000
         assert await connection.fetchval("select count(*) from change") == 6_000

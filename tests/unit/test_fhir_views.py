@@ -71,6 +71,15 @@ CASES: dict[str, tuple[Tree, list[Tree], list[list[Any]]]] = {
                 [["hoa", "official"], ["hoa", "nickname"]]),
     "forEachOrNull": ({"select": [ID, {"forEachOrNull": "name", "column": columns("use", "c='x'")}]}, [HOA, AN],
                       [["hoa", "official", "x"], ["hoa", "nickname", "x"], ["an", None, "x"]]),
+    "forEachOrNull keeps one row, whatever is iterated within": (
+        {"select": [ID, {"forEachOrNull": "contact", "column": columns("of=name.family"), "select": [
+            {"forEach": "telecom", "column": columns("value")}]}]}, [HOA, AN],
+        [["hoa", "Lê", "1"], ["hoa", "Lê", "2"], ["hoa", "Vũ", "3"], ["an", None, None]]),
+    "forEachOrNull keeps one row, whatever is united within": (
+        {"select": [ID, {"forEachOrNull": "contact", "unionAll": [
+            {"column": [{"name": "v", "path": "telecom.value", "collection": True}, *columns("n='tel'")]},
+            {"column": [{"name": "v", "path": "name.given", "collection": True}, *columns("n='name'")]}]}]}, [AN],
+        [["an", [], None]]),
     "forEach within forEach": (
         {"select": [{"forEach": "contact", "column": columns("of=name.family"), "select": [
             {"forEach": "telecom", "column": columns("value")}]}]}, [HOA],
@@ -141,6 +150,19 @@ REFUSED: dict[str, tuple[Tree, str]] = {
     "a column twice": ({"select": [ID, ID]}, "ViewDefinition.select.column.name"),
     "a union of others": (
         {"select": [{"unionAll": [{"column": columns("id", "active")}, {"column": columns("active", "id")}]}]},
+        "ViewDefinition.select[0].unionAll",
+    ),
+    "a union of other types": (
+        {
+            "select": [
+                {
+                    "unionAll": [
+                        {"column": [{"name": "v", "path": "id", "type": "id"}]},
+                        {"column": [{"name": "v", "path": "active", "type": "boolean"}]},
+                    ]
+                }
+            ]
+        },
         "ViewDefinition.select[0].unionAll",
     ),
     "several values": ({"select": [{"column": columns("g=name.given")}]}, "ViewDefinition.select[0].column[0].path"),
