@@ -107,15 +107,18 @@ def _one_hash(hasher: Hasher, param_id: int, value: Value) -> int:
 def _token(hasher: Hasher, part: Parameter, value: TokenValue) -> list[int]:
     types = {path.type for path in part.paths}
     system, code = value.system, value.code
-    if code is not None and "ContactPoint" in types:
-        code = contact(code)
     if code is None:
         return [hasher.system(part.id, system)] if system else []
-    if system is None:
-        return [hasher.code(part.id, code)]
-    if types <= _PLAIN:
-        return [hasher.code(part.id, code)] if _is_of(part, system) else []
-    return [hasher.token(part.id, system or None, code)]
+    if system is None or (types <= _PLAIN and _is_of(part, system)):
+        return [hasher.code(part.id, one) for one in _written(types, code)]
+    return [] if types <= _PLAIN else [hasher.token(part.id, system or None, code)]
+
+
+def _written(types: set[str], code: str) -> Iterable[str]:
+    """A code as the index may have it: contacts are compared by their digits, what may stand beside them as it is."""
+    if "ContactPoint" not in types:
+        return (code,)
+    return (contact(code),) if len(types) == 1 else dict.fromkeys((code, contact(code)))
 
 
 def _identifier(hasher: Hasher, param_id: int, value: TokenValue) -> list[int]:
@@ -143,7 +146,8 @@ def is_narrow(criterion: Criterion) -> bool:
     if parameter.kind == "reference":
         named = {name for value in criterion.values for name, _ in getattr(value, "locals", ())}
         return not named & _SHARED
-    return parameter.kind == "uri" or any(path.type in {"Identifier", "ContactPoint"} for path in parameter.paths)
+    types = {path.type for path in parameter.paths}
+    return parameter.kind == "uri" or (bool(types) and types <= {"Identifier", "ContactPoint"})
 
 
 # -- dates -------------------------------------------------------------------------------------------------------

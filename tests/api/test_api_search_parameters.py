@@ -134,6 +134,31 @@ async def test_every_kind_is_indexed_chained_included_and_counted(
     assert none["total"] == 0
 
 
+MARK = "http://example.org/mark"
+ANY_VALUE = {
+    "valueCode": ("A-b", ["A-b"]),
+    "valueString": ("Nhóm A.1", ["Nhóm A.1"]),
+    "valueUri": ("urn:A-b", ["urn:A-b"]),
+    "valueId": ("C-3", ["C-3"]),
+    "valueBoolean": (True, ["true"]),
+    "valueCoding": ({"system": "urn:s", "code": "D-4"}, ["D-4", "urn:s|D-4"]),
+    "valueCodeableConcept": ({"coding": [{"system": "urn:s", "code": "E-5"}]}, ["E-5", "urn:s|E-5", "urn:s|E-5,x"]),
+    "valueIdentifier": ({"system": "urn:i", "value": "F-6"}, ["F-6", "urn:i|F-6"]),
+    "valueContactPoint": ({"system": "phone", "value": "024 1234-56"}, ["024 1234-56", "024123456"]),
+}
+
+
+async def test_the_value_of_an_extension_is_found_whatever_its_type(client: httpx.AsyncClient, hands: Record) -> None:
+    for number, (name, (value, _)) in enumerate(ANY_VALUE.items()):
+        await put(client, patient(number, extension=[{"url": MARK, name: value}]))
+    await put(client, parameter("mark", type="token", expression=f"Patient.extension('{MARK}').value"))
+    await finish(hands)
+    for number, (_, queries) in enumerate(ANY_VALUE.values()):
+        for query in queries:
+            assert await found(client, f"mark={query}") == [f"p{number}"], query
+    assert await found(client, "mark:not=A-b") == [f"p{number}" for number in range(1, len(ANY_VALUE))]
+
+
 REFUSED = [
     ({"expression": "Patient.name.given.count()"}, "SearchParameter.expression"),
     ({"expression": "Patient.photo"}, "SearchParameter.expression"),
