@@ -1,7 +1,8 @@
-"""System and code → the words a person reads.
+"""Code systems and their concepts: of what is loaded, and of the project's own small tables.
 
-In:      code system URL, code, language ("vi" or "en")
-Out:     display in that language, else in the language the list is published in, else None
+In:      code system URL, code, version
+Out:     CodeSystem, whole or without its concepts; Found: a concept with the system that has it
+Keeps:   without a version that loaded last; of a page of codes, that loaded last which has the code
 Why:     what an operator has loaded wins; the project's own small tables answer where nothing is loaded
 Source:  FHIR R4 4.8.18.1 $lookup
 """
@@ -9,125 +10,192 @@ Source:  FHIR R4 4.8.18.1 $lookup
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 import orjson
 
 from terminology.connection import Connection
 from terminology.lists import DIAGNOSES, ICD_10, INGREDIENT, LAB_TESTS, LOINC, MEDICINES, SERVICE, SERVICES
-from terminology.resources import CodeSystem
+from terminology.resources import CodeSystem, Concept, Designation
 
 Language = Literal["vi", "en"]
 DEFAULT: Final[Language] = "vi"
 """The city's: what nobody asked otherwise is shown in."""
 
-_LOOKUP: Final = """
-select s.url, s.version, s.title, s.language, c.code, c.display, c.parent, c.selectable,
-  c.properties::text as properties,
-  (select json_object_agg(d.language, d.value)::text from designation d
-    where d.code_system_id = s.id and d.code = c.code) as designations
-from code_system s join concept c on c.code_system_id = s.id
-where s.url = $1 and c.code = $2 and ($3::text is null or s.version = $3)
-order by s.loaded desc, s.id desc limit 1"""
+DISPLAY: Final = {"system": "http://terminology.hl7.org/CodeSystem/designation-usage", "code": "display"}
+"""The use of the designation that is the display."""
 
-_DISPLAYS: Final = """
-select distinct on (s.url, c.code) s.url, c.code, coalesce(d.value, c.display) as display
-from unnest($1::text[], $2::text[]) as asked (url, code)
-join code_system s on s.url = asked.url
+_SYSTEM: Final = "s.id, s.url, s.version, s.title, s.language, s.content, s.case_sensitive, s.value_set"
+_CONCEPT: Final = """c.code, c.display, c.definition, c.parents, c.selectable, c.active,
+  c.properties::text as properties"""
+_HEADS: Final = f"select {_SYSTEM} from code_system s"  # noqa: S608 - constants, here and below
+_NEWEST: Final = "order by s.loaded desc, s.id desc limit 1"
+_HEAD: Final = f"{_HEADS} where s.url = $1 and ($2::text is null or s.version = $2) {_NEWEST}"
+_WHOLE_BY: Final = f"{_HEADS} where s.value_set = $1 {_NEWEST}"
+_NAMES: Final = """
+(select json_agg(json_build_object('language', d.language, 'value', d.value, 'use', d.use) order by d.place)::text
+    from designation d where d.code_system_id = c.code_system_id and d.code = c.code) as names"""
+_ALL: Final = f"select {_CONCEPT} from concept c where c.code_system_id = $1 order by c.place"  # noqa: S608
+_ALL_NAMES: Final = """
+select code, language, value, use::text as use from designation where code_system_id = $1 order by code, place"""
+_ONE: Final = f"select {_CONCEPT}, {_NAMES} from concept c where c.code_system_id = $1 and "  # noqa: S608
+_EXACT: Final = f"{_ONE} c.code = $2"
+_ANY_CASE: Final = f"{_ONE} lower(c.code) = lower($2) order by c.code limit 1"
+_EACH: Final = f"""
+select distinct on (asked.url, c.code) {_SYSTEM}, {_CONCEPT}, {_NAMES}
+from unnest($1::text[], $2::text[], $3::text[]) as asked (url, code, version)
+join code_system s on s.url = asked.url and asked.version in ('', s.version)
 join concept c on c.code_system_id = s.id and c.code = asked.code
-left join designation d on d.code_system_id = s.id and d.code = c.code and d.language = $3
-order by s.url, c.code, s.loaded desc, s.id desc"""
-
-
-_LOADED: Final = "select url, version from code_system order by url, version"
+order by asked.url, c.code, s.loaded desc, s.id desc"""  # noqa: S608
+_BELOW: Final = "select code from concept where code_system_id = $1 and parents @> array[$2::text] order by place"
+_LOADED: Final = """
+select url, version, language, id = first_value(id) over (partition by url order by loaded desc, id desc) as is_default
+from code_system order by url, version"""
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
-    """What is known of one code. designations: language → text, the list's own language included."""
+class Found:
+    """system: without its concepts, where it is loaded. concept None: the system is here, and has no such code."""
 
-    system: str
+    system: CodeSystem
+    concept: Concept | None
+
+    def name(self, language: str | None) -> str:
+        return "" if self.concept is None else self.system.name(self.concept, language)
+
+    def told(self) -> list[dict[str, Any]]:
+        """Its designations as FHIR has them, the display first."""
+        if self.concept is None:
+            return []
+        first = Designation(self.concept.display, self.system.language, DISPLAY)
+        return [
+            {
+                **({"language": one.language} if one.language else {}),
+                **({"use": one.use} if one.use else {}),
+                "value": one.value,
+            }
+            for one in (first, *self.concept.designations)
+            if one.value
+        ]
+
+
+Known = Mapping[tuple[str, str], Found]
+"""(system, code) → what is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """version '' where its publisher gives none. is_default: what the url alone names."""
+
+    url: str
     version: str
-    title: str
-    code: str
-    display: str
-    parent: str | None
-    selectable: bool
-    properties: Mapping[str, object]
-    designations: Mapping[str, str]
+    language: str
+    is_default: bool
 
 
-async def loaded(connection: Connection) -> list[tuple[str, str]]:
-    """(url, version) of every loaded code system; version '' where its publisher gives none."""
-    return [(row["url"], row["version"]) for row in await connection.fetch(_LOADED)]
+async def loaded(connection: Connection) -> list[Loaded]:
+    """Every loaded code system, by url and version."""
+    return [Loaded(**row) for row in await connection.fetch(_LOADED)]
 
 
-async def lookup(
-    connection: Connection, system: str, code: str, *, language: str = "vi", version: str | None = None
-) -> Looked | None:
-    """Everything about a loaded code; without version, of the version loaded last that has it."""
-    row = await connection.fetchrow(_LOOKUP, system, code, version)
-    if row is None:
+async def code_system(connection: Connection, url: str, version: str | None) -> CodeSystem | None:
+    """All of it; None where it is not loaded."""
+    head = await connection.fetchrow(_HEAD, url, version)
+    return None if head is None else await _whole(connection, head)
+
+
+async def code_system_of(connection: Connection, value_set: str) -> CodeSystem | None:
+    """The one that names this as the value set of all its codes."""
+    head = await connection.fetchrow(_WHOLE_BY, value_set)
+    return None if head is None else await _whole(connection, head)
+
+
+async def _whole(connection: Connection, head: Mapping[str, Any]) -> CodeSystem:
+    named: dict[str, list[Designation]] = {}
+    for row in await connection.fetch(_ALL_NAMES, head["id"]):
+        use = None if row["use"] is None else orjson.loads(row["use"])
+        named.setdefault(row["code"], []).append(Designation(row["value"], row["language"], use))
+    rows = await connection.fetch(_ALL, head["id"])
+    return _system(head, {row["code"]: _concept(row, named.get(row["code"], ())) for row in rows})
+
+
+async def find(connection: Connection, url: str, code: str, version: str | None = None) -> Found | None:
+    """None where the code system is not loaded."""
+    head = await connection.fetchrow(_HEAD, url, version)
+    if head is None:
         return None
-    designations = {row["language"]: row["display"], **orjson.loads(row["designations"] or b"{}")}
-    return Looked(
-        system=row["url"],
+    row = await connection.fetchrow(_EXACT, head["id"], code)
+    if row is None and not head["case_sensitive"]:
+        row = await connection.fetchrow(_ANY_CASE, head["id"], code)
+    return Found(_system(head), None if row is None else _concept(row, _names(row)))
+
+
+async def find_each(
+    connection: Connection, pairs: Iterable[tuple[str, str]], versions: Mapping[str, str] = MappingProxyType({})
+) -> dict[tuple[str, str], Found]:
+    """All of a page at once, those that are loaded. versions: of systems, by their urls."""
+    asked = sorted(set(pairs))
+    codes = [code for _, code in asked]
+    wanted = [versions.get(url, "") for url, _ in asked]
+    rows = await connection.fetch(_EACH, [url for url, _ in asked], codes, wanted)
+    return {(row["url"], row["code"]): Found(_system(row), _concept(row, _names(row))) for row in rows}
+
+
+async def children(connection: Connection, system: CodeSystem, code: str) -> list[str]:
+    """The codes right below one, of a code system that is loaded."""
+    head = await connection.fetchrow(_HEAD, system.url, system.version)
+    return [] if head is None else [row["code"] for row in await connection.fetch(_BELOW, head["id"], code)]
+
+
+def own(url: str, code: str) -> Found | None:
+    """In the project's own tables, without a database."""
+    return _own().get((url, code))
+
+
+def _system(row: Mapping[str, Any], concepts: Mapping[str, Concept] = MappingProxyType({})) -> CodeSystem:
+    return CodeSystem(
+        url=row["url"],
         version=row["version"],
         title=row["title"],
+        language=row["language"],
+        concepts=concepts,
+        content=row["content"],
+        case_sensitive=row["case_sensitive"],
+        value_set=row["value_set"],
+    )
+
+
+def _concept(row: Mapping[str, Any], designations: Iterable[Designation]) -> Concept:
+    return Concept(
         code=row["code"],
-        display=designations.get(language, row["display"]),
-        parent=row["parent"],
+        display=row["display"],
+        definition=row["definition"],
+        parents=tuple(row["parents"]),
         selectable=row["selectable"],
-        properties=orjson.loads(row["properties"]),
-        designations=designations,
+        active=row["active"],
+        properties={name: tuple(values) for name, values in orjson.loads(row["properties"]).items()},
+        designations=tuple(designations),
     )
 
 
-def looked(system: CodeSystem, code: str, *, language: str = DEFAULT) -> Looked | None:
-    """lookup, in a code system that is in memory."""
-    found = next((one for one in system.concepts if one.code == code), None)
-    if found is None:
-        return None
-    designations = {system.language: found.display, **found.designations}
-    return Looked(
-        system=system.url,
-        version=system.version,
-        title=system.title,
-        code=code,
-        display=designations.get(language, found.display),
-        parent=found.parent,
-        selectable=found.selectable,
-        properties=found.properties,
-        designations=designations,
-    )
-
-
-async def displays(
-    connection: Connection, pairs: Iterable[tuple[str, str]], *, language: Language = "vi"
-) -> dict[tuple[str, str], str]:
-    """(system, code) → display, for all of a page at once; codes that nobody knows are left out."""
-    asked = sorted(set(pairs))
-    rows = await connection.fetch(_DISPLAYS, [system for system, _ in asked], [code for _, code in asked], language)
-    loaded = {(row["url"], row["code"]): str(row["display"]) for row in rows}
-    own = {pair: text for pair in asked if pair not in loaded and (text := known_display(*pair, language=language))}
-    return own | loaded
-
-
-async def display(connection: Connection, system: str, code: str, *, language: Language = "vi") -> str | None:
-    return (await displays(connection, [(system, code)], language=language)).get((system, code))
-
-
-def known_display(system: str, code: str, *, language: Language = "vi") -> str | None:
-    """The display in the project's own tables, without a database."""
-    names = _own().get((system, code))
-    return None if names is None else names[0] if language == "vi" else names[1] or names[0]
+def _names(row: Mapping[str, Any]) -> list[Designation]:
+    return [Designation(**one) for one in orjson.loads(row["names"] or b"[]")]
 
 
 @cache
-def _own() -> Mapping[tuple[str, str], tuple[str, str]]:
+def _own() -> Known:
+    tables: dict[str, dict[str, tuple[str, str]]] = {
+        ICD_10: {one.code: (one.name_vi, one.name_en) for one in DIAGNOSES},
+        LOINC: {one.code: (one.name_vi, one.name_en) for one in LAB_TESTS},
+        SERVICE: {one.code: (one.name_vi, one.name_en) for one in SERVICES},
+        INGREDIENT: {one.code: (one.ingredient, "") for one in MEDICINES},
+    }
     return {
-        **{(ICD_10, one.code): (one.name_vi, one.name_en) for one in DIAGNOSES},
-        **{(LOINC, one.code): (one.name_vi, one.name_en) for one in LAB_TESTS},
-        **{(SERVICE, one.code): (one.name_vi, one.name_en) for one in SERVICES},
-        **{(INGREDIENT, one.code): (one.ingredient, "") for one in MEDICINES},
+        (url, code): Found(
+            CodeSystem(url, "", "", DEFAULT, content="fragment"),
+            Concept(code, name, designations=(Designation(english, "en"),) if english else ()),
+        )
+        for url, listed in tables.items()
+        for code, (name, english) in listed.items()
     }

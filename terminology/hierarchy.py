@@ -1,6 +1,6 @@
 """Where a code stands in its code system → the codes below it, or above it, itself included.
 
-In:      code system URL, code, the most codes wanted; or the concepts themselves
+In:      code system URL, code, the most codes wanted; or the code system itself
 Out:     codes, of the version loaded last that has the code; empty where none has it
 Keeps:   a cycle in a published hierarchy ends where it began
 Source:  FHIR R4 4.8.6 code system hierarchy, 3.1.1.5.5 :above and :below
@@ -9,21 +9,22 @@ Source:  FHIR R4 4.8.6 code system hierarchy, 3.1.1.5.5 :above and :below
 from typing import Final
 
 from terminology.connection import Connection
-from terminology.expand import Concepts, ancestors
+from terminology.filters import ancestors
+from terminology.resources import CodeSystem
 
 _OF_SYSTEM: Final = """
-select c.code_system_id, c.code, c.parent from concept c where c.code = $2 and c.code_system_id = (
+select c.code_system_id, c.code, c.parents from concept c where c.code = $2 and c.code_system_id = (
   select s.id from code_system s join concept of_it on of_it.code_system_id = s.id and of_it.code = $2
   where s.url = $1 order by s.loaded desc, s.id desc limit 1)"""
 _WALK: Final = """
 with recursive found as (
 {start}
 union
-select c.code_system_id, c.code, c.parent from found f join concept c
+select c.code_system_id, c.code, c.parents from found f join concept c
   on c.code_system_id = f.code_system_id and {step}
 ) select distinct code from found limit $3"""
-_BELOW: Final = _WALK.format(start=_OF_SYSTEM, step="c.parent = f.code")
-_ABOVE: Final = _WALK.format(start=_OF_SYSTEM, step="c.code = f.parent")
+_BELOW: Final = _WALK.format(start=_OF_SYSTEM, step="c.parents @> array[f.code]")
+_ABOVE: Final = _WALK.format(start=_OF_SYSTEM, step="c.code = any(f.parents)")
 
 
 async def below(connection: Connection, system: str, code: str, count_max: int) -> list[str]:
@@ -36,11 +37,13 @@ async def above(connection: Connection, system: str, code: str, count_max: int) 
     return [row["code"] for row in await connection.fetch(_ABOVE, system, code, count_max)]
 
 
-def below_in(concepts: Concepts, code: str) -> list[str]:
-    """below, of concepts that are in memory."""
+def below_in(system: CodeSystem, code: str) -> list[str]:
+    """below, of a code system that is in memory."""
+    concepts = system.concepts
     return [one for one in concepts if one == code or code in ancestors(one, concepts)] if code in concepts else []
 
 
-def above_in(concepts: Concepts, code: str) -> list[str]:
-    """above, of concepts that are in memory."""
+def above_in(system: CodeSystem, code: str) -> list[str]:
+    """above, of a code system that is in memory."""
+    concepts = system.concepts
     return [code, *sorted(ancestors(code, concepts) - {code})] if code in concepts else []

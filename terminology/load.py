@@ -22,7 +22,7 @@ from terminology import read_csv, read_fhir
 from terminology.connection import Connection
 from terminology.errors import Unreadable
 from terminology.expand import Tables, expand
-from terminology.resources import CodeSystem, ConceptMap, Loadable, ValueSet
+from terminology.resources import CodeSystem, Concept, ConceptMap, Loadable, ValueSet
 
 Progress = Callable[[int, int], None]
 """Is told how many rows are stored, of how many."""
@@ -133,24 +133,29 @@ _DELETE: Final = {
     "concept_map": "delete from concept_map where url = $1 and version = $2",
 }
 _INSERT_CODE_SYSTEM: Final = """
-insert into code_system (url, version, digest, title, file_name, language, concept_count)
-values ($1, $2, $3, $4, $5, $6, $7) returning id"""
+insert into code_system (url, version, digest, title, file_name, language, concept_count, content, case_sensitive,
+  value_set)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id"""
 _INSERT_VALUE_SET: Final = """
 insert into value_set (url, version, digest, title, file_name) values ($1, $2, $3, $4, $5) returning id"""
 _INSERT_CONCEPT_MAP: Final = """
 insert into concept_map (url, version, digest, title, file_name, source, target, groups)
 values ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb) returning id"""
 _INSERT_CONCEPTS: Final = """
-insert into concept (code_system_id, code, place, parent, display, selectable, properties)
-select $1, code, place, parent, display, selectable, properties::jsonb
-from unnest($2::text[], $3::integer[], $4::text[], $5::text[], $6::boolean[], $7::text[])
-  as given (code, place, parent, display, selectable, properties)"""
+insert into concept (code_system_id, code, place, parents, display, selectable, active, definition, properties)
+select $1, code, place, array(select jsonb_array_elements_text(parents::jsonb)), display, selectable, active,
+  definition, properties::jsonb
+from unnest($2::text[], $3::integer[], $4::text[], $5::text[], $6::boolean[], $7::boolean[], $8::text[], $9::text[])
+  as given (code, place, parents, display, selectable, active, definition, properties)"""
 _INSERT_DESIGNATIONS: Final = """
-insert into designation (code_system_id, code, language, value)
-select $1, code, language, value from unnest($2::text[], $3::text[], $4::text[]) as given (code, language, value)"""
+insert into designation (code_system_id, code, place, language, value, use)
+select $1, code, place, language, value, use::jsonb
+from unnest($2::text[], $3::integer[], $4::text[], $5::text[], $6::text[])
+  as given (code, place, language, value, use)"""
 _INSERT_CODES: Final = """
-insert into value_set_code (value_set_id, system, code, display)
-select $1, system, code, display from unnest($2::text[], $3::text[], $4::text[]) as given (system, code, display)"""
+insert into value_set_code (value_set_id, place, system, code, display)
+select $1, place - 1, system, code, display from unnest($2::text[], $3::text[], $4::text[])
+  with ordinality as given (system, code, display, place)"""
 _INSERT_MAPPED: Final = """
 insert into concept_map_entry (concept_map_id, place, group_place, source_code, target_code, equivalence,
   source_display, target_display, depends_on, product)
@@ -175,30 +180,48 @@ def _digest(*parts: object) -> bytes:
 async def _store_code_system(
     connection: Connection, it: CodeSystem, file_name: str, told: Callable[[int], None]
 ) -> Loaded:
-    digest = _digest(it)
+    digest = _digest(it, list(it.concepts))
     count = len(it.concepts)
     if await _is_known(connection, "code_system", it.url, it.version, digest):
         told(count)
         return Loaded("CodeSystem", it.url, it.version, count, changed=False)
-    key = await connection.fetchval(
-        _INSERT_CODE_SYSTEM, it.url, it.version, digest, it.title, file_name, it.language, count
-    )
+    named = (it.url, it.version, digest, it.title, file_name, it.language, count)
+    key = await connection.fetchval(_INSERT_CODE_SYSTEM, *named, it.content, it.case_sensitive, it.value_set)
+    listed = list(it.concepts.values())
     for begin in range(0, count, ROWS_AT_ONCE):
-        part = it.concepts[begin : begin + ROWS_AT_ONCE]
-        await connection.execute(
-            _INSERT_CONCEPTS,
-            key,
-            [one.code for one in part],
-            list(range(begin, begin + len(part))),
-            [one.parent for one in part],
-            [one.display for one in part],
-            [one.selectable for one in part],
-            [orjson.dumps(one.properties).decode() for one in part],
-        )
-        named = [(one.code, language, value) for one in part for language, value in one.designations.items()]
-        await connection.execute(_INSERT_DESIGNATIONS, key, *_columns(named, 3))
+        part = listed[begin : begin + ROWS_AT_ONCE]
+        await _store_concepts(connection, key, begin, part)
         told(len(part))
     return Loaded("CodeSystem", it.url, it.version, count, changed=True)
+
+
+async def _store_concepts(connection: Connection, key: int, begin: int, part: Sequence[Concept]) -> None:
+    await connection.execute(
+        _INSERT_CONCEPTS,
+        key,
+        [one.code for one in part],
+        list(range(begin, begin + len(part))),
+        [_json(one.parents) for one in part],
+        [one.display for one in part],
+        [one.selectable for one in part],
+        [one.active for one in part],
+        [one.definition for one in part],
+        [_json(one.properties) for one in part],
+    )
+    named = [(one.code, place, other) for one in part for place, other in enumerate(one.designations)]
+    await connection.execute(
+        _INSERT_DESIGNATIONS,
+        key,
+        [code for code, _, _ in named],
+        [place for _, place, _ in named],
+        [other.language for _, _, other in named],
+        [other.value for _, _, other in named],
+        [None if other.use is None else _json(other.use) for _, _, other in named],
+    )
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
 
 
 async def _store_value_set(connection: Connection, it: ValueSet, file_name: str, told: Callable[[int], None]) -> Loaded:
@@ -222,7 +245,7 @@ async def _store_concept_map(
     if await _is_known(connection, "concept_map", it.url, it.version, digest):
         told(count)
         return Loaded("ConceptMap", it.url, it.version, count, changed=False)
-    groups = orjson.dumps(it.groups).decode()
+    groups = _json(it.groups)
     key = await connection.fetchval(
         _INSERT_CONCEPT_MAP, it.url, it.version, digest, it.title, file_name, it.source, it.target, groups
     )
@@ -236,8 +259,8 @@ async def _store_concept_map(
         [one.equivalence for one in it.entries],
         [one.source_display for one in it.entries],
         [one.target_display for one in it.entries],
-        [orjson.dumps(one.depends_on).decode() for one in it.entries],
-        [orjson.dumps(one.product).decode() for one in it.entries],
+        [_json(one.depends_on) for one in it.entries],
+        [_json(one.product) for one in it.entries],
     )
     told(count)
     return Loaded("ConceptMap", it.url, it.version, count, changed=True)

@@ -18,7 +18,7 @@ from typing import Final
 
 from terminology.errors import Unreadable
 from terminology.lists import ICD_10, SERVICE
-from terminology.resources import CodeSystem, Concept, ConceptMap, Group, Loadable, Mapped
+from terminology.resources import CodeSystem, Concept, ConceptMap, Designation, Group, Loadable, Mapped, Value
 
 ICD_10_VERSION: Final = "QD-4469-2020"
 SERVICE_VERSION: Final = "QD-4440-2020"
@@ -54,7 +54,7 @@ def _icd_10(reader: "csv.DictReader[str]", version: str) -> CodeSystem:
     for row, at in _rows(reader, "code"):
         code, mark = _unmarked(row["code"])
         category, _ = _unmarked(row["category"])
-        properties: dict[str, object] = {
+        properties: dict[str, str | bool | None] = {
             "chapter": row.get("chapter_no") or None,
             "group": row.get("group_range") or None,
             "mark": mark,
@@ -62,9 +62,9 @@ def _icd_10(reader: "csv.DictReader[str]", version: str) -> CodeSystem:
         }
         if code not in concepts:
             concepts[code] = _concept(
-                code, row, at, parent=category if category != code else None, properties=_filled(properties)
+                code, row, at, parents=(category,) if category != code else (), properties=_filled(properties)
             )
-    return CodeSystem(ICD_10, version, "ICD-10, danh mục của Bộ Y tế", "vi", tuple(concepts.values()))
+    return CodeSystem(ICD_10, version, "ICD-10, danh mục của Bộ Y tế", "vi", concepts)
 
 
 def _unmarked(code: str) -> tuple[str, str | None]:
@@ -78,7 +78,7 @@ def _services(reader: "csv.DictReader[str]", version: str) -> list[Loadable]:
     mapped: dict[tuple[str, str], Mapped] = {}
     for row, at in _rows(reader, "equivalent_code"):
         code, icd9 = row["equivalent_code"].strip(), row["icd9_code"].strip()
-        properties: dict[str, object] = {
+        properties: dict[str, str | bool | None] = {
             "specialty": row.get("specialty21") or None,
             "level": row.get("technical_level") or None,
             "class": row.get("procedure_class") or None,
@@ -88,7 +88,7 @@ def _services(reader: "csv.DictReader[str]", version: str) -> list[Loadable]:
             mapped.setdefault((code, icd9), Mapped(0, code, icd9, "relatedto"))
     title = "Danh mục dịch vụ kỹ thuật"
     return [
-        CodeSystem(SERVICE, version, title, "vi", tuple(concepts.values())),
+        CodeSystem(SERVICE, version, title, "vi", concepts),
         ConceptMap(
             SERVICE_MAP, version, f"{title}, ICD-9-CM", "", "", (Group(SERVICE, ICD_9_CM),), tuple(mapped.values())
         ),
@@ -106,7 +106,7 @@ def _plain(
     for row, at in _rows(reader, "code"):
         code = row["code"].strip()
         concepts.setdefault(code, _concept(code, row, at, properties={}))
-    return CodeSystem(system, version, title, "vi", tuple(concepts.values()))
+    return CodeSystem(system, version, title, "vi", concepts)
 
 
 def _rows(reader: "csv.DictReader[str]", key: str) -> Iterator[tuple[Row, str]]:
@@ -124,7 +124,13 @@ def _rows(reader: "csv.DictReader[str]", key: str) -> Iterator[tuple[Row, str]]:
 
 
 def _concept(
-    code: str, row: Row, at: str, *, properties: dict[str, object], parent: str | None = None, named: bool = True
+    code: str,
+    row: Row,
+    at: str,
+    *,
+    properties: Mapping[str, tuple[Value, ...]],
+    parents: tuple[str, ...] = (),
+    named: bool = True,
 ) -> Concept:
     vietnamese = next((row[name].strip() for name in _VIETNAMESE if row.get(name)), "")
     english = next((row[name].strip() for name in _ENGLISH if row.get(name)), "")
@@ -133,11 +139,15 @@ def _concept(
     return Concept(
         code=code,
         display=vietnamese or english or code,
-        parent=parent,
+        parents=parents,
         properties=properties,
-        designations={"en": english} if english and vietnamese else {},
+        designations=(Designation(english, "en"),) if english and vietnamese else (),
     )
 
 
-def _filled(properties: dict[str, object]) -> dict[str, object]:
-    return {name: value for name, value in properties.items() if value is not None}
+def _filled(properties: dict[str, str | bool | None]) -> dict[str, tuple[Value, ...]]:
+    return {
+        name: ({"valueBoolean" if isinstance(value, bool) else "valueString": value},)
+        for name, value in properties.items()
+        if value is not None
+    }

@@ -12,8 +12,9 @@ from typing import Final
 import orjson
 
 from terminology.errors import Unreadable
+from terminology.read_code_system import code_system
 from terminology.read_concept_map import concept_map
-from terminology.resources import CodeSystem, Concept, Filter, Include, Loadable, ValueSet
+from terminology.resources import Filter, Include, Loadable, ValueSet
 from terminology.tree import Tree, each, text, title
 
 
@@ -38,44 +39,6 @@ def _is_readable(tree: Tree) -> bool:
     return tree.get("resourceType") in tuple(_READERS)
 
 
-def _code_system(tree: Tree) -> CodeSystem:
-    url = text(tree, "url", "CodeSystem")
-    language = str(tree.get("language", "en"))
-    concepts = tuple(_concepts(tree, None, language, "CodeSystem"))
-    if tree.get("content") in ("not-present", "supplement") or not concepts:
-        raise Unreadable("holds no concepts that can be loaded", at="CodeSystem.content")
-    codes = {concept.code for concept in concepts}
-    if len(codes) != len(concepts):
-        raise Unreadable("a code occurs twice", at="CodeSystem.concept")
-    return CodeSystem(url, str(tree.get("version", "")), title(tree), language, concepts)
-
-
-def _concepts(within: Tree, parent: str | None, language: str, at: str) -> Iterator[Concept]:
-    for here, tree in each(within, "concept", at):
-        code = text(tree, "code", here)
-        properties = {entry["code"]: _value(entry) for _, entry in each(tree, "property", here) if "code" in entry}
-        designations = {
-            entry["language"]: entry["value"]
-            for _, entry in each(tree, "designation", here)
-            if "value" in entry and entry.get("language", language) != language
-        }
-        above = properties.get("subsumedBy") or properties.get("parent") or parent
-        yield Concept(
-            code=code,
-            display=str(tree.get("display", code)),
-            parent=str(above) if above else None,
-            selectable=not (properties.get("notSelectable") or properties.get("inactive")),
-            properties=properties,
-            designations=designations,
-        )
-        yield from _concepts(tree, code, language, here)
-
-
-def _value(entry: Tree) -> object:
-    found = next((value for name, value in entry.items() if name.startswith("value")), None)
-    return found.get("code") if isinstance(found, dict) else found
-
-
 def _value_set(tree: Tree) -> ValueSet:
     url = text(tree, "url", "ValueSet")
     compose, expansion = _part(tree, "compose"), _part(tree, "expansion")
@@ -88,6 +51,7 @@ def _value_set(tree: Tree) -> ValueSet:
         expansion=tuple(_expanded(expansion, "ValueSet.expansion")) if "contains" in expansion else None,
         include=_parts(compose, "include"),
         exclude=_parts(compose, "exclude"),
+        inactive=compose.get("inactive") is not False,
     )
 
 
@@ -125,7 +89,7 @@ def _include(entry: Tree, at: str) -> Include:
 
 
 _READERS: Final[Mapping[str, Callable[[Tree], Loadable]]] = {
-    "CodeSystem": _code_system,
+    "CodeSystem": code_system,
     "ValueSet": _value_set,
     "ConceptMap": concept_map,
 }

@@ -3,34 +3,88 @@
 Source:  FHIR R4 4.8 CodeSystem, 4.9 ValueSet, 4.10 ConceptMap
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+Value = Mapping[str, Any]
+"""One value of a property, as FHIR has it: {"valueCode": "deep"}."""
+
+
+@dataclass(frozen=True, slots=True)
+class Designation:
+    """language "": the publisher does not say; use: a Coding."""
+
+    value: str
+    language: str = ""
+    use: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """designations: language → text, the language of the code system left out."""
+    """selectable false: a heading (abstract); active false: no longer to be used. Designations beside the display."""
 
     code: str
     display: str
-    parent: str | None = None
+    definition: str = ""
+    parents: tuple[str, ...] = ()
     selectable: bool = True
-    properties: Mapping[str, object] = field(default_factory=dict)
-    designations: Mapping[str, str] = field(default_factory=dict)
+    active: bool = True
+    properties: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    designations: tuple[Designation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CodeSystem:
+    """concepts: by code, in the published order. value_set: canonical url of the one that holds all of them."""
+
     url: str
     version: str
     title: str
     language: str
-    concepts: tuple[Concept, ...]
+    concepts: Mapping[str, Concept] = field(default_factory=dict)
+    content: str = "complete"
+    case_sensitive: bool = True
+    value_set: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """A code that is not among the concepts is none of this system."""
+        return self.content == "complete"
+
+    def find(self, code: str) -> Concept | None:
+        found = self.concepts.get(code)
+        if found is None and not self.case_sensitive:
+            folded = code.casefold()
+            found = next((one for one in self.concepts.values() if one.code.casefold() == folded), None)
+        return found
+
+    def name(self, concept: Concept, language: str | None) -> str:
+        """The display in a language ("vi-VN" is "vi"), else as it is published."""
+        return self.name_in(concept, language) or concept.display if language else concept.display
+
+    def name_in(self, concept: Concept, language: str) -> str | None:
+        """None where it has no name in the language."""
+        for same in (str.lower, _primary):
+            if same(language) == same(self.language):
+                return concept.display
+            named = _first(one.value for one in concept.designations if same(one.language) == same(language))
+            if named is not None:
+                return named
+        return None
+
+
+def _primary(language: str) -> str:
+    return language.partition("-")[0].lower()
+
+
+def _first(values: Iterable[str]) -> str | None:
+    return next(iter(values), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One filter of an include: concept is-a X, concept descendent-of X, property = X, property in X,Y."""
+    """One filter of an include: concept is-a X, property = X, property in X,Y."""
 
     property: str
     op: str
@@ -39,7 +93,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Include:
-    """One include or exclude. codes None: all of the system that pass the filters."""
+    """One include or exclude. codes None: all of the system that pass the filters; else these, which take none."""
 
     system: str | None
     version: str | None
@@ -50,7 +104,10 @@ class Include:
 
 @dataclass(frozen=True, slots=True)
 class ValueSet:
-    """expansion: (system, code, display) where the file has one; else include and exclude say how to make it."""
+    """expansion: (system, code, display) where the file has one; else include and exclude say how to make it.
+
+    inactive  codes that are no longer to be used are in it
+    """
 
     url: str
     version: str
@@ -58,6 +115,7 @@ class ValueSet:
     expansion: tuple[tuple[str, str, str], ...] | None
     include: tuple[Include, ...]
     exclude: tuple[Include, ...]
+    inactive: bool = True
 
 
 @dataclass(frozen=True, slots=True)

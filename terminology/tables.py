@@ -26,7 +26,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData(
     naming_convention={
@@ -68,6 +68,9 @@ code_system = Table(
     *_loaded(),
     Column("language", C_TEXT, nullable=False),
     Column("concept_count", Integer, nullable=False),
+    Column("content", C_TEXT, nullable=False, server_default=text("'complete'")),  # or fragment, example
+    Column("case_sensitive", Boolean, nullable=False, server_default=text("true")),
+    Column("value_set", C_TEXT, nullable=False, server_default=text("''")),  # canonical url of that with all codes
     UniqueConstraint("url", "version"),
 )
 
@@ -77,12 +80,14 @@ concept = Table(
     _of("code_system"),
     Column("code", C_TEXT, nullable=False),
     Column("place", Integer, nullable=False),  # position in the published order
-    Column("parent", C_TEXT),  # code of the concept above, where there is a hierarchy
+    Column("parents", ARRAY(C_TEXT), nullable=False, server_default=text("'{}'")),  # codes right above
     Column("display", Text, nullable=False),
-    Column("selectable", Boolean, nullable=False, server_default=text("true")),  # false: a heading, or inactive
-    Column("properties", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("selectable", Boolean, nullable=False, server_default=text("true")),  # false: a heading
+    Column("properties", JSONB, nullable=False, server_default=text("'{}'")),  # code → [{value[x]}]
+    Column("definition", Text, nullable=False, server_default=text("''")),
+    Column("active", Boolean, nullable=False, server_default=text("true")),  # false: no longer to be used
     PrimaryKeyConstraint("code_system_id", "code"),
-    Index(None, "code_system_id", "parent"),
+    Index(None, "parents", postgresql_using="gin"),
 )
 
 designation = Table(
@@ -90,9 +95,11 @@ designation = Table(
     metadata,
     _of("code_system"),
     Column("code", C_TEXT, nullable=False),
-    Column("language", C_TEXT, nullable=False),
+    Column("language", C_TEXT, nullable=False),  # '' where the publisher does not say
     Column("value", Text, nullable=False),
-    PrimaryKeyConstraint("code_system_id", "code", "language"),
+    Column("place", Integer, nullable=False, server_default=text("0")),  # among those of its code
+    Column("use", JSONB),  # a Coding
+    PrimaryKeyConstraint("code_system_id", "code", "place"),
 )
 
 value_set = Table(
@@ -111,6 +118,7 @@ value_set_code = Table(
     Column("system", C_TEXT, nullable=False),
     Column("code", C_TEXT, nullable=False),
     Column("display", Text, nullable=False, server_default=text("''")),
+    Column("place", Integer, nullable=False, server_default=text("0")),  # position in the expansion
     PrimaryKeyConstraint("value_set_id", "system", "code"),
 )
 

@@ -3,7 +3,7 @@
 In:      value set URL (with |version or not), system, code; bound: the compiled value sets of the FHIR
          specification, given by the caller, because this room knows nobody
 Out:     Membership; result None where the value set is not known here
-Source:  FHIR R4 4.9.18.2 $validate-code, 4.9.18.1 $expand
+Source:  FHIR R4 4.9.18.2 $validate-code, 4.9.18.1 $expand; implicit value sets: snomedct.html, loinc.html, ucum.html
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from terminology.connection import Connection
+from terminology.resources import Filter, Include, ValueSet
 
 Bound = Callable[[str], Mapping[str, frozenset[str]] | None]
 """Value set URL → system → codes, or None; ehr.fhir.structure.codes is one."""
@@ -25,7 +26,7 @@ where value_set_id = $1 and code = $2 and ($3::text is null or system = $3) orde
 _CODES: Final = "select system, code from value_set_code where value_set_id = $1 order by system, code limit $2"
 
 
-_ALL: Final = "select system, code, display from value_set_code where value_set_id = $1 order by system, code"
+_ALL: Final = "select system, code, display from value_set_code where value_set_id = $1 order by place"
 
 
 async def codes_of(connection: Connection, url: str, count_max: int) -> list[tuple[str, str]] | None:
@@ -36,6 +37,24 @@ async def codes_of(connection: Connection, url: str, count_max: int) -> list[tup
         if key is None
         else [(row["system"], row["code"]) for row in await connection.fetch(_CODES, key, count_max)]
     )
+
+
+_SYSTEM_ALL: Final = "?fhir_vs"
+_SYSTEM_BELOW: Final = "?fhir_vs=isa/"
+_SAID: Final = {"http://loinc.org/vs": "http://loinc.org", "http://unitsofmeasure.org/vs": "http://unitsofmeasure.org"}
+
+
+def implicit(url: str) -> ValueSet | None:
+    """What a url says by itself: all of a system, [system]?fhir_vs, or a code and those below, ?fhir_vs=isa/[code]."""
+    name, _, version = url.partition("|")
+    system, is_below, code = name.partition(_SYSTEM_BELOW)
+    if not is_below:
+        system = _SAID.get(name) or (name.removesuffix(_SYSTEM_ALL) if name.endswith(_SYSTEM_ALL) else "")
+    if not system or (is_below and not code):
+        return None
+    filters = (Filter("concept", "is-a", code),) if is_below else ()
+    whole = Include(system, version or None, codes=None, filters=filters, value_sets=())
+    return ValueSet(name, version, "", expansion=None, include=(whole,), exclude=())
 
 
 async def expansion(connection: Connection, url: str) -> dict[tuple[str, str], str] | None:

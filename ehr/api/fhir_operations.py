@@ -147,6 +147,7 @@ BINDINGS: Final = [
     Binding("ValueSet-expand", coded.expand_of),
     Binding("ValueSet-validate-code", coded.validate_code_of),
     Binding("CodeSystem-lookup", coded.lookup_of),
+    Binding("CodeSystem-validate-code", coded.validate_code_of_system_of),
     Binding("CodeSystem-subsumes", coded.subsumes_of),
     Binding("ConceptMap-translate", coded.translate_of),
     view_run.BINDING,

@@ -5,7 +5,7 @@ Source:  FHIR R4 terminology-service.html
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ehr.api.answer import Answer, tree_answer
 from ehr.api.exchange import Exchange
@@ -16,28 +16,85 @@ from ehr.operations import translate as translating
 from ehr.operations.definition import Named, canonical
 from ehr.operations.expand import Part, expand
 from ehr.operations.lookup import lookup
-from ehr.operations.validate_code import Asked, validate_code
+from ehr.operations.validate_code import Asked, validate_code, validate_code_of_system
+from ehr.store.codes import Versions
 from terminology.translate import Wanted
 
 
 async def expand_of(exchange: Exchange, arguments: Arguments) -> Answer:
     """ValueSet/$expand, ValueSet/[id]/$expand."""
     _require(exchange)
+    designations = arguments.many("designation")
     part = Part(
         filter=arguments.one("filter"),
         offset=arguments.one("offset") or 0,
         count=arguments.one("count"),
         language=arguments.one("displayLanguage"),
+        designations=designations if designations or arguments.one("includeDesignations") else None,
+        active_only=arguments.one("activeOnly") or False,
+        for_ui=not arguments.one("excludeNotForUI"),
+        nested=arguments.one("excludeNested") is False,
+        with_definition=arguments.one("includeDefinition") or False,
+        without=arguments.many("exclude-system"),
+        versions=Versions(*(_versions(arguments, f"{one}system-version") for one in ("", "force-", "check-"))),
+        told=list(_told(arguments)),
     )
-    return tree_answer(await expand(exchange.record, exchange.caller, _named(exchange, arguments), part))
+    return tree_answer(await expand(exchange.record, exchange.caller, _value_set(exchange, arguments), part))
+
+
+def _versions(arguments: Arguments, name: str) -> dict[str, str]:
+    found = {}
+    for one in arguments.many(name):
+        system, _, version = one.partition("|")
+        if not (system and version):
+            raise Malformed(f"{name} is the url of a code system, a bar, and its version", at=name)
+        found[system] = version
+    return found
+
+
+_PARAMETERS: Final = {
+    "filter": "valueString",
+    "offset": "valueInteger",
+    "count": "valueInteger",
+    "includeDesignations": "valueBoolean",
+    "designation": "valueString",
+    "includeDefinition": "valueBoolean",
+    "activeOnly": "valueBoolean",
+    "excludeNested": "valueBoolean",
+    "excludeNotForUI": "valueBoolean",
+    "displayLanguage": "valueCode",
+    "exclude-system": "valueUri",
+    "system-version": "valueUri",
+    "check-system-version": "valueUri",
+    "force-system-version": "valueUri",
+}
+"""What an expansion depends on, and says of itself (valueset.html, expansion.parameter)."""
+
+
+def _told(arguments: Arguments) -> Iterator[dict[str, Any]]:
+    for name, value_x in _PARAMETERS.items():
+        yield from ({"name": name, value_x: value} for value in arguments.many(name))
 
 
 async def validate_code_of(exchange: Exchange, arguments: Arguments) -> Answer:
     """ValueSet/$validate-code, ValueSet/[id]/$validate-code."""
     _require(exchange)
-    asked = Asked(_codings(arguments), arguments.one("displayLanguage"))
-    found = await validate_code(exchange.record, exchange.caller, _named(exchange, arguments), asked)
+    asked = _asked(arguments, arguments.one("systemVersion"))
+    found = await validate_code(exchange.record, exchange.caller, _value_set(exchange, arguments), asked)
     return tree_answer(found)
+
+
+async def validate_code_of_system_of(exchange: Exchange, arguments: Arguments) -> Answer:
+    """CodeSystem/$validate-code, CodeSystem/[id]/$validate-code."""
+    _require(exchange)
+    named = Named(exchange.path.get("id"), arguments.one("url"), arguments.one("codeSystem"))
+    asked = _asked(arguments, arguments.one("version"))
+    return tree_answer(await validate_code_of_system(exchange.record, exchange.caller, named, asked))
+
+
+def _asked(arguments: Arguments, version: str | None) -> Asked:
+    language, abstract = arguments.one("displayLanguage"), arguments.one("abstract") or False
+    return Asked(_codings(arguments), language, abstract=abstract, version=version)
 
 
 async def lookup_of(exchange: Exchange, arguments: Arguments) -> Answer:
@@ -50,6 +107,7 @@ async def lookup_of(exchange: Exchange, arguments: Arguments) -> Answer:
         codings[0] if codings else {},
         version=arguments.one("version") or (codings[0].get("version") if codings else None),
         language=arguments.one("displayLanguage"),
+        properties=arguments.many("property"),
     )
     return tree_answer(found)
 
@@ -105,8 +163,9 @@ def _require(exchange: Exchange) -> None:
         raise Forbidden(f"the token grants nothing on {exchange.type_name}")
 
 
-def _named(exchange: Exchange, arguments: Arguments) -> Named:
-    return Named(exchange.path.get("id"), arguments.one("url"), arguments.one("valueSet"))
+def _value_set(exchange: Exchange, arguments: Arguments) -> Named:
+    url = canonical(arguments.one("url"), arguments.one("valueSetVersion"), "valueSetVersion")
+    return Named(exchange.path.get("id"), url, arguments.one("valueSet"))
 
 
 def _codings(arguments: Arguments) -> list[Mapping[str, Any]]:

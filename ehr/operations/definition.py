@@ -5,18 +5,26 @@ Out:     its tree; None where no stored one has the url
 Errors:  Malformed        none is named, or several ways at once
          NotFound         no such id
          InvalidResource  what was sent breaks R4
+         Invalid          it is FHIR, and says nothing that can be worked with
 Source:  FHIR R4 operations.html#executing, references.html#canonical
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from ehr.errors import Malformed
+from ehr.errors import Invalid, Malformed
 from ehr.fhir import codec
+from ehr.ids import new_id
 from ehr.store import gate
 from ehr.store.canonicals import Canonicals
 from ehr.store.unit_of_work import UnitOfWork
+from terminology import read_fhir
+from terminology.errors import Unreadable
+from terminology.resources import Loadable
+
+UNNAMED: Final = "urn:uuid:"
+"""How the url of a definition that has none begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +55,15 @@ def canonical(url: str | None, version: str | None, at: str) -> str | None:
     if said and said != version:
         raise Malformed(f"url names the version {said[:64]}, and {at} another one", at=at)
     return f"{name}|{version}"
+
+
+def read(tree: Mapping[str, Any]) -> Loadable:
+    """What it says, also where it has no url. Invalid: nothing that can be worked with."""
+    try:
+        return read_fhir.read(codec.dumps({"url": UNNAMED + new_id(), **tree}))[0]
+    except Unreadable as error:
+        type_name = str(tree.get("resourceType"))
+        raise Invalid(f"nothing can be told by this {type_name}: {error}", at=error.at or type_name) from error
 
 
 async def definition(uow: UnitOfWork, type_name: str, named: Named) -> Mapping[str, Any] | None:

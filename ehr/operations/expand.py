@@ -1,141 +1,189 @@
-"""$expand of a ValueSet: its codes, with displays, filtered and in parts.
+"""$expand of a ValueSet: its codes, with displays, filtered, in parts or as a tree.
 
-In:      which value set: the id of one here, a canonical url, or the resource itself; filter, offset, count, language
-Out:     tree of a ValueSet with an expansion; codes in the order of system and code
-Errors:  NotFound   no such value set here
-         Malformed  none is named, or several ways at once
-         Invalid    one that cannot be expanded: it needs a code system that is not here, or an unknown filter
+In:      which value set, as ehr.operations.value_set takes it; Part: which of its codes, and what is told of them
+Out:     tree of a ValueSet with an expansion; codes in the order of its definition
+Errors:  Malformed  offset or count below 0
          TooMuch    more codes than limits.expansion_codes_max, and no count
+         those of ehr.operations.value_set
 Source:  FHIR R4 valueset-operation-expand.html
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from ehr import limits
 from ehr.access.policy import Caller
 from ehr.clock import instant
-from ehr.errors import Invalid, Malformed, NotFound, TooMuch
-from ehr.fhir import codec
-from ehr.fhir.structure import codes as bound_codes
+from ehr.errors import Malformed, TooMuch
 from ehr.ids import new_id
 from ehr.index.normalize import fold
-from ehr.operations.definition import Named, definition
+from ehr.operations.definition import Named
+from ehr.operations.value_set import Contents, contents
 from ehr.store.canonicals import Canonicals
-from ehr.store.codes import Asking, Codes
+from ehr.store.codes import AS_NAMED, Codes, Versions
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
-from terminology import codesystem, valueset
-from terminology import expand as compose
-from terminology.codesystem import Language
-from terminology.errors import Unreadable
-from terminology.expand import Codes as Expansion
-from terminology.read_fhir import read
-from terminology.resources import ValueSet
+from terminology import codesystem
+from terminology.codesystem import Known
+from terminology.resources import Concept
 
-LANGUAGES: Final = frozenset({"vi", "en"})
 _TOLD: Final = ("url", "version", "name", "title")
+_DEFINED: Final = ("description", "useContext", "jurisdiction", "purpose", "copyright", "compose")
+_LANGUAGES: Final = "urn:ietf:bcp:47"
+
+Key = tuple[str, str]
+Listed = Sequence[tuple[Key, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
+    """designations: uses or languages, as tokens; None: none are told. without: systems, each as url or url|version."""
+
     filter: str | None = None
     offset: int = 0
     count: int | None = None
     language: str | None = None
+    designations: Sequence[str] | None = None
+    active_only: bool = False
+    for_ui: bool = True
+    nested: bool = False
+    with_definition: bool = False
+    without: Sequence[str] = ()
+    versions: Versions = AS_NAMED
+    told: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+
+    @property
+    def asks_each(self) -> bool:
+        """Every code must be looked at before a part of them can be told."""
+        names_version = any("|" in one for one in self.without)
+        return self.active_only or not self.for_ui or self.nested or names_version or bool(fold(self.filter or ""))
 
 
 async def expand(record: Record, caller: Caller, named: Named, part: Part) -> dict[str, Any]:
     if part.offset < 0 or (part.count is not None and part.count < 0):
         raise Malformed("offset and count are whole numbers, 0 or more", at="offset" if part.offset < 0 else "count")
     async with record.reading(caller) as uow:
-        tree, codes = await codes_of(uow, named)
-        found = _filtered(codes, part.filter)
-        shown = found[part.offset :][: part.count]
-        if part.count is None and len(shown) > limits.expansion_codes_max:
-            most = limits.expansion_codes_max
-            raise TooMuch(f"{len(shown)} codes, and {most} come at once: give a count, or a filter", at="count")
-        shown = shown[: limits.expansion_codes_max]
-        known = await displays(uow, [key for key, _ in shown], part.language)
-        bare = [key for key, display in shown if not (known.get(key) or display)]
-        known = {**known, **await displays(uow, bare, codesystem.DEFAULT)}
-    contains = [_entry(key, known.get(key) or display) for key, display in shown]
+        made = await contents(uow, named, part.versions)
+        keys = [key for key in made.codes if key[0] not in part.without]
+        known = await _known(uow, keys, made) if part.asks_each else {}
+        words = fold(part.filter or "").split()
+        listed = [(key, made.codes[key]) for key in keys if _is_wanted(key, made.codes[key], known, part, words)]
+        shown = _page(listed, part)
+        known = known or await _known(uow, [key for key, _ in shown], made)
+    entries = {key: _entry(key, display, known, part) for key, display in shown}
+    contains = _tree(entries, known) if part.nested else list(entries.values())
+    versions = sorted({f"{one.system.url}|{one.system.version}" for one in known.values() if one.system.version})
+    parameters = [*part.told, *({"name": "version", "valueUri": one} for one in versions)]
     expansion = {
         "identifier": f"urn:uuid:{new_id()}",
         "timestamp": instant(record.clock.now()),
-        "total": len(found),
-        "offset": part.offset,
+        "total": len(listed),
+        **({} if part.nested else {"offset": part.offset}),
+        **({"parameter": parameters} if parameters else {}),
         **({"contains": contains} if contains else {}),
     }
-    told = {name: tree[name] for name in _TOLD if name in tree}
-    return {"resourceType": "ValueSet", **told, "status": tree.get("status", "active"), "expansion": expansion}
+    names = (*_TOLD, *_DEFINED) if part.with_definition else _TOLD
+    told = {name: made.tree[name] for name in names if name in made.tree}
+    return {"resourceType": "ValueSet", **told, "status": made.tree.get("status", "active"), "expansion": expansion}
 
 
-async def codes_of(uow: UnitOfWork, named: Named) -> tuple[Mapping[str, Any], Expansion]:
-    """What is known of the value set, and its codes."""
-    named.require("valueSet")
-    if named.url is not None:
-        codes = await valueset.expansion(uow.connection, named.url)
-        if codes is not None:
-            return _named(named.url), codes
-    tree = await definition(uow, "ValueSet", named)
-    if tree is None:
-        assert named.url is not None, "an id that is not here is refused"
-        listed = valueset.listed(named.url, bound_codes)
-        if listed is None:
-            raise NotFound(f"the value set {named.url[:200]} is not known here; load it or create it", at="url")
-        return _named(named.url), listed
-    try:
-        made = read(codec.dumps({"url": "urn:uuid:" + new_id(), **tree}))[0]
-        return tree, await compose.expand(Asking(Codes(), Canonicals.within(uow)), cast("ValueSet", made))
-    except Unreadable as error:
-        raise Invalid(f"the value set cannot be expanded here: {error}", at=error.at or "ValueSet") from error
+async def _known(uow: UnitOfWork, keys: Sequence[Key], made: Contents) -> Known:
+    return await Codes().find_each(Canonicals.within(uow), keys, made.versions)
 
 
-def _named(canonical: str) -> Mapping[str, Any]:
-    url, _, version = canonical.partition("|")
-    return {"url": url, **({"version": version} if version else {})}
+def _page(listed: Listed, part: Part) -> Listed:
+    """A tree has no pages: all of it, or with a count of 0 how many there are."""
+    most = limits.expansion_codes_max
+    end = None if part.count is None or (part.nested and part.count) else part.count
+    shown = listed[0 if part.nested else part.offset :][:end]
+    if (part.nested or part.count is None) and len(shown) > most:
+        raise TooMuch(f"{len(shown)} codes, and {most} come at once: give a count, or a filter", at="count")
+    return shown[:most]
 
 
-async def displays(uow: UnitOfWork, keys: list[tuple[str, str]], language: str | None) -> Expansion:
-    """Those of the code systems, in a language; none where none is asked for."""
-    if language is None:
-        return {}
-    short = language.partition("-")[0].lower()
-    if short not in LANGUAGES:
-        raise Malformed("displays are in vi or en", at="displayLanguage")
-    found = await codesystem.displays(uow.connection, keys, language=cast("Language", short))
-    return found | await _stored_displays(uow, [key for key in keys if key not in found], short)
+def _is_wanted(key: Key, display: str, known: Known, part: Part, words: Sequence[str]) -> bool:
+    found = known.get(key)
+    if found is not None and found.concept is not None:
+        if part.active_only and not found.concept.active:
+            return False
+        if not part.for_ui and not found.concept.selectable:
+            return False
+        if f"{key[0]}|{found.system.version}" in part.without:
+            return False
+    return not words or _meets(words, key[1], _names(display, None if found is None else found.concept))
 
 
-async def _stored_displays(uow: UnitOfWork, keys: list[tuple[str, str]], language: str) -> dict[tuple[str, str], str]:
-    """Of the CodeSystems of this record, each gone through once."""
-    wanted, codes, canonicals = set(keys), Codes(), Canonicals.within(uow)
-    found = {}
-    for system in sorted({system for system, _ in wanted}):
-        stored = await codes.code_system(canonicals, system)
-        for one in () if stored is None else stored.concepts:
-            if (system, one.code) in wanted:
-                found[system, one.code] = one.designations.get(language, one.display)
-    return found
+def _names(display: str, concept: Concept | None) -> Iterator[str]:
+    yield display
+    if concept is not None:
+        yield concept.display
+        yield from (one.value for one in concept.designations)
 
 
-def _filtered(codes: Expansion, text: str | None) -> list[tuple[tuple[str, str], str]]:
-    listed = sorted(codes.items())
-    words = fold(text or "").split()
-    if not words:
-        return listed
-    return [(key, display) for key, display in listed if _meets(words, key[1], display)]
-
-
-def _meets(words: list[str], code: str, display: str) -> bool:
+def _meets(words: Sequence[str], code: str, names: Iterator[str]) -> bool:
+    """The code begins so, or in one of its names each word begins a word."""
     if len(words) == 1 and fold(code).startswith(words[0]):
         return True
-    there = fold(display).split()
-    return all(any(one.startswith(word) for one in there) for word in words)
+    return any(all(any(one.startswith(word) for one in there) for word in words) for there in map(_folded, names))
 
 
-def _entry(key: tuple[str, str], display: str) -> dict[str, str]:
+def _folded(name: str) -> list[str]:
+    return fold(name).split()
+
+
+def _entry(key: Key, display: str, known: Known, part: Part) -> dict[str, Any]:
     system, code = key
-    return {**({"system": system} if system else {}), "code": code, **({"display": display} if display else {})}
+    found = known.get(key)
+    entry: dict[str, Any] = {"system": system} if system else {}
+    concept = None if found is None else found.concept
+    if concept is not None and not concept.selectable:
+        entry["abstract"] = True
+    if concept is not None and not concept.active:
+        entry["inactive"] = True
+    entry["code"] = code
+    if found is not None and concept is not None:
+        said = found.system.name_in(concept, part.language) if part.language else None
+        display = said or display or found.system.name(concept, codesystem.DEFAULT)
+    if display:
+        entry["display"] = display
+    if part.designations is not None and found is not None:
+        told = [one for one in found.told() if _is_asked(one, part.designations)]
+        entry |= {"designation": told} if told else {}
+    return entry
+
+
+def _is_asked(designation: Mapping[str, Any], tokens: Sequence[str]) -> bool:
+    """By its use or its language; a token without a system may be either."""
+    use = designation.get("use", {})
+    said = {f"{_LANGUAGES}|{designation.get('language')}", f"{use.get('system', '')}|{use.get('code')}"}
+    plain = {designation.get("language"), use.get("code")}
+    return not tokens or any(one in (said if "|" in one else plain) for one in tokens)
+
+
+def _tree(entries: Mapping[Key, dict[str, Any]], known: Known) -> list[dict[str, Any]]:
+    """Each code once, below the first of its parents that is there; a cycle is cut where it begins."""
+    above = {key: _parent(key, entries, known) for key in entries}
+    roots = []
+    for key, entry in entries.items():
+        parent = above[key]
+        if parent is None or _is_cyclic(key, above):
+            above[key] = None
+            roots.append(entry)
+        else:
+            entries[parent].setdefault("contains", []).append(entry)
+    return roots
+
+
+def _parent(key: Key, entries: Mapping[Key, Any], known: Known) -> Key | None:
+    found = known.get(key)
+    parents = () if found is None or found.concept is None else found.concept.parents
+    return next(((key[0], code) for code in parents if (key[0], code) in entries), None)
+
+
+def _is_cyclic(key: Key, above: Mapping[Key, Key | None]) -> bool:
+    seen, at = {key}, above[key]
+    while at is not None and at not in seen:
+        seen.add(at)
+        at = above[at]
+    return at == key

@@ -17,7 +17,8 @@ from ehr.operations.definition import Named, definition
 from ehr.store.canonicals import Canonicals
 from ehr.store.codes import Codes
 from ehr.store.record import Record
-from terminology.expand import Concepts, ancestors
+from terminology.filters import ancestors
+from terminology.resources import CodeSystem
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,10 @@ async def subsumes(record: Record, caller: Caller, asked: Asked) -> dict[str, An
         version = _one(asked, "version", asked.version, stored.get("version"))
         if system is None:
             raise Malformed("the code system is named by system, by the Codings, or by the address", at="system")
-        concepts = await Codes().concepts(Canonicals.within(uow), system, version)
-    if concepts is None:
+        found = await Codes().system(Canonicals.within(uow), system, version)
+    if found is None:
         raise NotFound(f"the code system {system[:200]} is not known here; load it or create it", at="system")
-    outcome = _outcome(concepts, _code(concepts, asked.a, "codeA"), _code(concepts, asked.b, "codeB"))
+    outcome = _outcome(found, _code(found, asked.a, "codeA"), _code(found, asked.b, "codeB"))
     return {"resourceType": "Parameters", "parameter": [{"name": "outcome", "valueCode": outcome}]}
 
 
@@ -53,18 +54,19 @@ def _one(asked: Asked, name: str, *others: str | None) -> str | None:
     return next(iter(said), None)
 
 
-def _code(concepts: Concepts, coding: Mapping[str, Any], at: str) -> str:
+def _code(system: CodeSystem, coding: Mapping[str, Any], at: str) -> str:
     code = coding.get("code")
     if not isinstance(code, str):
         raise Malformed("two codes are compared: codeA and codeB, or codingA and codingB", at=at)
-    if code not in concepts:
+    found = system.find(code)
+    if found is None:
         raise NotFound(f"the code system has no code {code[:64]}", at=at)
-    return code
+    return found.code
 
 
-def _outcome(concepts: Concepts, a: str, b: str) -> str:
+def _outcome(system: CodeSystem, a: str, b: str) -> str:
     if a == b:
         return "equivalent"
-    if a in ancestors(b, concepts):
+    if a in ancestors(b, system.concepts):
         return "subsumes"
-    return "subsumed-by" if b in ancestors(a, concepts) else "not-subsumed"
+    return "subsumed-by" if b in ancestors(a, system.concepts) else "not-subsumed"

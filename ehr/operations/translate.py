@@ -6,7 +6,6 @@ Out:     tree of Parameters: result, message, each match with its equivalence an
 Errors:  Malformed  no code, or none with a system; those of ehr.operations.definition
          NotFound   no such map, or no ValueSet of the id that source or target gives
          TooMuch    more maps of this system than limits.concept_maps_max
-         Invalid    a map that cannot be read
 Source:  FHIR R4 conceptmap-operation-translate.html
 """
 
@@ -16,18 +15,15 @@ from typing import Any, cast
 
 from ehr import limits
 from ehr.access.policy import Caller
-from ehr.errors import Invalid, Malformed, NotFound, TooMuch
+from ehr.errors import Malformed, NotFound, TooMuch
 from ehr.fhir import codec
-from ehr.ids import new_id
-from ehr.operations.definition import Named, definition
+from ehr.operations.definition import UNNAMED, Named, definition, read
 from ehr.search.parse import parse
 from ehr.search.run import run
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 from terminology import conceptmap
 from terminology.conceptmap import Looking
-from terminology.errors import Unreadable
-from terminology.read_fhir import read
 from terminology.resources import Attribute, ConceptMap
 from terminology.translate import NO_MATCH, Coded, Match, Wanted, applies, translation
 
@@ -101,7 +97,7 @@ class _Asking:
             return [await self._of_url(named.url)]
         tree = await definition(self._uow, "ConceptMap", named)
         assert tree is not None, "an id that is not here is refused"
-        return [_read(tree)]
+        return [cast("ConceptMap", read(tree))]
 
     async def _of_url(self, canonical: str) -> ConceptMap:
         found = await conceptmap.loaded(self._uow.connection, canonical, self._looking)
@@ -110,7 +106,7 @@ class _Asking:
             if tree is None:
                 text = f"the concept map {canonical[:200]} is not known here; load it or create it"
                 raise NotFound(text, at="url")
-            found = _read(tree)
+            found = cast("ConceptMap", read(tree))
         return found
 
     async def _candidates(self) -> list[ConceptMap]:
@@ -130,7 +126,7 @@ class _Asking:
             tree = codec.loads(match.body)
             url = tree.get("url")
             if url is None:
-                stored.append(_read(tree))
+                stored.append(cast("ConceptMap", read(tree)))
             elif url not in known:
                 stored.append(await self._of_url(url))
                 known.add(url)
@@ -146,13 +142,6 @@ class _Asking:
         if url is None:
             raise NotFound(f"the ValueSet {given[:64]} has no url that a concept map could name", at=name)
         return str(url)
-
-
-def _read(tree: Mapping[str, Any]) -> ConceptMap:
-    try:
-        return cast("ConceptMap", read(codec.dumps({"url": f"urn:uuid:{new_id()}", **tree}))[0])
-    except Unreadable as error:
-        raise Invalid(f"nothing can be translated by this concept map: {error}", at=error.at or "ConceptMap") from error
 
 
 def _canonical(one: ConceptMap) -> str:
@@ -178,7 +167,7 @@ def _match(match: Match, source: str) -> dict[str, Any]:
         coding = _coding(match.system, match.version, match.code, match.display)
         parts.append({"name": "concept", "valueCoding": coding})
     parts += [{"name": "product", "part": _product(one)} for one in match.product]
-    if not source.startswith("urn:uuid:"):
+    if not source.startswith(UNNAMED):
         parts.append({"name": "source", "valueUri": source})
     return {"name": "match", "part": parts}
 

@@ -27,7 +27,6 @@ from ehr import limits
 from ehr.errors import BadSearch, TooMuch
 from ehr.fhir import references
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.fhir.structure import codes as bound_codes
 from ehr.ids import FHIR_ID
 from ehr.index import formats
 from ehr.index.hashing import Hasher
@@ -250,9 +249,9 @@ class _Resolver:
         return [TokenValue(value.system, code) for code in codes]
 
     async def _hierarchy_of_stored(self, asked: Criterion, system: str, code: str) -> list[str]:
-        stored = await Codes().concepts(self._canonicals(), system, None)
+        stored = await Codes().system(self._canonicals(), system, None)
         walk = hierarchy.below_in if asked.modifier == "below" else hierarchy.above_in
-        return walk(stored or {}, code)
+        return [] if stored is None else walk(stored, code)
 
     # -- value sets ----------------------------------------------------------------------------------------
 
@@ -261,15 +260,14 @@ class _Resolver:
             known = await valueset.codes_of(self.connection, name, limits.search_codes_max + 1)
             if known is not None:
                 return known
+        asking = Asking(Codes(), self._canonicals())
         try:
             stored = await self._stored(name)
-            if stored is not None:
-                return await expand(Asking(Codes(), self._canonicals()), stored)
+            found = await asking.unstored(name) if stored is None else await expand(asking, stored)
         except Unreadable as error:
             raise BadSearch(f"the value set {name[:200]} cannot be expanded: {error}", at=_at(asked)) from error
-        listed = valueset.listed(name, bound_codes)
-        if listed is not None:
-            return listed
+        if found is not None:
+            return found
         text = f"the value set {name[:200]} is not known here; load it, create it as a ValueSet, or name the codes"
         raise BadSearch(text, at=_at(asked))
 

@@ -62,16 +62,28 @@ async def test_what_is_normative_is_a_part_of_it(client: httpx.AsyncClient) -> N
 
 
 async def test_terminology_names_what_was_loaded(city: City, client: httpx.AsyncClient) -> None:
-    assert "codeSystem" not in await statement(client, "?mode=terminology")
+    grammars = ["http://unitsofmeasure.org", "urn:ietf:bcp:13", "urn:ietf:bcp:47"]
+    before = await statement(client, "?mode=terminology")
+    assert [one["uri"] for one in before["codeSystem"]] == grammars
     async with city.record.database.acquire() as connection:
         await connection.execute(
             "INSERT INTO code_system (url, version, title, file_name, digest, language, concept_count) VALUES "
-            "('urn:x', '1', '', 'x', '', 'vi', 0), ('urn:x', '2', '', 'x', '', 'vi', 0),"
+            "('urn:x', '1', '', 'x', '', 'vi', 0), ('urn:x', '2', '', 'x', '', 'en', 0),"
             "('urn:y', '', '', 'y', '', 'vi', 0)"
         )
     found = await statement(client, "?mode=terminology")
     assert found["resourceType"] == "TerminologyCapabilities"
-    assert found["codeSystem"] == [{"uri": "urn:x", "version": [{"code": "1"}, {"code": "2"}]}, {"uri": "urn:y"}]
+    assert found["codeSystem"][:2] == [
+        {"uri": "urn:x", "version": [
+            {"code": "1", "isDefault": False, "language": ["vi"]}, {"code": "2", "isDefault": True, "language": ["en"]}
+        ], "subsumption": True},
+        {"uri": "urn:y", "subsumption": True},
+    ]  # fmt: skip
+    parameters = [one["name"] for one in found["expansion"]["parameter"]]
+    assert {"filter", "activeOnly", "includeDesignations", "system-version", "count"} <= set(parameters)
+    assert "date" not in parameters
+    valid = await client.post("/TerminologyCapabilities/$validate", json=found)
+    assert [one for one in valid.json()["issue"] if one["severity"] == "error"] == []
 
 
 @pytest.mark.parametrize(

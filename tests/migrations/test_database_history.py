@@ -163,3 +163,51 @@ async def test_the_mappings_of_an_older_store_are_carried_over_and_back(empty_da
         assert await connection.fetch(MAPPINGS) == before
     finally:
         await connection.close()
+
+
+CODED = """
+    insert into code_system (url, file_name, digest, language, concept_count) values ('urn:s', 's.json', '', 'en', 3);
+    insert into concept (code_system_id, code, place, parent, display, selectable, properties)
+    select id, c, p, a, c, s, j::jsonb from code_system, (values
+        ('a', 0, null, false, '{"notSelectable": true}'), ('b', 1, 'a', true, '{"tone": "deep", "n": 2}'),
+        ('c', 2, 'a', false, '{"inactive": true}')) given (c, p, a, s, j);
+    insert into designation select id, 'b', l, l from code_system, (values ('fr'), ('vi')) given (l);
+    insert into value_set (url, file_name, digest) values ('urn:v', 'v.json', '');
+    insert into value_set_code select id, 'urn:s', c, '' from value_set, (values ('b'), ('a')) given (c);
+"""
+CONCEPTS = {
+    "concepts": "select code, parent, selectable, properties from concept order by place",
+    "names": "select code, language, value from designation order by 1, 2",
+    "codes": "select system, code, display from value_set_code order by 1, 2",
+}
+CONCEPTS_AFTER = {
+    "concepts": "select code, parents, selectable, active, properties::text from concept order by place",
+    "names": "select language, place from designation order by 1",
+    "codes": "select code, place from value_set_code order by 2",
+}
+
+
+async def test_the_concepts_of_an_older_store_are_carried_over_and_back(empty_database_url: str) -> None:
+    await migrate.upgrade(empty_database_url, "0013")
+    connection = await asyncpg.connect(empty_database_url)
+
+    async def kept(asked: dict[str, str]) -> dict[str, list[tuple[object, ...]]]:
+        return {name: [tuple(row) for row in await connection.fetch(sql)] for name, sql in asked.items()}
+
+    try:
+        await connection.execute(CODED)
+        before = await kept(CONCEPTS)
+        await migrate.upgrade(empty_database_url, "0014")
+        assert await kept(CONCEPTS_AFTER) == {
+            "concepts": [
+                ("a", [], False, True, '{"notSelectable": [{"valueBoolean": true}]}'),
+                ("b", ["a"], True, True, '{"n": [{"valueDecimal": 2}], "tone": [{"valueString": "deep"}]}'),
+                ("c", ["a"], True, False, '{"inactive": [{"valueBoolean": true}]}'),
+            ],
+            "names": [("fr", 0), ("vi", 1)],
+            "codes": [("a", 0), ("b", 1)],
+        }
+        await migrate.downgrade(empty_database_url, "0013")
+        assert await kept(CONCEPTS) == before
+    finally:
+        await connection.close()

@@ -159,8 +159,8 @@ WORLD = (
 LOADED = """
 with s as (insert into code_system (url, version, title, file_name, digest, language, concept_count)
            values ($1, '', '', 'f', '', 'en', 4) returning id)
-insert into concept (code_system_id, code, place, parent, display)
-select id, code, place, parent, code from s,
+insert into concept (code_system_id, code, place, parents, display)
+select id, code, place, array_remove(array[parent], null), code from s,
     (values ('E10-E14', 1, null), ('E10', 2, 'E10-E14'), ('E11', 3, 'E10-E14'), ('E11.9', 4, 'E11'))
         c (code, place, parent)
 """

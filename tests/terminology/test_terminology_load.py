@@ -10,7 +10,7 @@ import pytest
 
 from ehr.fhir.structure import codes
 from terminology import codesystem, conceptmap, read_fhir
-from terminology.codesystem import known_display
+from terminology.codesystem import Found
 from terminology.conceptmap import Looking
 from terminology.connection import Connection
 from terminology.errors import Unreadable
@@ -114,15 +114,22 @@ async def members(connection: Connection, name: str) -> set[str]:
 async def test_a_code_system_is_found_again_in_both_languages(connection: Connection, tmp_path: Path) -> None:
     loaded = await load_all(connection, tmp_path, COLOURS)
     assert loaded == [Loaded("CodeSystem", "http://example.org/colours", "1", 5, changed=True)]
-    found = await codesystem.lookup(connection, "http://example.org/colours", "red", language="vi")
-    assert found is not None
-    assert (found.display, found.parent, found.version) == ("Đỏ", "warm", "1")
-    assert found.designations == {"en": "Red", "vi": "Đỏ"}
-    assert await codesystem.display(connection, "http://example.org/colours", "amber", language="vi") == "Amber"
-    assert await codesystem.display(connection, "http://example.org/colours", "green") is None
-    heading = await codesystem.lookup(connection, "http://example.org/colours", "warm")
+    found = await found_of(connection, "red")
+    assert (found.name("vi"), found.concept and found.concept.parents, found.system.version) == ("Đỏ", ("warm",), "1")
+    assert [(one["language"], one["value"]) for one in found.told()] == [("en", "Red"), ("vi", "Đỏ")]
+    assert (await found_of(connection, "amber")).name("vi") == "Amber"
+    unknown = await codesystem.find(connection, "http://example.org/colours", "green")
+    assert unknown is not None
+    assert unknown.concept is None
+    heading = (await found_of(connection, "warm")).concept
     assert heading is not None
     assert not heading.selectable
+
+
+async def found_of(connection: Connection, code: str, version: str | None = None) -> Found:
+    """As a page finds it: in the version loaded last that has it."""
+    key = ("http://example.org/colours", code)
+    return (await codesystem.find_each(connection, [key], {key[0]: version} if version else {}))[key]
 
 
 async def test_loading_again_changes_nothing_and_other_content_replaces(connection: Connection, tmp_path: Path) -> None:
@@ -140,19 +147,19 @@ async def test_versions_stand_side_by_side(connection: Connection, tmp_path: Pat
     newer = {**COLOURS, "version": "2", "concept": [{"code": "red", "display": "Crimson"}]}
     await load_all(connection, tmp_path, COLOURS)
     await load_all(connection, tmp_path, newer)
-    url = "http://example.org/colours"
-    assert await codesystem.display(connection, url, "red", language="en") == "Crimson"
-    old = await codesystem.lookup(connection, url, "red", version="1", language="en")
-    assert old is not None
-    assert old.display == "Red"
-    assert await codesystem.display(connection, url, "blue", language="en") == "Blue"
+    assert (await found_of(connection, "red")).name("en") == "Crimson"
+    assert (await found_of(connection, "red", "1")).name("en") == "Red"
+    assert (await found_of(connection, "blue")).name("en") == "Blue"
+    gone = await codesystem.find(connection, "http://example.org/colours", "blue")
+    assert gone is not None
+    assert gone.concept is None
 
 
 async def test_value_sets_are_expanded_when_loaded(connection: Connection, tmp_path: Path) -> None:
     await load_all(connection, tmp_path, COLOURS, WARM, COLD, ALL, BOTH)
     assert await members(connection, "warm") == {"red", "orange"}
     assert await members(connection, "cold") == {"blue"}
-    assert await members(connection, "all") == {"red", "orange", "amber", "blue"}
+    assert await members(connection, "all") == {"warm", "red", "orange", "amber", "blue"}
     assert await members(connection, "both") == {"red", "orange"}
 
 
@@ -221,17 +228,17 @@ async def test_one_wrong_part_leaves_nothing_of_the_file(connection: Connection,
 async def test_a_plain_csv_list_is_loaded_under_the_system_given(connection: Connection, tmp_path: Path) -> None:
     file = written(tmp_path, "list.csv", "\ufeffcode,name_vi,name_en\n01,Khám bệnh,Examination\n02,Khác,\n")
     await load(connection, file, system="http://example.org/kcb", version="1")
-    assert await codesystem.display(connection, "http://example.org/kcb", "01", language="en") == "Examination"
-    assert await codesystem.display(connection, "http://example.org/kcb", "02", language="en") == "Khác"
+    listed = await codesystem.code_system(connection, "http://example.org/kcb", "1")
+    assert listed is not None
+    assert [listed.name(one, "en") for one in listed.concepts.values()] == ["Examination", "Khác"]
 
 
-async def test_the_project_answers_where_nothing_is_loaded(connection: Connection) -> None:
-    asked = [(ICD_10, "I10"), (LOINC, "718-7"), (LOINC, "0-0")]
-    assert await codesystem.displays(connection, asked) == {
-        (ICD_10, "I10"): "Tăng huyết áp vô căn (nguyên phát)",
-        (LOINC, "718-7"): "Huyết sắc tố (HGB)",
-    }
-    assert known_display(LOINC, "718-7", language="en") == "Hemoglobin"
+def test_the_project_answers_where_nothing_is_loaded() -> None:
+    known = [codesystem.own(*key) for key in ((ICD_10, "I10"), (LOINC, "718-7"))]
+    names = [(one.name("vi"), one.name("en")) for one in known if one is not None]
+    assert names[0][0] == "Tăng huyết áp vô căn (nguyên phát)"
+    assert names[1] == ("Huyết sắc tố (HGB)", "Hemoglobin")
+    assert codesystem.own(LOINC, "0-0") is None
 
 
 async def test_icd_10_of_the_ministry_is_loaded(connection: Connection, shared_data: Path) -> None:
@@ -241,10 +248,11 @@ async def test_icd_10_of_the_ministry_is_loaded(connection: Connection, shared_d
     assert [(one.url, one.count) for one in loaded] == [(ICD_10, 12_137)]
     assert told[-1] == (12_137, 12_137)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
-    found = await codesystem.lookup(connection, ICD_10, "A17.0", language="vi")
+    found = await codesystem.find(connection, ICD_10, "A17.0")
     assert found is not None
-    assert (found.parent, found.properties["mark"]) == ("A17", "dagger")
-    assert found.designations["en"] == "Tuberculous meningitis (G01*)"
+    assert found.concept is not None
+    assert (found.concept.parents, found.concept.properties["mark"]) == (("A17",), ({"valueString": "dagger"},))
+    assert found.name("en") == "Tuberculous meningitis (G01*)"
     assert not (await load(connection, file))[0].changed
 
 
@@ -254,6 +262,8 @@ async def test_services_of_the_ministry_are_loaded_with_their_icd_9_codes(
     loaded = await load(connection, shared_data / "vn" / "codes" / "dvkt_equivalent_to_icd9_qd4440.csv.gz")
     assert [one.kind for one in loaded] == ["CodeSystem", "ConceptMap"]
     assert loaded[0].count == 9_204
-    assert await codesystem.display(connection, SERVICE, "02.0085.1778") == "Điện tim thường"
+    service = await codesystem.find(connection, SERVICE, "02.0085.1778")
+    assert service is not None
+    assert service.name("vi") == "Điện tim thường"
     (found,) = await conceptmap.loaded_of(connection, frozenset({SERVICE}), Looking(["02.0085.1778"]))
     assert [(found.groups[one.group].target, one.target_code) for one in found.entries] == [(ICD_9_CM, "89.52")]

@@ -5,7 +5,7 @@ import pytest
 
 from terminology.errors import Unreadable
 from terminology.load import read
-from terminology.resources import CodeSystem, Concept
+from terminology.resources import CodeSystem, Concept, Designation
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_marks_of_icd_10_are_no_part_of_the_code() -> None:
     text = "code,code_nodot,name_en,name_vi,category\nA17.0†,A170,Tuberculous meningitis,Viêm màng não do lao,A17†\n"
     (read_system,) = read(text.encode(), "icd.csv")
     assert isinstance(read_system, CodeSystem)
-    assert read_system.concepts == (
-        Concept(
+    assert read_system.concepts == {
+        "A17.0": Concept(
             code="A17.0",
             display="Viêm màng não do lao",
-            parent="A17",
-            properties={"mark": "dagger"},
-            designations={"en": "Tuberculous meningitis"},
+            parents=("A17",),
+            properties={"mark": ({"valueString": "dagger"},)},
+            designations=(Designation("Tuberculous meningitis", "en"),),
         ),
-    )
+    }
