@@ -24,7 +24,7 @@ from ehr.bulk.dangling import Target, left_over
 from ehr.bulk.declined import Declined, Trial
 from ehr.bulk.files import Part, lines
 from ehr.bulk.order import Order
-from ehr.bulk.prepare import Preparer, Ready, Refusal
+from ehr.bulk.prepare import YIELD_LINES, Preparer, Ready, Refusal
 from ehr.bulk.read import read
 from ehr.bulk.refused import keep_refused
 from ehr.bulk.winner import Key, decided, keep, ranks, winners
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from ehr.store.unit_of_work import UnitOfWork
 
 CITY: Final = Order()
-YIELD_LINES: Final = 200
-"""The event loop gets its turn after so many lines: the lease is renewed there."""
 
 _EXISTING: Final = """
 select n.id, r.xid::text from unnest($2::text::text[]) as n (id)

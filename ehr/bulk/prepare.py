@@ -7,7 +7,7 @@ Rules:   the same codec rules and the same validator as every other door
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -29,11 +29,15 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import nesting
 from ehr.ids import FHIR_ID
 from ehr.index.extract import Extractor, IndexRows
-from ehr.index.ranges import BEGINNING_US, END_US, date_range
+from ehr.index.ranges import BEGINNING_US, DAY_US, END_US, date_range
 from ehr.store import gate
 
 _LOOSE: Final = re.compile(rb'\\|[ \t\r][",:{}\[\]]|[",:{}\[\]][ \t\r]')
 """An escape, or space where JSON may have it; also where a string has it, which is no harm."""
+UNKNOWN_US: Final = BEGINNING_US - 1_000 * DAY_US
+"""Of a line that does not say when it was last updated: before all that does."""
+YIELD_LINES: Final = 200
+"""The event loop gets its turn after so many lines: the lease is renewed there."""
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 
 
@@ -45,7 +49,7 @@ class Ready(Struct, gc=False):
     meta     as sent
     claims   it, or what lies in it, claims to conform to profiles
     version, updated  what it is stored as, if nothing is there yet; updated None: now
-    last_updated_us  the sender's meta.lastUpdated, or before all time
+    last_updated_us  as the function of this name has it
     """
 
     line: int
@@ -59,7 +63,7 @@ class Ready(Struct, gc=False):
     tree: dict[str, Any] | None
     meta: dict[str, Any] | None = None
     claims: bool = False
-    last_updated_us: int = BEGINNING_US
+    last_updated_us: int = UNKNOWN_US
     version: int = 1
     updated: datetime | None = None
 
@@ -138,13 +142,19 @@ class Preparer:
     def _add_meta(self, made: Ready, tree: dict[str, Any], *, is_canonical: bool) -> None:
         meta = tree["meta"]
         made.meta = careful(made.content)["meta"] if "extension" in meta and not is_canonical else meta
-        updated = date_range(meta["lastUpdated"]) if "lastUpdated" in meta else None
-        if updated is not None:
-            made.last_updated_us = updated[0]
-            if self._keep_meta:
-                made.updated = moment_of(updated[0] // 1_000 * 1_000)
+        made.last_updated_us = last_updated_us(tree)
+        if self._keep_meta and made.last_updated_us != UNKNOWN_US:
+            made.updated = moment_of(made.last_updated_us // 1_000 * 1_000)
         if self._keep_meta and "versionId" in meta:
             made.version = int(meta["versionId"])
+
+
+def last_updated_us(tree: Mapping[str, Any]) -> int:
+    """The sender's meta.lastUpdated, or before all time; also of a line that was not checked."""
+    meta = tree.get("meta")
+    text = meta.get("lastUpdated") if isinstance(meta, dict) else None
+    updated = date_range(text) if isinstance(text, str) else None
+    return updated[0] if updated is not None else UNKNOWN_US
 
 
 def _check_meta(tree: dict[str, Any]) -> None:
@@ -154,8 +164,8 @@ def _check_meta(tree: dict[str, Any]) -> None:
     if not _VERSION.fullmatch(version) or int(version) > INTEGER_MAX:
         text = "a versionId that is to be kept is a whole number from 1 on; import the line without keeping it"
         raise Malformed(text, at=f"{tree['resourceType']}.meta.versionId")
-    updated = date_range(meta["lastUpdated"]) if "lastUpdated" in meta else None
-    if updated is not None and not BEGINNING_US <= updated[0] <= END_US:
+    updated_us = last_updated_us(tree)
+    if updated_us != UNKNOWN_US and not BEGINNING_US <= updated_us <= END_US:
         text = (
             "a lastUpdated that is to be kept is within the years 1 and 9999 in UTC; import the line without keeping it"
         )

@@ -3,19 +3,24 @@
 In:      the valid lines of a part; of ids that are stored already, the parts of this job that stored them
 Out:     winners, and the lines they supersede, which are told in the error file and counted
 Why so:  parts are stored in any order, by several workers; so who comes later must know how the earlier line ranked.
-         It is rare, so nothing is kept of lines that are stored: the transaction number of the version says which part
-         it came from, and that part is read again. A line that changed nothing left no version; its rank is kept
-         while the job goes on
+         Mostly nothing comes twice, so nothing is kept of lines that are stored: the transaction number of the version
+         says which part it came from, and that part is read again. A line that changed nothing left no version; its
+         rank is kept while the job goes on
+Cost:    a part that is read again is looked through for ids, and only what names a wanted one is parsed: where a second
+         file holds the next year of the same resources, all of a part is wanted
 """
 
+import asyncio
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
-from ehr.bulk.files import Part, lines
-from ehr.bulk.prepare import Preparer, Ready, Refusal
+from ehr.bulk.files import Line, Part, lines
+from ehr.bulk.prepare import YIELD_LINES, Preparer, Ready, Refusal, last_updated_us
+from ehr.bulk.read import read
 from ehr.database.connection import Connection
-from ehr.errors import Issue
+from ehr.errors import EhrError, Issue
 from ehr.fhir.r4 import TYPE_IDS, TYPE_NAMES
 
 Key = tuple[str, str]
@@ -42,6 +47,11 @@ where (excluded.updated_us, excluded.number, excluded.line) > (u.updated_us, u.n
 _FORGET: Final = """
 delete from import_unchanged u using job j where j.id = u.job_id and j.state in ('done', 'cancelled')
 """
+_ID: Final = re.compile(rb'"id"[ \t\r]*:[ \t\r]*"([^"]*)"')
+_ESCAPED: Final = rb"\u00"
+"""What an id, or its name, may be written with."""
+_AWAKE: Final = "select"
+"""A transaction that asks nothing while parts are read would be ended (limits.transaction_idle_s)."""
 _SUPERSEDED: Final = Issue("duplicate", "another line of this import with the same id is newer", severity="information")
 
 
@@ -75,7 +85,8 @@ async def ranks(
     for row in found:
         keys = {key for key, xid in stored.items() if xid == row["xid"]}
         part = Part.of(json.loads(row["params"]))
-        known |= _ranked(part, row["number"], keys, preparer)
+        known |= await reread(part, row["number"], keys, preparer)
+        await connection.execute(_AWAKE)
     type_ids, ids = [TYPE_IDS[name] for name, _ in stored], [id for _, id in stored]
     for type_id, id, *unchanged in await connection.fetch(_UNCHANGED, job_id, type_ids, ids):
         key, rank = (TYPE_NAMES[type_id], id), (unchanged[0], unchanged[1], unchanged[2])
@@ -95,13 +106,36 @@ async def forget(connection: Connection) -> None:
     await connection.execute(_FORGET)
 
 
-def _ranked(part: Part, number: int, keys: Collection[Key], preparer: Preparer) -> Mapping[Key, Rank]:
-    """Read a part again for some ids."""
-    ids = {id.encode() for _, id in keys}
-    mentioned = (line for line in lines(part) if line.content is not None and any(id in line.content for id in ids))
-    made = (preparer.of(part.name).prepare(line) for line in mentioned)
-    best, _ = winners((one for one in made if isinstance(one, Ready) and one.key in keys), number)
-    return {one.key: rank(one, number) for one in best}
+async def reread(part: Part, number: int, keys: Collection[Key], preparer: Preparer) -> Mapping[Key, Rank]:
+    """Read a part again for some ids. Of several lines of one, the best that is valid."""
+    ids = frozenset(id.encode() for _, id in keys)
+    found: dict[Key, list[tuple[Rank, Line]]] = {}
+    for count, line in enumerate(lines(part)):
+        if count % YIELD_LINES == 0:
+            await asyncio.sleep(0)
+        tree = _mentioned(line, ids)
+        key = (str(tree.get("resourceType")), str(tree.get("id")))
+        if key in keys:
+            found.setdefault(key, []).append(((last_updated_us(tree), number, line.number), line))
+    again = preparer.of(part.name)
+    return {key: _best(lines_of, again) for key, lines_of in found.items()}
+
+
+def _mentioned(line: Line, ids: Collection[bytes]) -> Mapping[str, Any]:
+    """The tree of a line that may have one of the ids."""
+    content = line.content
+    if content is None or (_ESCAPED not in content and not any(one in ids for one in _ID.findall(content))):
+        return {}
+    try:
+        return read(content)
+    except EhrError:  # such a line was refused
+        return {}
+
+
+def _best(found: Sequence[tuple[Rank, Line]], preparer: Preparer) -> Rank:
+    ranked = sorted(found, key=lambda one: one[0], reverse=True)
+    valid = (rank for rank, line in ranked if isinstance(preparer.prepare(line), Ready))
+    return ranked[0][0] if len(ranked) == 1 else next(valid)
 
 
 def decided(met: Sequence[Ready], known: Mapping[Key, Rank], number: int) -> tuple[list[Ready], list[Refusal]]:

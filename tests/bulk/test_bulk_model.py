@@ -4,17 +4,19 @@ import asyncio
 import json
 import os
 import random
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import orjson
 import pytest
 import zstandard
 
 from ehr.access.policy import Caller
-from ehr.bulk import files, job
-from ehr.bulk.ingest import CITY
+from ehr.bulk import files, job, winner
+from ehr.bulk.ingest import CITY, prepare_part
 from ehr.bulk.order import Order
 from ehr.errors import Malformed
 from ehr.fhir import codec
@@ -171,6 +173,36 @@ async def test_an_older_line_of_a_later_part_changes_nothing(
         assert await connection.fetchval("select count(*) from import_unchanged") == 0, (
             "nothing is kept of what is over"
         )
+
+
+async def test_what_was_refused_of_an_earlier_part_is_newer_than_nothing(
+    record: Record, settings: Settings, tmp_path: Path
+) -> None:
+    """Nor is an id missed that is written with an escape."""
+
+    def line(id: str, year: int, gender: str = "male") -> str:
+        meta = f'{{"lastUpdated":"{year}-01-01T00:00:00Z"}}'
+        return f'{{"resourceType":"Patient","id":"{id}","meta":{meta},"gender":"{gender}"}}\n'
+
+    path = tmp_path / "Patient.ndjson"
+    first = line("\\u0070", 2020) + line("p", 2025, "none") + line("q", 2030) + line("q", 2010)
+    path.write_text(first + line("p", 2022, "female") + line("q", 2029, "female"))
+    done = await run(record, settings, path, part_bytes=len(first))
+    assert (done.stored, done.updated, done.superseded, done.refused) == (2, 1, 2, 1)
+
+
+async def test_a_part_of_ids_that_came_before_costs_no_more_than_another(record: Record, tmp_path: Path) -> None:
+    """Each id was looked for in each line: of files that hold a second year of the same, none was ever stored."""
+    path, count = tmp_path / "Patient.ndjson", 8_000
+    path.write_text("".join(f'{{"resourceType":"Patient","id":"p{n}","active":true}}\n' for n in range(count)))
+    (part,) = files.parts(path.name, path)
+    begun_s = time.process_time()
+    prepared = await prepare_part(record, part, job_id=str(uuid4()))
+    between_s = time.process_time()
+    keys = [one.key for one in prepared.ready]
+    ranked = await winner.reread(part, 0, frozenset(keys), prepared.preparer)
+    assert list(ranked) == keys
+    assert time.process_time() - between_s < 2 * (between_s - begun_s)
 
 
 @pytest.mark.parametrize("seed", range(ROUNDS // 2))
