@@ -9,7 +9,7 @@ Source:  FHIR R4 bundle.html (request, response), http.html#transaction
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from email.utils import format_datetime, parsedate_to_datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote
@@ -18,11 +18,12 @@ from starlette.types import Message
 
 from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange, Handler, parsed_query
-from ehr.api.negotiation import JSON
+from ehr.api.negotiation import JSON, not_modified_tag
 from ehr.clock import instant
 from ehr.errors import Malformed, NotFound
 from ehr.fhir import codec
 from ehr.limits import bundle_bytes_max
+from ehr.store.bundle_entries import READS
 from ehr.store.unit_of_work import UnitOfWork
 
 Find = Callable[[str, str], tuple[Handler, Mapping[str, str]]]
@@ -45,21 +46,24 @@ class EntryDoor:
         return codec.loads(answer.body, bytes_max=bundle_bytes_max)
 
     async def serve(self, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """A read or an operation of a batch."""
+        """A read or an operation of a batch; a conditional read that brings nothing new is 304."""
         request, resource = entry["request"], entry.get("resource")
+        method, since = request["method"], _since(request)
         body = codec.dumps(resource) if resource is not None else b""
-        answer = await self._ask(request["method"], request["url"], body, **_conditions(request))
-        return _entry(answer, request["method"])
+        answered = _entry(await self._ask(method, request["url"], body), method)
+        response = answered["response"]
+        if method in READS and _is_known(response, request.get("ifNoneMatch"), since):
+            return {"response": response | {"status": "304 Not Modified"}}
+        return answered
 
-    async def _ask(self, method: str, url: str, body: bytes = b"", **conditions: str) -> Answer:
+    async def _ask(self, method: str, url: str, body: bytes = b"") -> Answer:
         """The answer of the handler that this url has."""
         exchange = self._exchange
         path, _, query = url.removeprefix(f"{exchange.base}/").lstrip("/").partition("?")
         if "://" in path:
             raise NotFound("the url of an entry is below this server's base; this one is another server's")
         handler, parts = self._find(method, _BASE + unquote(path))
-        headers = {name.replace("_", "-"): value for name, value in conditions.items()}
-        headers |= {"content-type": JSON, "content-length": str(len(body))}
+        headers = {"content-type": JSON, "content-length": str(len(body))}
 
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
@@ -69,18 +73,27 @@ class EntryDoor:
         return await handler(asked)
 
 
-def _conditions(request: Mapping[str, Any]) -> dict[str, str]:
-    """The conditional headers that an entry's request stands for."""
-    headers: dict[str, str] = {}
-    if request.get("ifNoneMatch") is not None:
-        headers["if_none_match"] = str(request["ifNoneMatch"])
-    since = request.get("ifModifiedSince")
-    if since is not None:
-        try:
-            headers["if_modified_since"] = format_datetime(datetime.fromisoformat(str(since)))
-        except ValueError as error:
-            raise Malformed("an instant is wanted", at="ifModifiedSince") from error
-    return headers
+def _since(request: Mapping[str, Any]) -> datetime | None:
+    """ifModifiedSince: an instant, which is finer than the seconds of HTTP's header."""
+    text = request.get("ifModifiedSince")
+    if text is None:
+        return None
+    try:
+        since = datetime.fromisoformat(str(text))
+    except ValueError as error:
+        raise Malformed("an instant is wanted", at="ifModifiedSince") from error
+    if since.tzinfo is None:
+        raise Malformed("an instant has a zone", at="ifModifiedSince")
+    return since
+
+
+def _is_known(response: Mapping[str, Any], if_none_match: object, since: datetime | None) -> bool:
+    """Whether the client has what was read already; ifNoneMatch decides where both are given (RFC 9110 13.2.2)."""
+    if if_none_match is not None:
+        return "etag" in response and not_modified_tag(str(if_none_match), response["etag"])
+    return (
+        since is not None and "lastModified" in response and datetime.fromisoformat(response["lastModified"]) <= since
+    )
 
 
 def _entry(answer: Answer, method: str) -> dict[str, Any]:

@@ -34,18 +34,23 @@ async def read(exchange: Exchange) -> Answer:
     """GET [type]/[id], conditional with If-None-Match and If-Modified-Since."""
     part = _part(exchange) if exchange.query else None
     version = await read_one(exchange.record, exchange.caller, exchange.type_name, exchange.path["id"])
-    headers = exchange.headers
-    if not_modified(headers.get("if-none-match"), headers.get("if-modified-since"), version.version, version.updated):
-        return Answer(304, b"", validators(version))
-    return version_answer(version, part)
+    return _unless_known(exchange, version, part)
 
 
 async def vread(exchange: Exchange) -> Answer:
-    """GET [type]/[id]/_history/[vid]."""
+    """GET [type]/[id]/_history/[vid], conditional likewise (RFC 9110 13.1.2)."""
     part = _part(exchange) if exchange.query else None
     version = await vread_one(
         exchange.record, exchange.caller, exchange.type_name, exchange.path["id"], version_number(exchange)
     )
+    return _unless_known(exchange, version, part)
+
+
+def _unless_known(exchange: Exchange, version: Version, part: Subset | None) -> Answer:
+    """The version, unless the client says that it has it."""
+    headers = exchange.headers
+    if not_modified(headers.get("if-none-match"), headers.get("if-modified-since"), version.version, version.updated):
+        return Answer(304, b"", validators(version))
     return version_answer(version, part)
 
 

@@ -60,7 +60,7 @@ async def transaction(
     written = await uow.resources.apply(
         asked,
         holding=resolution.holding,
-        noted=_glances(uow, standing, prefer),
+        noted=_glances(uow, standing, resolution, prefer),
         also=None if also is None else lambda made, kept: also(made, [*kept, *standing]),
     )
     by_entry = {write.at: result for write, result in zip(asked, written, strict=True)}
@@ -94,14 +94,16 @@ def _is_restated(entry: Entry) -> bool:
     return entry.method == "PUT" and entry.criteria is not None
 
 
-def _glances(uow: "UnitOfWork", standing: Sequence[Version], prefer: Prefer) -> list[Noted]:
+def _glances(uow: "UnitOfWork", standing: Sequence[Version], resolution: Resolution, prefer: Prefer) -> list[Noted]:
     """Conditional creates tell which resource is there: a read. With its body it is audited where it is read."""
     for version in standing:
         require(uow.access, version.type_name, "r")
     return [
         Noted("R", version.type_name, version.id, version.shard)
         for version in standing
-        if version.type_name in PATIENT_TYPES and version.body is None and prefer != "representation"
+        if version.type_name in PATIENT_TYPES
+        and version.body is None
+        and (prefer != "representation" or (version.type_name, version.id) in resolution.holding.current)
     ]
 
 
@@ -178,10 +180,20 @@ async def _answer(
     if written is None:  # a conditional create that found its resource
         existing = resolution.existing[entry.at]
         if prefer == "representation" and existing.body is None:
-            existing = await uow.resources.read(entry.type_name, existing.id)
+            held = _held(uow, existing, resolution)
+            existing = held or await uow.resources.read(entry.type_name, existing.id)
         return _done(existing, "200 OK", prefer)
     assert written.version is not None, "a create or update has a version"
     return _done(written.version, "201 Created" if written.created else "200 OK", prefer)
+
+
+def _held(uow: "UnitOfWork", found: Version, resolution: Resolution) -> Version | None:
+    """What a conditional create found, as it was before another entry wrote it: creates come before updates."""
+    key = found.type_name, found.id
+    before = resolution.holding.current.get(key)
+    if before is None:
+        return None
+    return before.as_version(*key, resolution.holding.text(key, uow.record.bodies))
 
 
 def _done(version: Version, status: str, prefer: Prefer) -> dict[str, Any]:

@@ -256,6 +256,8 @@ class Resources:
         before, tombstone = holding.current.get(key), holding.tombstones.get(key)
         if before is not None and write.action != "C":
             self._may_change(write, before, shards)
+        if write.patch is not None and before is None:  # whatever If-Match says (RFC 9110 13.2.1)
+            raise _not_there(write, tombstone, shards)
         stands = before.version if before else None
         refuse_unmet(write.type_name, stands, write.if_match, only_new=write.if_none, at=write.at)
         if write.action == "D":
@@ -263,18 +265,12 @@ class Resources:
         if write.action == "C" and (before or tombstone):
             raise Duplicate(f"this {write.type_name} id is taken", at=write.at)
         if write.patch is not None:
-            write = self._patched(write, write.patch, holding, shards)
+            write = self._patched(write, write.patch, holding)
         return self._plan_version(write, holding, shards)
 
-    def _patched(self, write: Write, patch: Patch, holding: Holding, shards: frozenset[int] | None) -> Write:
+    def _patched(self, write: Write, patch: Patch, holding: Holding) -> Write:
         """The update that a patch means; what comes of it passes the gate like any other."""
-        key = (write.type_name, write.id or "")
-        if key not in holding.current:
-            tombstone = holding.tombstones.get(key)
-            if tombstone is None or (shards is not None and tombstone.shard not in shards):
-                raise NotFound(f"there is no {write.type_name} with this id", at=write.at)
-            raise Gone(f"this {write.type_name} was deleted", at=write.at)
-        bodies = self._uow.record.bodies
+        key, bodies = (write.type_name, write.id or ""), self._uow.record.bodies
         try:
             body, tree = applied(holding.text(key, bodies), holding.tree(key, bodies), patch)
             gate.check(write.type_name, tree, made=True)
@@ -350,6 +346,13 @@ class Resources:
         left = patient_of(tree) if moved else None
         if left:  # the patient whose record it leaves: that summary changes too
             staged.patients = tuple(dict.fromkeys([*staged.patients, left]))
+
+
+def _not_there(write: Write, tombstone: Tombstone | None, shards: frozenset[int] | None) -> NotFound | Gone:
+    """Why there is nothing to patch; who may not know of a deletion is not told."""
+    if tombstone is None or (shards is not None and tombstone.shard not in shards):
+        return NotFound(f"there is no {write.type_name} with this id", at=write.at)
+    return Gone(f"this {write.type_name} was deleted", at=write.at)
 
 
 def _of_entry(issue: Issue, at: str) -> Issue:

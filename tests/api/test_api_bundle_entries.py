@@ -1,6 +1,7 @@
 """What the entries of a transaction and of a batch may ask, and what their references mean."""
 
 import base64
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -136,7 +137,24 @@ class TestConditions:
             assert statuses(answers) == ["304", "200", "304", "200", "200"], kind
             assert ["resource" in one for one in answers] == [False, True, False, True, False]
             assert {one["response"]["etag"] for one in answers} == {'W/"1"'}
-            assert all("lastModified" in one["response"] for one in answers)
+            assert {one["response"]["lastModified"] for one in answers} == {updated}, "to the millisecond"
+
+    @pytest.mark.parametrize("kind", ["transaction", "batch"])
+    async def test_a_change_within_the_second_is_a_change(self, client: httpx.AsyncClient, kind: str) -> None:
+        meta = (await client.put("/Patient/p1", json=patient(id="p1"))).json()["meta"]
+        known = [datetime.fromisoformat(meta["lastUpdated"]) + timedelta(milliseconds=ms) for ms in (-1, 0)]
+        asked = [entry("GET", "Patient/p1", request={"ifModifiedSince": since.isoformat()}) for since in known]
+        assert statuses(await send(client, kind, *asked)) == ["200", "304"]
+
+    @pytest.mark.parametrize("prefer", ["minimal", "representation", "OperationOutcome"])
+    async def test_a_conditional_create_tells_what_it_found(self, client: httpx.AsyncClient, prefer: str) -> None:
+        """Creates come before updates: it found the version before the one that another entry makes."""
+        await client.put("/Patient/p1", json=patient((MRN, "1"), id="p1"))
+        again = entry("POST", "Patient", patient(), request={"ifNoneExist": f"identifier={MRN}|1"})
+        changed = entry("PUT", "Patient/p1", patient((MRN, "1"), id="p1", active=True))
+        answers = await send(client, "transaction", changed, again, Prefer=f"return={prefer}")
+        assert [one["response"]["etag"] for one in answers] == ['W/"2"', 'W/"1"']
+        assert "active" not in answers[1].get("resource", {})
 
     async def test_a_conditional_create_does_not_answer_with_what_is_deleted(self, client: httpx.AsyncClient) -> None:
         await client.put("/Patient/p1", json=patient((MRN, "1"), id="p1"))
@@ -163,6 +181,7 @@ class TestConditions:
             (entry("POST", "Patient", patient(), request={"ifNoneMatch": "*"}), "ifNoneMatch"),
             (entry("PUT", "Patient/p1", patient(id="p1"), request={"ifNoneMatch": 'W/"1"'}), "ifNoneMatch"),
             (entry("GET", "Patient/p1", request={"ifModifiedSince": "yesterday"}), "ifModifiedSince"),
+            (entry("GET", "Patient/p1", request={"ifModifiedSince": "2026-11-30T10:00:00"}), "ifModifiedSince"),
         ],
     )
     async def test_conditions_that_mean_nothing_are_refused(

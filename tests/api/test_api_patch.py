@@ -71,10 +71,11 @@ async def test_a_patch_that_cannot_stand_changes_nothing(
 
 async def test_what_is_not_there_is_not_patched(client: httpx.AsyncClient) -> None:
     change = op("add", "/active", value=True)
-    assert (await patch(client, "/Patient/never", change)).status_code == 404
     await client.put("/Patient/p1", json=patient(id="p1"))
     await client.delete("/Patient/p1")
     assert (await patch(client, "/Patient/p1", change)).status_code == 410
+    for id, status in (("never", 404), ("p1", 410)):  # where there is nothing, no condition is asked (RFC 9110 13.2.1)
+        assert (await patch(client, f"/Patient/{id}", change, If_Match='W/"1"')).status_code == status
     assert (await patch(client, "/Binary/b1", change)).status_code == 405
     assert (await patch(client, "/Patient/a_b", change)).status_code == 404
 

@@ -47,6 +47,9 @@ async def test_a_conditional_read_says_when_nothing_changed(client: httpx.AsyncC
     assert since.status_code == 304
     other = await client.get(f"/Patient/{id}", headers={"If-None-Match": 'W/"7"'})
     assert other.status_code == 200
+    await client.put(f"/Patient/{id}", json=patient(family="Hai", id=id))
+    known = [await client.get(f"/Patient/{id}/_history/{n}", headers={"If-None-Match": 'W/"1"'}) for n in (1, 2)]
+    assert [(answer.status_code, answer.headers["etag"]) for answer in known] == [(304, 'W/"1"'), (200, 'W/"2"')]
 
 
 async def test_vread_serves_every_version_and_the_deletion_as_gone(client: httpx.AsyncClient) -> None:
