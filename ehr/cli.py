@@ -30,6 +30,8 @@ from ehr.errors import EhrError, Invalid, NotFound, Unavailable
 from ehr.store import faults
 
 _NAMED_WRONGLY: Final = {errno.EACCES, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EPERM}
+_NO_ROOM: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+"""What a disk says to who writes; it does not say which file."""
 _NOT_OURS: Final = {errno.EADDRINUSE, errno.EADDRNOTAVAIL}
 """The address to listen at is another's."""
 
@@ -56,6 +58,8 @@ def main() -> None:
     except faults.LOST as error:
         if isinstance(error, OSError) and error.filename is not None:
             fail(f"{error.filename}: {error.strerror}", EXIT_USAGE if error.errno in _NAMED_WRONGLY else EXIT_LATER)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            fail(f"the disk does not take what is written: {error.strerror}", EXIT_LATER)
         if isinstance(error, OSError) and error.errno in _NOT_OURS:
             fail(f"{error}: choose another with --host, --port or --mllp-port", EXIT_LATER)
         fail(f"a service cannot be reached: {type(error).__name__}: {error}", EXIT_LATER)

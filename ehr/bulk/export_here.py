@@ -2,11 +2,13 @@
 
 In:      a folder: empty, or with an export of the same request that is not over
 Out:     the files; export.json, which says whose job it is; manifest.json when it is done
-Order:   the folder is locked while somebody works on it, so chunks that a killed command held can be taken at once
-Errors:  Invalid   the folder holds something else
+Order:   the folder is locked while somebody works on it, so chunks that a killed command held can be taken at once, and
+         those that failed: what they lacked, as room on the disk, may be there now
+Errors:  Invalid   the folder holds something else, or an export of a record that is not this one
 """
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 STATE: Final = "export.json"
 MANIFEST: Final = "manifest.json"
+_PARTIAL: Final = ".part"
+_UNFINISHED: Final = Path(STATE).with_suffix(_PARTIAL).name
 
 _CALLER: Final = Caller.system("export command")
 
@@ -56,7 +60,9 @@ async def export_into(
             job_id = await export_plan.plan(record, _CALLER, request, home=folder, url=str(folder), kind=HERE)
             _note(state, {"job": job_id, "asked": asked})
         else:
-            await queue.release(job_id)
+            if await queue.progress(job_id) is None:
+                raise Invalid("the folder holds an export of another record; name another folder", at="DIR")
+            await queue.resume(job_id)
         done = await run_job(
             record, job_id, opener, handlers_of, processes=processes, seen=seen, sums=("lines", "bytes")
         )
@@ -71,22 +77,23 @@ def _locked(folder: Path) -> Iterator[Path]:
     """The folder's state file, while nobody else works on it."""
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / STATE
-    if not state.exists() and any(folder.iterdir()):
+    if not state.exists() and any(place.name not in _UNFINISHED for place in folder.iterdir()):
         raise Invalid("the folder is not empty; name one that is, or one where an export was interrupted", at="DIR")
-    with state.open("ab") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Invalid("another command is exporting into this folder", at="DIR") from error
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield state
+    except BlockingIOError as error:
+        raise Invalid("another command is exporting into this folder", at="DIR") from error
+    finally:
+        os.close(held)
 
 
 def _begun(state: Path, asked: Mapping[str, Any]) -> str | None:
     """The job that was begun here; None where there is none yet."""
-    content = state.read_bytes()
-    if not content:
+    if not state.exists():
         return None
-    known = orjson.loads(content)
+    known = orjson.loads(state.read_bytes())
     if known["asked"] != asked:
         raise Invalid("the folder holds another export; give the options of that one, or name another folder", at="DIR")
     if (state.parent / MANIFEST).exists():
@@ -95,4 +102,7 @@ def _begun(state: Path, asked: Mapping[str, Any]) -> str | None:
 
 
 def _note(place: Path, content: Mapping[str, Any]) -> None:
-    place.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+    """Whole or not at all: a disk may be full."""
+    partial = place.with_suffix(_PARTIAL)
+    partial.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n")
+    partial.replace(place)

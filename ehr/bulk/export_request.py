@@ -49,7 +49,7 @@ _FORMATS: Final[Mapping[str, Format]] = MappingProxyType(
 _BETWEEN_QUERIES: Final = re.compile(r",(?=[A-Z][A-Za-z]{1,63}\?)", re.ASCII)
 _PATIENT: Final = re.compile(r"Patient/([A-Za-z0-9\-.]{1,64})", re.ASCII)
 _INSTANT: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
 )
 _NO_FILTER: Final = frozenset(
     "_sort _count _include _revinclude _summary _elements _total _contained _cursor _type _format _pretty".split()  # noqa: SIM905

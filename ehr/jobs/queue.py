@@ -99,9 +99,6 @@ update job_chunk set state = 'cancelled', lease_until = null
 where job_id in (select id from ended) and state in ('queued', 'running') returning 1
 """
 _WITHDRAW: Final = "update job set state = 'cancelled' where id = $1"
-_RELEASE: Final = """
-update job_chunk set state = 'queued', lease_until = null where job_id = $1 and state = 'running'
-"""
 _OPEN_OF: Final = "select count(*) from job where kind = $1 and owner = $2 and state in ('queued', 'running')"
 _OUTLIVED: Final = """
 select n.id from unnest($1::text[], $2::timestamptz[]) as n (id, touched) left join job j on j.id = n.id
@@ -329,11 +326,6 @@ class Queue:
         async with self._database.acquire() as connection:
             rows = await connection.fetch(_DONE, list(job_ids))
         return frozenset(row["id"] for row in rows)
-
-    async def release(self, job_id: str) -> None:
-        """Let chunks of a job be claimed at once whose worker is known to be dead."""
-        async with self._database.acquire() as connection:
-            await connection.execute(_RELEASE, job_id)
 
     async def newest(self, kind: str, key: str) -> tuple[str, str] | None:
         """(id, state) of the newest job that was given this key in its parameters."""

@@ -89,6 +89,10 @@ async def test_the_manifest_says_what_the_guide_asks_for(full: City, client: htt
     assert file["url"].startswith(address)
 
 
+async def test_an_instant_has_as_many_digits_as_its_sender_counts(full: City, client: httpx.AsyncClient) -> None:
+    assert await exported(full, client, "/$export?_type=Patient&_since=2026-01-01T00:00:00.123456789Z")
+
+
 async def test_files_are_compressed_for_who_takes_gzip(full: City, client: httpx.AsyncClient) -> None:
     manifest = await manifest_of(full, client, "/$export?_type=Observation")
     url = manifest["output"][0]["url"]

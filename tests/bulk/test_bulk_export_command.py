@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pyarrow import parquet
 from typer.testing import CliRunner
@@ -141,13 +142,14 @@ async def test_an_interrupted_export_is_gone_on_with_and_others_are_refused(
         with pytest.raises(InterruptedError):
             await exported(weights, settings, tmp_path)
     job_id = json.loads((tmp_path / "export.json").read_bytes())["job"]
-    held = await Queue(weights.database).claim([HERE], job_id=job_id, lease_s=3600)  # as by a process that is killed
+    queue = Queue(weights.database)
+    held = await queue.claim([HERE], job_id=job_id, lease_s=3600)  # as by a process that is killed
+    assert held is not None
+    assert await queue.fail(held, "no room on the disk", again=False) == "failed"
     with pytest.raises(Invalid, match="another export"):
         await exported(weights, settings, tmp_path, format="parquet")
     done = await exported(weights, settings, tmp_path)
     assert (done.id, done.state) == (job_id, "done")
-    assert held is not None
-    assert held.job_id == job_id
     manifest = json.loads((tmp_path / "manifest.json").read_bytes())
     assert sum(one["count"] for one in manifest["output"]) == 5
     assert all((tmp_path / one["url"]).exists() for one in manifest["output"])
@@ -157,6 +159,13 @@ async def test_an_interrupted_export_is_gone_on_with_and_others_are_refused(
     (tmp_path / "other" / "mine").touch()
     with pytest.raises(Invalid, match="not empty"):
         await exported(weights, settings, tmp_path / "other")
+
+
+async def test_a_folder_of_another_record_is_named(weights: Record, settings: Settings, tmp_path: Path) -> None:
+    asked = json.loads(msgspec.json.encode(ExportRequest("system", ("Observation",))))
+    (tmp_path / "export.json").write_text(json.dumps({"job": "elsewhere", "asked": asked}))
+    with pytest.raises(Invalid, match="another record"):
+        await exported(weights, settings, tmp_path)
 
 
 def test_the_command_writes_files_and_says_how_many(

@@ -1,7 +1,9 @@
 """`ehr import` as an operator meets it: one line and an exit code say what is wrong; interruptions cost nothing."""
 
 import asyncio
+import gzip
 import os
+import resource
 import signal
 from functools import partial
 from pathlib import Path
@@ -75,6 +77,21 @@ def test_interrupted_it_says_how_to_go_on(
     assert "--resume goes on" in capfd.readouterr().err
     assert command(monkeypatch, str(path), "--resume", "--json") == 0
     assert '"stored": 1' in capfd.readouterr().out
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_disk_without_room_is_said(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "Patient.ndjson.gz"
+    path.write_bytes(gzip.compress((LINE % 1).encode() * 50_000))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
+    try:
+        assert command(monkeypatch, str(path)) == 75
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "the disk does not take what is written: File too large" in capfd.readouterr().err
 
 
 async def _end_others(url: str) -> None:

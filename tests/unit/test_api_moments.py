@@ -13,6 +13,7 @@ from ehr.errors import Malformed
 
 def test_an_instant_survives_a_plus_that_became_a_space() -> None:
     assert instant_of("2026-11-23T09:00:00 07:00", "_since") == datetime(2026, 11, 23, 2, tzinfo=UTC)
+    assert instant_of("2026-11-23T02:00:00.123456789Z", "_since") == datetime(2026, 11, 23, 2, 0, 0, 123456, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
