@@ -10,7 +10,8 @@ from ehr.api.exchange import Exchange
 from ehr.api.negotiation import expected, only_new
 from ehr.api.written import deleted_answer, once, written_answer
 from ehr.aside import aside, is_large
-from ehr.errors import PreconditionFailed
+from ehr.errors import NotSupported, PreconditionFailed
+from ehr.fhir import parameters
 from ehr.interactions.conditional import conditional_create, conditional_delete, conditional_update
 from ehr.interactions.create import create as create_one
 from ehr.store import gate
@@ -19,6 +20,7 @@ from ehr.store.unit_of_work import UnitOfWork
 
 async def create(exchange: Exchange) -> Answer:
     """POST [type], with If-None-Exist where the client names criteria."""
+    _refuse_criteria(exchange)
     exchange.only()
     type_name = exchange.type_name
     body = await exchange.resource()
@@ -32,6 +34,14 @@ async def create(exchange: Exchange) -> Answer:
         return written_answer(exchange, version, 201 if created else 200)
 
     return await once(exchange, body, work)
+
+
+def _refuse_criteria(exchange: Exchange) -> None:
+    """Some clients name them in the address, and would get a second resource where they are passed over."""
+    known = parameters.of(exchange.type_name)
+    for name, _ in exchange.query:
+        if name.partition(":")[0].partition(".")[0] in known:
+            raise NotSupported("criteria of a create are named by the header If-None-Exist", at=name)
 
 
 async def update(exchange: Exchange) -> Answer:

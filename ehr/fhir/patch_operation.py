@@ -69,7 +69,8 @@ def operations_of(parameters: Mapping[str, Any]) -> tuple[Operation, ...]:
     """All of them, checked for form."""
     listed = parameters.get("parameter", [])
     if parameters.get("resourceType") != "Parameters" or not isinstance(listed, list):
-        raise Malformed("a FHIRPath Patch is a Parameters resource", at="resourceType")
+        text = "a FHIRPath Patch is a Parameters resource; a JSON Patch is sent as application/json-patch+json"
+        raise Malformed(text, at="resourceType")
     if len(listed) > limits.patch_operations_max:
         raise TooMuch(f"a patch has at most {limits.patch_operations_max} operations", at="Parameters.parameter")
     return tuple(_operation(f"Parameters.parameter[{n}]", one) for n, one in enumerate(listed))

@@ -113,6 +113,17 @@ class TestConditions:
         (answer,) = (await client.post("/", json=bundle("transaction", again))).json()["entry"]
         assert (statuses, answer["response"]["status"]) == ([201, 200, 200], "200 OK")
 
+    async def test_a_create_whose_address_has_criteria_makes_no_second_one(self, client: httpx.AsyncClient) -> None:
+        for handling in ("strict", "lenient"):
+            for criteria in (f"identifier={MRN}|1", "name:exact=A", "organization.name=A", "_id=1"):
+                prefer = {"Prefer": f"handling={handling}"}
+                answer = await client.post(f"/Patient?{criteria}", json=patient((MRN, "1")), headers=prefer)
+                assert (answer.status_code, expressions(answer)) == (400, [criteria.partition("=")[0]])
+                assert "If-None-Exist" in answer.json()["issue"][0]["diagnostics"]
+        lenient = {"Prefer": "handling=lenient"}
+        assert (await client.post("/Patient?_filename=a", json=patient(), headers=lenient)).status_code == 201
+        assert await total(client) == 1
+
     async def test_a_condition_finds_what_a_search_finds(self, client: httpx.AsyncClient) -> None:
         for id in ("p1", "p2"):
             await client.put(f"/Patient/{id}", json=patient(id=id))
