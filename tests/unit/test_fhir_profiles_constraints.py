@@ -92,6 +92,7 @@ def test_a_rule_asks_terminology_and_profiles() -> None:
     conforming = ruled("Patient", f"conformsTo('{named['url']}')")
     assert errors(patient(), conforming, named) == ["Patient"]
     assert errors(patient(name=[{"text": "a"}]), conforming, named) == []
+    assert [issue.severity for issue in found(patient(), conforming)] == ["information"], "nobody knows the profile"
 
 
 def test_contexts_of_an_extension_may_be_expressions() -> None:

@@ -65,6 +65,10 @@ def claims(tree: Mapping[str, Any]) -> bool:
     return bool(claimed(tree)) or any(claims(one) for one in inside)
 
 
+class _Broken(Exception):
+    """An error, where whether there is any is all that is asked."""
+
+
 class Check:
     """One run over one resource."""
 
@@ -73,10 +77,16 @@ class Check:
         self.resolver = Resolver()
         self.issues: dict[Issue, None] = {}
         self._source = ""
+        self._errors = 0
+        self._is_probing = False
         self._tried: dict[tuple[int | str, str], bool] = {}
         self._rules: dict[tuple[int, Steps], list[Rule]] = {}
 
     def say(self, code: str, text: str, at: str, severity: Severity = "error") -> None:
+        if severity == "error":
+            if self._is_probing:
+                raise _Broken
+            self._errors += 1
         self.issues[Issue(code, f"{text} ({self._source})" if self._source else text, at, severity)] = None
 
     # ---- profiles
@@ -88,17 +98,21 @@ class Check:
             if not is_a(item.kind, own):
                 self.say("structure", f"must be a {own}", item.path)
             return
-        found = self._usable(canonical, item.path)
+        found = self.usable(canonical, item.path)
         if found is None:
             return
+        key, errors = _key(item, canonical), self._errors
+        self._tried.setdefault(key, True)
         before, self._source = self._source, found.canonical
         if is_a(item.kind, found.type):
             self.one(found.root, item)
         else:
             self.say("structure", f"must be a {found.type}", item.path)
         self._source = before
+        self._tried[key] = self._errors == errors
 
-    def _usable(self, canonical: str, at: str) -> Profile | None:
+    def usable(self, canonical: str, at: str) -> Profile | None:
+        """None is said: what a profile that is not known or cannot be used asks is not checked."""
         found = self.library.profile(canonical)
         if isinstance(found, Profile):
             return found
@@ -110,26 +124,31 @@ class Check:
             )
         return None
 
-    def conforms(self, canonical: str, item: Item) -> bool:
-        """Without errors; a profile that is not known is not conformed to. Asked of itself on the way, it is."""
+    def conforms(self, canonical: str, item: Item) -> bool | None:
+        """Without errors; None where the profile is not known. Asked of itself on the way, an item conforms."""
         own = core_type(canonical)
         if own is not None:
             return is_a(item.kind, own)
-        key = (id(item.value) if item.is_object else item.path, canonical)
+        found = self.library.profile(canonical)
+        if not isinstance(found, Profile):
+            return None
+        key = _key(item, canonical)
         if key not in self._tried:
             self._tried[key] = True
-            found = self.library.profile(canonical)
-            self._tried[key] = (
-                isinstance(found, Profile) and is_a(item.kind, found.type) and not self.errors_of(found.root, item)
-            )
+            self._tried[key] = is_a(item.kind, found.type) and self.holds(found.root, item)
         return self._tried[key]
 
-    def errors_of(self, rule: Rule, item: Item) -> list[Issue]:
-        """What a rule would say, unsaid."""
-        before, self.issues = self.issues, {}
-        self.one(rule, item)
-        found, self.issues = self.issues, before
-        return [issue for issue in found if issue.severity == "error"]
+    def holds(self, rule: Rule, item: Item) -> bool:
+        """Whether a rule finds no error: the first one ends it, and nothing is said."""
+        before = self.issues, self._source, self._is_probing
+        self.issues, self._is_probing = {}, True
+        try:
+            self.one(rule, item)
+        except _Broken:
+            return False
+        finally:
+            self.issues, self._source, self._is_probing = before
+        return True
 
     def rules_at(self, rule: Rule, steps: Steps) -> list[Rule]:
         """What a slice says at the path of a discriminator: looked for once, and asked for every value."""
@@ -211,7 +230,7 @@ class Check:
         if len(names) == 1:
             self.profile(names[0], item)
         elif not any(self.conforms(name, item) for name in names):
-            unknown = [name for name in names if self._usable(name, item.path) is None]
+            unknown = [name for name in names if self.usable(name, item.path) is None]
             if not unknown:
                 self.say("structure", f"must conform to {_one_of(names)}, and does to none", item.path)
 
@@ -247,8 +266,12 @@ class Check:
         own = core_type(target)
         if own is not None:
             return own
-        found = self._usable(target, at)
+        found = self.usable(target, at)
         return found.type if found else None
+
+
+def _key(item: Item, canonical: str) -> tuple[int | str, str]:
+    return id(item.value) if item.is_object else item.path, canonical
 
 
 def _one_of(names: Sequence[str]) -> str:

@@ -72,4 +72,6 @@ class Question:
         return found
 
     def _conforms_to(self, tree: Mapping[str, Any], profile: str) -> bool:
-        return self._check.conforms(profile, nested(tree, self._item))
+        found = self._check.conforms(profile, nested(tree, self._item))
+        self._is_missing |= found is None
+        return bool(found)

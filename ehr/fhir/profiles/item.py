@@ -7,7 +7,6 @@ Source:  FHIR R4 json.html#primitive
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Final
 
 from ehr.fhir.r4 import TYPE_IDS
@@ -15,7 +14,7 @@ from ehr.fhir.structure import Member, shape
 
 Tree = Mapping[str, Any]
 
-ELSEWHERE: Final[Tree] = MappingProxyType({})
+ELSEWHERE: Final[Tree] = {}
 """The value of what a reference names and is not at hand."""
 
 
@@ -48,7 +47,7 @@ class Item:
 
     @property
     def is_object(self) -> bool:
-        return isinstance(self.value, Mapping)
+        return isinstance(self.value, dict)
 
     @property
     def is_elsewhere(self) -> bool:

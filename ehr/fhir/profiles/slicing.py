@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from ehr.fhir.profiles.coded import members
 from ehr.fhir.profiles.core import core_type, is_a
-from ehr.fhir.profiles.discriminator import ANY, items_at, steps_of, urls_of
+from ehr.fhir.profiles.discriminator import ANY, Steps, items_at, steps_of, urls_of
 from ehr.fhir.profiles.item import Item
 from ehr.fhir.profiles.rule import Discriminator, Rule, Slicing, TypeRule
 from ehr.fhir.profiles.values import has_pattern, is_fixed
@@ -64,38 +64,49 @@ def sliced(check: "Check", rule: Rule, items: Sequence[Item]) -> list[Slice]:
 
 def _answers(check: "Check", slicing: Slicing, rule: Rule, slices: Sequence[Slice], item: Item) -> list[bool | None]:
     """Whether the item belongs to each slice, until it belongs to one."""
+    looks = [_Look.at(check, one, item) for one in slicing.discriminators]
     answers: list[bool | None] = []
     for one in slices:
-        answers.append(_belongs(check, slicing, rule.slices[one.name], item))
+        part = rule.slices[one.name]
+        answers.append(_all(_tells(check, look, part, item) for look in looks) if looks else check.holds(part, item))
         if answers[-1]:
             break
     return answers
 
 
-def _belongs(check: "Check", slicing: Slicing, rule: Rule, item: Item) -> bool | None:
-    if not slicing.discriminators:
-        return not check.errors_of(rule, item)
-    return _all(_tells(check, one, rule, item) for one in slicing.discriminators)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What an item has where a discriminator looks. steps None: its path is not understood."""
+
+    discriminator: Discriminator
+    steps: Steps | None
+    found: Sequence[Item]
+
+    @classmethod
+    def at(cls, check: "Check", discriminator: Discriminator, item: Item) -> "_Look":
+        steps = steps_of(discriminator.path)
+        if steps is None:
+            check.say("not-supported", f"the discriminator {discriminator.path} is not understood", item.path)
+            return cls(discriminator, None, ())
+        return cls(discriminator, steps, items_at(check, item, steps))
 
 
-def _tells(check: "Check", discriminator: Discriminator, rule: Rule, item: Item) -> bool | None:
-    steps = steps_of(discriminator.path)
-    if steps is None:
-        check.say("not-supported", f"the discriminator {discriminator.path} is not understood", item.path)
+def _tells(check: "Check", look: _Look, rule: Rule, item: Item) -> bool | None:
+    if look.steps is None:
         return False
-    rules, found = check.rules_at(rule, steps), items_at(check, item, steps)
-    match discriminator.type:
+    rules = check.rules_at(rule, look.steps)
+    match look.discriminator.type:
         case "exists":
-            return _exists(rules, found)
+            return _exists(rules, look.found)
         case "type":
-            return _any(_is_of(one, each.code) for one in found for rule in rules for each in rule.types)
+            return _any(_is_of(one, each.code) for one in look.found for rule in rules for each in rule.types)
         case "profile":
-            return _any(_conforms(check, each, one) for one in found for each in rules)
-        case _ if discriminator.path == "url" and item.kind == "Extension":
+            return _any(_conforms(check, each, one) for one in look.found for each in rules)
+        case _ if look.discriminator.path == "url" and item.kind == "Extension":
             url = item.value.get("url")
             return isinstance(url, str) and url in urls_of(check, rule)
         case _:
-            return bool(rules) and _any(_all(_has(check, rule, one) for rule in rules) for one in found)
+            return bool(rules) and _any(_all(_has(check, rule, one) for rule in rules) for one in look.found)
 
 
 def _all(answers: Iterable[bool | None]) -> bool | None:
@@ -117,7 +128,7 @@ def _any(answers: Iterable[bool | None]) -> bool | None:
     return False if is_known else None
 
 
-def _exists(rules: list[Rule], found: list[Item]) -> bool | None:
+def _exists(rules: Sequence[Rule], found: Sequence[Item]) -> bool | None:
     if any(one.is_elsewhere for one in found):
         return None
     if any(one.max == 0 for one in rules):
@@ -143,7 +154,7 @@ def _has(check: "Check", rule: Rule, item: Item) -> bool | None:
             text = f"not checked: the value set {rule.binding.value_set}, which tells the slice, is not known here"
             check.say("not-found", text, item.path, "warning")
         return found
-    return not check.errors_of(rule, item)
+    return check.holds(rule, item)
 
 
 def _conforms(check: "Check", rule: Rule, item: Item) -> bool | None:
@@ -156,4 +167,8 @@ def _is_one(check: "Check", rule: TypeRule, item: Item) -> bool | None:
     of_type = _is_of(item, rule.code)
     if not named or not of_type:
         return of_type
-    return None if item.is_elsewhere else any(check.conforms(name, item) for name in named)
+    answer = None if item.is_elsewhere else _any(check.conforms(name, item) for name in named)
+    if answer is None and not item.is_elsewhere:
+        for name in named:
+            check.usable(name, item.path)
+    return answer

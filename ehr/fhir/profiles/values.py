@@ -5,7 +5,6 @@ Source:  FHIR R4 elementdefinition.html: fixed is exact, extensions and ids incl
          an array holding each item of the pattern somewhere
 """
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -14,9 +13,9 @@ from ehr.fhir.profiles.partial import compared
 
 def is_fixed(fixed: Any, value: Any) -> bool:
     """Deep equality; numbers with their digits, because 1.0 and 1.00 are not the same decimal."""
-    if isinstance(fixed, Mapping):
+    if isinstance(fixed, dict):
         return (
-            isinstance(value, Mapping)
+            isinstance(value, dict)
             and fixed.keys() == value.keys()
             and all(is_fixed(fixed[name], value[name]) for name in fixed)
         )
@@ -32,8 +31,8 @@ def is_fixed(fixed: Any, value: Any) -> bool:
 
 
 def has_pattern(pattern: Any, value: Any) -> bool:
-    if isinstance(pattern, Mapping):
-        return isinstance(value, Mapping) and all(
+    if isinstance(pattern, dict):
+        return isinstance(value, dict) and all(
             name in value and has_pattern(wanted, value[name]) for name, wanted in pattern.items()
         )
     if isinstance(pattern, list):
