@@ -50,6 +50,9 @@ value_sets_deep_max: Final = 32
 """Value sets that are made of one another, the one within the other: published ones are three or four deep."""
 expansion_codes_max: Final = 10_000
 """Codes of a value set given at once: a pick list has some hundred; more are asked for by count and offset."""
+names_folded_max: Final = 65_536
+"""Names of codes a process remembers as a filter looks at them: ICD-10 in two languages has 37,000; some 200 bytes
+each."""
 concept_maps_max: Final = 100
 """Concept maps one $translate looks through where none is named: a city has some ten from one code system."""
 search_parameters_added_max: Final = 200

@@ -7,6 +7,7 @@ Why:     what an operator has loaded wins; the project's own small tables answer
 Source:  FHIR R4 4.8.18.1 $lookup
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,10 +24,13 @@ Language = Literal["vi", "en"]
 DEFAULT: Final[Language] = "vi"
 """The city's: what nobody asked otherwise is shown in."""
 
+CONCEPTS_KEPT_MAX: Final = 50_000
+"""Concepts a process remembers, some 2 kB each: ICD-10 and the national services are 21,000, LOINC is 100,000."""
+
 DISPLAY: Final = {"system": "http://terminology.hl7.org/CodeSystem/designation-usage", "code": "display"}
 """The use of the designation that is the display."""
 
-_SYSTEM: Final = "s.id, s.url, s.version, s.title, s.language, s.content, s.case_sensitive, s.value_set"
+_SYSTEM: Final = "s.id, s.digest, s.url, s.version, s.title, s.language, s.content, s.case_sensitive, s.value_set"
 _CONCEPT: Final = """c.code, c.display, c.definition, c.parents, c.selectable, c.active,
   c.properties::text as properties"""
 _HEADS: Final = f"select {_SYSTEM} from code_system s"  # noqa: S608 - constants, here and below
@@ -112,12 +116,43 @@ async def code_system_of(connection: Connection, value_set: str) -> CodeSystem |
 
 
 async def _whole(connection: Connection, head: Mapping[str, Any]) -> CodeSystem:
+    """What was loaded never changes under its digest: it is fetched once, while it is among those kept."""
+    kept = _kept.get(head["digest"])
+    if kept is None:
+        kept = await _fetched(connection, head)
+        _kept.keep(head["digest"], kept)
+    return kept
+
+
+async def _fetched(connection: Connection, head: Mapping[str, Any]) -> CodeSystem:
     named: dict[str, list[Designation]] = {}
     for row in await connection.fetch(_ALL_NAMES, head["id"]):
         use = None if row["use"] is None else orjson.loads(row["use"])
         named.setdefault(row["code"], []).append(Designation(row["value"], row["language"], use))
     rows = await connection.fetch(_ALL, head["id"])
     return _system(head, {row["code"]: _concept(row, named.get(row["code"], ())) for row in rows})
+
+
+class _Kept:
+    """The code systems used last, as many as CONCEPTS_KEPT_MAX allows; by the digest of what was loaded."""
+
+    def __init__(self) -> None:
+        self._by_digest: OrderedDict[bytes, CodeSystem] = OrderedDict()
+
+    def get(self, digest: bytes) -> CodeSystem | None:
+        found = self._by_digest.get(digest)
+        if found is not None:
+            self._by_digest.move_to_end(digest)
+        return found
+
+    def keep(self, digest: bytes, system: CodeSystem) -> None:
+        if digest:
+            self._by_digest[digest] = system
+        while sum(len(one.concepts) for one in self._by_digest.values()) > CONCEPTS_KEPT_MAX:
+            self._by_digest.popitem(last=False)
+
+
+_kept: Final = _Kept()
 
 
 async def find(connection: Connection, url: str, code: str, version: str | None = None) -> Found | None:

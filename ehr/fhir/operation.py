@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import PRIMITIVES
 
 Level = Literal["system", "type", "instance"]
@@ -21,7 +22,7 @@ _NORMATIVE: Final = {
     "valueCode": "normative",
 }
 
-_CONTENTS: Final = frozenset({"Resource", "DomainResource", "Bundle"})
+_CONTENTS: Final = frozenset({"Resource", "DomainResource", *TYPE_IDS})
 """Types of a parameter that a body of its own can be."""
 
 

@@ -8,22 +8,23 @@ Errors:  Malformed  offset or count below 0
 Source:  FHIR R4 valueset-operation-expand.html
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from ehr import limits
 from ehr.access.policy import Caller
+from ehr.aside import aside
 from ehr.clock import instant
 from ehr.errors import Malformed, TooMuch
 from ehr.ids import new_id
 from ehr.index.normalize import fold
 from ehr.operations.definition import Named
-from ehr.operations.value_set import Contents, contents
+from ehr.operations.value_set import contents
 from ehr.store.canonicals import Canonicals
 from ehr.store.codes import AS_NAMED, Codes, Versions
 from ehr.store.record import Record
-from ehr.store.unit_of_work import UnitOfWork
 from terminology import codesystem
 from terminology.codesystem import Known
 from terminology.resources import Concept
@@ -64,13 +65,13 @@ async def expand(record: Record, caller: Caller, named: Named, part: Part) -> di
     if part.offset < 0 or (part.count is not None and part.count < 0):
         raise Malformed("offset and count are whole numbers, 0 or more", at="offset" if part.offset < 0 else "count")
     async with record.reading(caller) as uow:
-        made = await contents(uow, named, part.versions)
+        codes = Codes()
+        made = await contents(uow, codes, named, part.versions)
         keys = [key for key in made.codes if key[0] not in part.without]
-        known = await _known(uow, keys, made) if part.asks_each else {}
-        words = fold(part.filter or "").split()
-        listed = [(key, made.codes[key]) for key in keys if _is_wanted(key, made.codes[key], known, part, words)]
+        known = await codes.find_each(Canonicals.within(uow), keys, made.versions) if part.asks_each else {}
+        listed = await aside(len(keys) > limits.page_count_max, _wanted, keys, made.codes, known, part)
         shown = _page(listed, part)
-        known = known or await _known(uow, [key for key, _ in shown], made)
+        known = known or await codes.find_each(Canonicals.within(uow), [key for key, _ in shown], made.versions)
     entries = {key: _entry(key, display, known, part) for key, display in shown}
     contains = _tree(entries, known) if part.nested else list(entries.values())
     versions = sorted({f"{one.system.url}|{one.system.version}" for one in known.values() if one.system.version})
@@ -88,8 +89,9 @@ async def expand(record: Record, caller: Caller, named: Named, part: Part) -> di
     return {"resourceType": "ValueSet", **told, "status": made.tree.get("status", "active"), "expansion": expansion}
 
 
-async def _known(uow: UnitOfWork, keys: Sequence[Key], made: Contents) -> Known:
-    return await Codes().find_each(Canonicals.within(uow), keys, made.versions)
+def _wanted(keys: Sequence[Key], codes: Mapping[Key, str], known: Known, part: Part) -> Listed:
+    words = fold(part.filter or "").split()
+    return [(key, codes[key]) for key in keys if _is_wanted(key, codes[key], known, part, words)]
 
 
 def _page(listed: Listed, part: Part) -> Listed:
@@ -114,22 +116,21 @@ def _is_wanted(key: Key, display: str, known: Known, part: Part, words: Sequence
     return not words or _meets(words, key[1], _names(display, None if found is None else found.concept))
 
 
-def _names(display: str, concept: Concept | None) -> Iterator[str]:
-    yield display
-    if concept is not None:
-        yield concept.display
-        yield from (one.value for one in concept.designations)
+def _names(display: str, concept: Concept | None) -> set[str]:
+    return {display} if concept is None else {display, concept.display, *(one.value for one in concept.designations)}
 
 
-def _meets(words: Sequence[str], code: str, names: Iterator[str]) -> bool:
+def _meets(words: Sequence[str], code: str, names: set[str]) -> bool:
     """The code begins so, or in one of its names each word begins a word."""
-    if len(words) == 1 and fold(code).startswith(words[0]):
+    if len(words) == 1 and " ".join(_folded(code)).startswith(words[0]):
         return True
     return any(all(any(one.startswith(word) for one in there) for word in words) for there in map(_folded, names))
 
 
-def _folded(name: str) -> list[str]:
-    return fold(name).split()
+@lru_cache(limits.names_folded_max)
+def _folded(name: str) -> tuple[str, ...]:
+    """Who picks a code asks at each key pressed, of the same names."""
+    return tuple(fold(name).split())
 
 
 def _entry(key: Key, display: str, known: Known, part: Part) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ehr.index.normalize import fold
 from ehr.operations.definition import Named, definition, read
 from ehr.operations.value_set import contains, contents, name_in
 from ehr.store.canonicals import Canonicals
-from ehr.store.codes import Codes
+from ehr.store.codes import Codes, by_form
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 from terminology.codesystem import Found
@@ -78,16 +78,16 @@ async def _in_value_set(uow: UnitOfWork, named: Named, asked: Asked, coding: Cod
         return Judged(False, f"{_named(coding)} is not in the value set")
     codes, stored = Codes(), Canonicals.within(uow)
     version = coding.get("version") or asked.version
-    system = coding.get("system")
+    system = coding.get("system") or (by_form(named.url) if named.url is not None else None)
     if system:
         found = await codes.find(stored, system, code, version)
         if found is not None and found.concept is not None:
             code = found.concept.code
-        is_in = await contains(uow, named, system, code, version)
+        is_in = await contains(uow, codes, named, (system, code), version)
         if is_in is None:
-            is_in = (system, code) in (await contents(uow, named)).codes
+            is_in = (system, code) in (await contents(uow, codes, named)).codes
     else:
-        systems = [one for one, other in (await contents(uow, named)).codes if other == code]
+        systems = [one for one, other in (await contents(uow, codes, named)).codes if other == code]
         is_in, system = bool(systems), next(iter(systems), "")
         found = await codes.find(stored, system, code, version) if is_in else None
     if not is_in:
@@ -131,7 +131,7 @@ async def _of_system(
         raise NotFound(f"the code system {named[:200]} is not known here; load it or create it", at="url")
     if found.concept is None:
         part = "" if found.system.is_whole else f", of which a {found.system.content} is here"
-        return Judged(False, f"{code[:64]} is no code of {name[:200]}{part}")
+        return Judged(False, f"{_named(coding)} is no code of {name[:200]}{part}")
     return _judge(coding, found, asked, [])
 
 

@@ -35,9 +35,9 @@ class Contents:
     versions: Mapping[str, str]
 
 
-async def contents(uow: UnitOfWork, named: Named, versions: Versions = AS_NAMED) -> Contents:
+async def contents(uow: UnitOfWork, codes: Codes, named: Named, versions: Versions = AS_NAMED) -> Contents:
     named.require("valueSet")
-    asking = Asking(Codes(), Canonicals.within(uow), versions)
+    asking = Asking(codes, Canonicals.within(uow), versions)
     loaded = None if named.url is None else await valueset.expansion(uow.connection, named.url)
     if named.url is not None and loaded is not None:
         settled = versions.systems & {system for system, _ in loaded}
@@ -51,15 +51,18 @@ async def contents(uow: UnitOfWork, named: Named, versions: Versions = AS_NAMED)
             made = cast("ValueSet", read(tree))
             return Contents(tree, await expand(asking, made), _versions(made, versions))
         assert named.url is not None, "an id that is not here is refused"
-        codes = await asking.codes(named.url)
-    if codes is None:
+        listed = await asking.codes(named.url)
+    if listed is None:
         raise _unknown(named.url)
-    return Contents(_told(named.url), codes, dict(versions.defaults) | dict(versions.forced))
+    return Contents(_told(named.url), listed, dict(versions.defaults) | dict(versions.forced))
 
 
-async def contains(uow: UnitOfWork, named: Named, system: str, code: str, version: str | None = None) -> bool | None:
-    """Whether a code of a system is in it; None where what is known does not tell."""
-    asking = Asking(Codes(), Canonicals.within(uow), Versions({system: version} if version else {}))
+async def contains(
+    uow: UnitOfWork, codes: Codes, named: Named, key: tuple[str, str], version: str | None = None
+) -> bool | None:
+    """Whether a code of a system is in it; None where what is known does not tell. key: system and code."""
+    system, code = key
+    asking = Asking(codes, Canonicals.within(uow), Versions({system: version} if version else {}))
     if named.url is None:
         tree = await definition(uow, "ValueSet", named)
         assert tree is not None, "an id that is not here is refused"

@@ -117,12 +117,20 @@ class Codes:
     ) -> dict[tuple[str, str], Found]:
         """What is known of each; a code system that is stored is read once."""
         asked = list(keys)
-        found = await codesystem.find_each(stored.connection, asked, versions)
+        found = {key: known for key in asked if (known := self._of_read(key, versions)) is not None}
+        found |= await codesystem.find_each(stored.connection, [key for key in asked if key not in found], versions)
         for url, code in asked:
             if (url, code) not in found:
                 known = await self._beside_loaded(stored, url, code, versions.get(url))
                 found |= {} if known is None else {(url, code): known}
         return found
+
+    def _of_read(self, key: tuple[str, str], versions: Mapping[str, str]) -> Found | None:
+        """Where all of the system was read already."""
+        url, code = key
+        system = self._systems.get((url, versions.get(url) or None))
+        concept = None if system is None else system.concepts.get(code)
+        return None if system is None or concept is None else Found(system, concept)
 
     async def _beside_loaded(self, stored: Canonicals, url: str, code: str, version: str | None) -> Found | None:
         """By a stored code system or one of R4, else by a grammar or the project's own tables; None: unknown."""

@@ -4,97 +4,24 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 
-from terminology.load import load
 from tests.api.conftest import City
-
-LIST, OLD = "http://x.vn/list", "http://x.vn/old"
-SET = "http://x.vn/vs/list"
-USE = {"system": "http://x.vn/uses", "code": "short"}
-DISPLAY = {"system": "http://terminology.hl7.org/CodeSystem/designation-usage", "code": "display"}
-SYSTEM: dict[str, Any] = {
-    "resourceType": "CodeSystem",
-    "url": LIST,
-    "version": "2026",
-    "name": "List",
-    "title": "Danh mục",
-    "status": "active",
-    "language": "vi",
-    "caseSensitive": False,
-    "content": "complete",
-    "valueSet": "http://x.vn/vs/everything",
-    "concept": [
-        {
-            "code": "A",
-            "display": "Nhóm A",
-            "property": [{"code": "notSelectable", "valueBoolean": True}],
-            "concept": [
-                {
-                    "code": "A1",
-                    "display": "Sốt xuất huyết",
-                    "definition": "Do vi rút dengue",
-                    "designation": [
-                        {"language": "en", "value": "Dengue"},
-                        {"language": "vi", "use": USE, "value": "SXH"},
-                        {"value": "breakbone"},
-                    ],
-                    "property": [
-                        {"code": "weight", "valueInteger": 3},
-                        {"code": "part", "valueCoding": {"system": LIST, "code": "B1"}},
-                        {"code": "part", "valueCode": "B2"},
-                    ],
-                    "concept": [{"code": "A1.1", "display": "Độ một"}],
-                },
-                {"code": "A2", "display": "Cũ", "property": [{"code": "status", "valueCode": "retired"}]},
-            ],
-        },
-        {"code": "B", "display": "Nhóm B", "concept": [{"code": "B1", "display": "Xuất viện"}]},
-        {"code": "AB", "display": "Cả hai",
-         "property": [{"code": "parent", "valueCode": "A"}, {"code": "parent", "valueCode": "B"}]},
-    ],
-}  # fmt: skip
-ALL: dict[str, Any] = {
-    "resourceType": "ValueSet",
-    "id": "list",
-    "url": SET,
-    "status": "active",
-    "compose": {"include": [{"system": LIST}]},
-}
+from tests.api.listing import ALL, DISPLAY, LIST, OLD, SYSTEM, USE, WHOLE, load_into, parameters, shown, told
 
 
 @pytest.fixture(params=["loaded", "stored"])
 async def listed(request: pytest.FixtureRequest, city: City, client: httpx.AsyncClient, tmp_path: Path) -> None:
     """The same list once as an operator loads it, once as a resource of the record."""
     old = {**SYSTEM, "version": "2025", "concept": [{"code": "A1", "display": "Cũ kỹ"}, {"code": "Z", "display": "Z"}]}
-    for one in (old, SYSTEM):
-        if request.param == "loaded":
-            path = tmp_path / "list.json"
-            path.write_bytes(orjson.dumps(one))
-            async with city.record.database.acquire() as connection, connection.transaction():
-                await load(connection, path)
-        else:
+    if request.param == "loaded":
+        await load_into(city, tmp_path, old, SYSTEM)
+    else:
+        for one in (old, SYSTEM):
             assert (await client.post("/CodeSystem", json=one)).status_code == 201
     assert (await client.put("/ValueSet/list", json=ALL)).status_code == 201
 
 
-def shown(answer: httpx.Response) -> list[str]:
-    assert answer.status_code == 200, answer.text
-    return [one["code"] for one in answer.json()["expansion"].get("contains", [])]
-
-
-def parameters(*parts: dict[str, Any]) -> dict[str, Any]:
-    return {"resourceType": "Parameters", "parameter": list(parts)}
-
-
-def told(answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code == 200, answer.text
-    return {part["name"]: next(value for name, value in part.items() if name.startswith("value"))
-            for part in answer.json()["parameter"] if "part" not in part}  # fmt: skip
-
-
-WHOLE = ["A", "A1", "A1.1", "A2", "B", "B1", "AB"]
 EXPANDED: dict[str, list[str]] = {
     "": WHOLE,
     "activeOnly=true": ["A", "A1", "A1.1", "B", "B1", "AB"],
@@ -352,6 +279,8 @@ async def test_a_url_says_a_value_set_by_itself(client: httpx.AsyncClient) -> No
     ):
         unit = {"url": url, "system": "http://unitsofmeasure.org", "code": code}
         assert told(await client.get("/ValueSet/$validate-code", params=unit))["result"] is is_in
+    bare = {"url": "http://hl7.org/fhir/ValueSet/ucum-units", "code": "mg"}
+    assert told(await client.get("/ValueSet/$validate-code", params=bare)) == {"result": True, "display": "mg"}
     unlisted = await client.get("/ValueSet/$expand?url=http://unitsofmeasure.org/vs")
     assert unlisted.status_code == 422
     observed = {"resourceType": "Observation", "status": "final", "code": {"coding": [{"system": LIST, "code": "AB"}]}}
@@ -363,19 +292,3 @@ async def test_a_url_says_a_value_set_by_itself(client: httpx.AsyncClient) -> No
         assert found.json()["total"] == total, below
         found = await client.get("/Observation", params={"code:below": f"{LIST}|{below}", "_total": "accurate"})
         assert found.json()["total"] == total, below
-
-
-async def test_a_code_system_names_the_value_set_of_its_codes(
-    city: City, client: httpx.AsyncClient, tmp_path: Path
-) -> None:
-    path = tmp_path / "list.json"
-    path.write_bytes(orjson.dumps(SYSTEM))
-    async with city.record.database.acquire() as connection, connection.transaction():
-        await load(connection, path)
-    assert shown(await client.get("/ValueSet/$expand?url=http://x.vn/vs/everything")) == WHOLE
-    path.write_bytes(orjson.dumps(ALL))
-    async with city.record.database.acquire() as connection, connection.transaction():
-        await load(connection, path)
-    assert shown(await client.get(f"/ValueSet/$expand?url={SET}&activeOnly=true")) == [c for c in WHOLE if c != "A2"]
-    settled = await client.get(f"/ValueSet/$expand?url={SET}&system-version={LIST}|2025")
-    assert (settled.status_code, settled.json()["issue"][0]["expression"]) == (400, ["url"])

@@ -1,0 +1,54 @@
+"""Definitions that operations of terminology are asked of: sent as the body, loaded anew, named by a code system."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from terminology import codesystem
+from tests.api.conftest import City
+from tests.api.listing import ALL, LIST, OLD, SET, SYSTEM, WHOLE, load_into, shown, told
+
+
+async def test_a_definition_may_be_the_body_itself(client: httpx.AsyncClient) -> None:
+    """operations.html#executing: where one parameter is a resource, beside those of the query."""
+    concept_map = {"resourceType": "ConceptMap", "status": "active", "group": [{
+        "source": LIST, "target": OLD, "element": [{"code": "A1", "target": [{"code": "Z", "equivalence": "equal"}]}]
+    }]}  # fmt: skip
+    listed = {**ALL, "compose": {"include": [{"system": LIST, "concept": [{"code": "A1"}, {"code": "B1"}]}]}}
+    assert shown(await client.post("/ValueSet/$expand?count=1", json=listed)) == ["A1"]
+    found = await client.post(f"/ValueSet/$validate-code?system={LIST}&code=A1", json=listed)
+    assert told(found)["result"] is True
+    assert told(await client.post("/CodeSystem/$validate-code?code=A1", json=SYSTEM))["result"] is True
+    translated = await client.post(f"/ConceptMap/$translate?system={LIST}&code=A1", json=concept_map)
+    assert told(translated) == {"result": True}
+    for operation in (
+        "ValueSet/$expand",
+        "CodeSystem/$validate-code?code=A1",
+        f"ConceptMap/$translate?coding={LIST}|A1",
+    ):
+        refused = await client.post(f"/{operation}", json={"resourceType": "Patient"})
+        assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, ["resourceType"])
+
+
+async def test_a_list_that_is_loaded_anew_is_served_anew(
+    city: City, client: httpx.AsyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = {**SYSTEM, "concept": [{**SYSTEM["concept"][2], "display": "Khác"}]}
+    for concepts_kept_max in (codesystem.CONCEPTS_KEPT_MAX, 1):
+        monkeypatch.setattr(codesystem, "CONCEPTS_KEPT_MAX", concepts_kept_max)
+        for one, expected in ((SYSTEM, WHOLE), (renamed, ["AB"])):
+            await load_into(city, tmp_path, one)
+            for _ in range(2):
+                assert shown(await client.get("/ValueSet/$expand", params={"url": f"{LIST}?fhir_vs"})) == expected
+
+
+async def test_a_code_system_names_the_value_set_of_its_codes(
+    city: City, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    await load_into(city, tmp_path, SYSTEM)
+    assert shown(await client.get("/ValueSet/$expand?url=http://x.vn/vs/everything")) == WHOLE
+    await load_into(city, tmp_path, ALL)
+    assert shown(await client.get(f"/ValueSet/$expand?url={SET}&activeOnly=true")) == [c for c in WHOLE if c != "A2"]
+    settled = await client.get(f"/ValueSet/$expand?url={SET}&system-version={LIST}|2025")
+    assert (settled.status_code, settled.json()["issue"][0]["expression"]) == (400, ["url"])
