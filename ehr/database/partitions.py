@@ -6,6 +6,7 @@ Storage   body is a zstd frame already: TOAST must not try again (external); tok
 Indexes   each partition has the same; where types share one, the type comes first. Of one patient's resources at one
           moment, and of what one transaction wrote, there are few: they share an entry and are sorted when read. What
           lasts no longer than LONG_US is found by its beginning, so only longer ranges are listed by their end
+Codes     CODED_TYPES have the rows of a code in the order of their date, too
 GIN       a pending list, which every search reads through; how long it may grow is said by the session that writes
           (gin_pending_list_limit): GIN_PENDING, or GIN_PENDING_IMPORT for imports into a record of GIN_LARGE_ROWS,
           which empty it at their end. At 1,000,000 resources a short one doubles what an import costs the server; at
@@ -43,6 +44,20 @@ OWN_TYPES: Final[tuple[str, ...]] = (
     "Specimen",
 )
 
+CODED_TYPES: Final[tuple[str, ...]] = (
+    "Condition",
+    "DiagnosticReport",
+    "Immunization",
+    "MedicationAdministration",
+    "MedicationDispense",
+    "MedicationRequest",
+    "MedicationStatement",
+    "Observation",
+    "Procedure",
+    "ServiceRequest",
+)
+"""Types whose rows are listed by their code (ehr.index.main_code)."""
+
 GIN_PENDING: Final = "128kB"
 GIN_PENDING_IMPORT: Final = "4MB"
 GIN_LARGE_ROWS: Final = 250_000
@@ -59,6 +74,9 @@ ORDERS: Final[Mapping[str, str]] = MappingProxyType(
         "feed": "(xid)",
     }
 )
+
+
+CODED: Final = "((tokens[2]), date_lo_us, rid)"
 
 
 def partition_name(type_name: str) -> str:
@@ -87,6 +105,11 @@ def indexes() -> list[str]:
         made += [_index(partition_name(type_name), order_name, columns) for type_name in OWN_TYPES]
         made.append(_index("resource_default", order_name, columns.replace("(", "(type_id, ", 1)))
     return [*made, _index("resource_default", "xid", ORDERS["feed"])]
+
+
+def code_indexes() -> list[str]:
+    """The DDL of the lists by code."""
+    return [_index(partition_name(type_name), "code", CODED) for type_name in CODED_TYPES]
 
 
 def _index(table_name: str, order_name: str, columns: str) -> str:

@@ -22,6 +22,7 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.generate import source
 from ehr.index.hashing import TARGET_MASK, Hasher
 from ehr.index.leaves import Add, Leaves, Rows, Update
+from ehr.index.main_code import MainCodes, main_code
 from ehr.index.outline import Outlines, stated
 from ehr.index.term import KEPT_MAX, Term
 
@@ -32,6 +33,7 @@ class IndexRows(Struct, gc=False):
     """What one resource puts into the index. A Struct, because it is made in a third of a dataclass's time.
 
     tokens      signed 64-bit hashes; the first is the resource's own (hashing: self)
+    placed      how many of them have their place: that one, and in types that are listed by a code the code's
     strings     (param_id, folded text)
     dates       (param_id, lo_us, hi_us), other than the type's main date
     quantities  (param_id, value, unit hash or 0, unit system hash or 0)
@@ -52,6 +54,7 @@ class IndexRows(Struct, gc=False):
     patient: str | None = None
     terms: Collection[Term] = ()
     contained: Sequence["Contained"] = ()
+    placed: int = 1
 
     def side_of(self, param_ids: Container[int]) -> "IndexRows":
         """The rows of the side tables that belong to these parameters."""
@@ -79,6 +82,7 @@ class Extractor:
         self._leaves = leaves or Leaves(hasher)
         self._codes: dict[str, CodeType] = {}
         self._functions: dict[str, Generated] = {}
+        self._main_codes: dict[str, MainCodes | None] = {}
 
     def revised(self, known: Parameters, version: int) -> "Extractor":
         """Another for a changed table: the types that did not change keep their functions, and all their hashes."""
@@ -86,6 +90,7 @@ class Extractor:
         same = {name for name in self._codes if known.added_to(name) == self.known.added_to(name)}
         made._codes = {name: code for name, code in self._codes.items() if name in same}
         made._functions = {name: function for name, function in self._functions.items() if name in same}
+        made._main_codes = self._main_codes
         return made
 
     def apart(self) -> "Extractor":
@@ -110,10 +115,17 @@ class Extractor:
         own = place & TARGET_MASK
         tokens = set(hashes)
         tokens.discard(own)
+        placed = [own]
+        if within is None and (codes := self._main_codes[type_name]) is not None:
+            first, further = codes.of(tree)
+            tokens.update(further)
+            if first is not None:
+                placed.append(first)
+                tokens.discard(first)
         patient = id if type_name == "Patient" else patient_of(tree)
         shard = self.hasher.shard("Patient", patient) if patient else place
         beside = tuple(strings), tuple(dates), tuple(numbers)
-        made = IndexRows(shard, [own, *tokens], *beside, low, high, self.version, patient)
+        made = IndexRows(shard, [*placed, *tokens], *beside, low, high, self.version, patient, placed=len(placed))
         if self._leaves.terms and not self._leaves.gathers:
             made.terms, self._leaves.terms = self._leaves.terms, set()
         if within is None and "contained" in tree:
@@ -153,4 +165,6 @@ class Extractor:
         exec(code, namespace)  # noqa: S102 - our own text, made from our own table
         function: Generated = namespace.pop("extract")  # else it could only be freed with all that it remembers
         self._functions[type_name] = function
+        coded = main_code(type_name)
+        self._main_codes[type_name] = None if coded is None else MainCodes(self.hasher, coded)
         return function

@@ -23,7 +23,9 @@ SPANS: Final = 3
 """Variants of a MolecularSequence with their chromosome (ehr.index.leaves.spanned)."""
 OUTLINES: Final = 4
 """Which parameters have a value, in one token (ehr.index.outline). Nothing needs it: older rows are found as well."""
-FORMAT: Final = OUTLINES
+CODES: Final = 5
+"""The first coding of the main code in its place (ehr.index.main_code). Older rows are found in another way."""
+FORMAT: Final = CODES
 
 _STANDING: Final = """
 select greatest(i.index_format, (

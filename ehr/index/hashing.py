@@ -47,6 +47,10 @@ class Hasher:
             return self.digest(f"t{param_id}\x1f{system}\x1f{code}")
         return self.digest(f"n{param_id}\x1f{code}")
 
+    def further(self, param_id: int, system: str | None, code: str) -> int:
+        """A coding that is not the first of its concept (ehr.index.main_code)."""
+        return self.digest(f"f{param_id}\x1f{system or ''}\x1f{code}")
+
     def system(self, param_id: int, system: str) -> int:
         """Any token of a system."""
         return self.digest(f"s{param_id}\x1f{system}")

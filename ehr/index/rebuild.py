@@ -173,10 +173,10 @@ def _rows(extractor: Extractor, bodies: Bodies, type_name: str, row: Any) -> Ind
 
 
 def _differs(row: Any, rows: IndexRows) -> bool:
-    """Tokens are a set with its first element fixed; their order says nothing else."""
+    """Tokens are a set, but for those that have their place; their order says nothing else."""
     stored: Sequence[int] = row["tokens"]
     return (
-        stored[:1] != rows.tokens[:1]
+        stored[: rows.placed] != rows.tokens[: rows.placed]
         or set(stored) != set(rows.tokens)
         or (row["shard"], row["date_lo_us"], row["date_hi_us"]) != (rows.shard, rows.date_lo_us, rows.date_hi_us)
     )

@@ -100,7 +100,8 @@ def search_hash(plan: SearchPlan) -> str:
 def _hash(request: SearchRequest, person_id: str | None) -> str:
     place = (request.compartment.name, request.compartment.id) if request.compartment else None
     pairs = [pair for pair in request.served if pair[0].partition(":")[0] not in SHAPE]
-    text = orjson.dumps([request.type_name, place, pairs, person_id])
+    order = [(key.parameter.code, key.direction) for key in request.sort]
+    text = orjson.dumps([request.type_name, place, pairs, person_id, order])
     return hashlib.sha256(text).hexdigest()[:16]
 
 

@@ -13,8 +13,8 @@ from ehr.index.hashing import Hasher
 from ehr.search import lower_values
 from ehr.search.lower import Lowering, parts_of, typed
 from ehr.search.plan import SearchPlan
-from ehr.search.shape import Clause, Values
-from ehr.search.shape_statements import EstimateOf
+from ehr.search.shape import Clause, Tokens, Values
+from ehr.search.shape_statements import CountOf, EstimateOf
 from ehr.search.statements import sql_of
 from ehr.search.terms import Criterion
 
@@ -31,8 +31,16 @@ class _Expected:
     at_s: float
 
 
-_rows_of: Final[dict[tuple[Hasher, tuple[str, ...], tuple[int, ...]], _Expected]] = {}
+_Key = tuple[Hasher, tuple[str, ...], tuple[int, ...]]
 """Installation, types and keyed hashes; without hashes all rows of the types."""
+_rows_of: Final[dict[_Key, _Expected]] = {}
+
+
+def _kept(key: _Key, rows: int, now_s: float) -> _Expected:
+    if len(_rows_of) >= KEPT_MAX:
+        _rows_of.clear()
+    made = _rows_of[key] = _Expected(rows, now_s)
+    return made
 
 
 async def rows_of(
@@ -46,12 +54,22 @@ async def rows_of(
     key = lowering.hasher, types, () if criterion is None else _hashes(lowering, plan, criterion)
     known, now_s = _rows_of.get(key), asyncio.get_running_loop().time()
     if known is None or now_s - known.at_s >= KEPT_S:
-        if len(_rows_of) >= KEPT_MAX:
-            _rows_of.clear()
         to = Values()
         name = types[0] if len(types) == 1 else plan.type_name
         on_row = () if criterion is None else lowering.on_row(to, name, criterion)
-        known = _rows_of[key] = _Expected(await rows(connection, (typed(to, types), *on_row), to), now_s)
+        known = _kept(key, await rows(connection, (typed(to, types), *on_row), to), now_s)
+    return known.rows
+
+
+async def counted(connection: "Connection", hasher: Hasher, types: tuple[str, ...], token: int, rows_max: int) -> int:
+    """Resources of these types that have a token, up to a bound: of rare ones the planner knows too little."""
+    key = hasher, types, (token,)
+    known, now_s = _rows_of.get(key), asyncio.get_running_loop().time()
+    if known is None or now_s - known.at_s >= KEPT_S:
+        to = Values()
+        asked = CountOf((typed(to, types), Tokens("all", to.add([token]))), to.add(rows_max))
+        sql = sql_of(asked)
+        known = _kept(key, await connection.fetchval(sql.text, *sql.arguments(to)), now_s)
     return known.rows
 
 

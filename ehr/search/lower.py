@@ -88,6 +88,7 @@ class Lowering:
     counts all matches are wanted, and none of them first: what is vast is joined, not asked row by row
     lead   by what a first page is looked up, however many have it, where a pass of pass_rows rows (ehr.search.pace; 0:
            none is worth it) does not fill it; passing: this is the pass
+    coded  the hashes by which the index of codes lists the rows, and others are found (ehr.search.coded)
     """
 
     hasher: Hasher
@@ -101,6 +102,7 @@ class Lowering:
     lead: Condition | None = None
     pass_rows: int = 0
     passing: bool = False
+    coded: tuple[int, int] | None = None
 
     def plan(self, to: Values, plan: SearchPlan, *, each: bool = False) -> tuple[list[Clause], bool]:
         """Conditions of a plan on a row; and whether such rows should be looked up before any order is tried.

@@ -21,7 +21,7 @@ from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import formats
 from ehr.index.hashing import hasher_of
-from ehr.search import contained, include, include_walk, order, probe, read
+from ehr.search import coded, contained, include, include_walk, order, probe, read
 from ehr.search.anyone import First, blanks
 from ehr.search.chosen import Chosen, Placed
 from ehr.search.cursor import Cursor, Frame, Inside, Walk, opened, sealed, search_hash
@@ -37,6 +37,7 @@ from ehr.search.served import added_of
 from ehr.search.shape import (
     Clause,
     HasDate,
+    Slot,
     Unchanged,
     Values,
 )
@@ -196,7 +197,8 @@ class _Search:
 
     def _key(self, phase: int | None) -> tuple[Any, ...]:
         """What the first statement of a plan depends on beside the plan."""
-        how = tuple([id(one) for one in self.lowering.few]), self.lowering.pass_rows, self.lowering.passing
+        lowering = self.lowering
+        how = tuple([id(one) for one in lowering.few]), lowering.pass_rows, lowering.passing, lowering.coded
         if self.note is None:
             return phase, self.lowering.hasher, how
         who = self.note.caller
@@ -225,8 +227,15 @@ class _Search:
             self.lowering.of,
             self.lowering.pass_rows if self.lowering.passing else None,
             partition_name(self.plan.types[0]) if len(self.plan.types) == 1 else None,
+            self._coded(to),
         )
         return asked, to
+
+    def _coded(self, to: Values) -> tuple[Slot, Slot] | None:
+        if self.lowering.coded is None:
+            return None
+        first, further = self.lowering.coded
+        return to.add(first), to.add([further])
 
     def _noted(self, to: Values, count: int, before: list[Placed], *, last: bool) -> Noted:
         assert self.note is not None, "asked for with a note only"
@@ -268,7 +277,8 @@ async def search(
         await formats.require(connection, installation, formats.CONTAINED, "_contained")
     hasher = hasher_of(installation.hash_key)
     plan = await resolved(connection, plan, installation, hasher, bodies)
-    lowering = await probe.lowering_of(connection, plan, hasher)
+    lowering = await coded.listed(connection, plan, installation, hasher)
+    lowering = lowering or await probe.lowering_of(connection, plan, hasher)
     running: _Search | Reading
     if read.asked_of(plan):
         running = Reading(connection, plan, lowering, cursor, bodies)

@@ -23,7 +23,7 @@ from ehr.fhir.compartments import COMPARTMENTS, PATIENT_TYPES, members
 from ehr.fhir.parameters import Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
-from ehr.search import anyone, served, values, words
+from ehr.search import anyone, coded, served, values, words
 from ehr.search.conditions import condition
 from ehr.search.filter import filtered
 from ehr.search.served import SUPPORTED
@@ -78,6 +78,7 @@ def parse(
     if base is not None:
         request.conditions = [_at_home(one, base) for one in request.conditions]
     request.served = [pair for pair in query if pair in request.served]
+    request.sort = request.sort or coded.order_of(request)
     if request.summary == "count":
         request.count = 0
     if request.count == 0 and request.total == "none":

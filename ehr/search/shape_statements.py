@@ -68,6 +68,7 @@ class PageOf:
     passing    only among so many rows of the order, each asked by itself. Part of the text, since the planner must see
                it, so few different ones are asked for
     partition  the table of the one type; None: of all types
+    coded      the first coding's token, by which the index of codes lists rows in order; and that of further codings
     """
 
     clauses: tuple[Clause, ...]
@@ -82,6 +83,7 @@ class PageOf:
     of: Rows = "own"
     passing: int | None = None
     partition: str | None = None
+    coded: tuple[Slot, Slot] | None = None
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -10,7 +10,7 @@ Why:     building and compiling a statement costs 1 to 3 ms, running it 0.2. The
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -19,17 +19,12 @@ from sqlalchemy import (
     CompoundSelect,
     FromClause,
     Integer,
-    MetaData,
     Select,
-    Table,
     Text,
     and_,
-    case,
     cast,
     func,
-    literal,
     literal_column,
-    or_,
     select,
     true,
     tuple_,
@@ -41,22 +36,20 @@ from ehr.database.engine import compiled
 from ehr.database.tables import PgSnapshot, change, resource, resource_history
 from ehr.search import shape
 from ehr.search.compile import conditions, visible
-from ehr.search.compile_audit import noted
 from ehr.search.compile_contained import inside
-from ehr.search.compile_values import SIDE, Condition, listed, value, wanted
-from ehr.search.found import COLUMNS, CONTAINER
+from ehr.search.compile_page import NOW, RID_MAX, columns_of, gathered, page_of
+from ehr.search.compile_values import Condition, listed, value
+from ehr.search.found import COLUMNS
 from ehr.search.shape_statements import (
     CountOf,
     EstimateOf,
     IdsOf,
     IncludedOf,
-    Key,
     MovedOf,
     PageOf,
     PlacesOf,
     RidsOf,
     Shape,
-    SideValue,
     SinceOf,
 )
 
@@ -74,8 +67,6 @@ REPLACED: Final = and_(
     HISTORY.c.op != "D",
 )
 """A change, and the version that it left behind."""
-NOW: Final = literal_column("pg_current_snapshot()::text", Text)
-RID_MAX: Final = literal_column("(select last_value from resource_rid)", BigInteger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +103,13 @@ async def fetch(connection: Connection, asked: Shape, to: shape.Values) -> Seque
 def _statement(asked: Shape) -> Select[Any]:
     match asked:
         case PageOf() | MovedOf():
-            return _page(asked) if isinstance(asked, PageOf) else _moved(asked)
+            return page_of(asked) if isinstance(asked, PageOf) else _moved(asked)
         case CountOf() | SinceOf():
             return _count(asked) if isinstance(asked, CountOf) else _since(asked)
         case EstimateOf(clauses, of):
             return select(ROWS[of].c.rid).where(*conditions(ROWS[of], clauses))
         case IdsOf(clauses, narrow, count):
-            found = _gathered(select(ROW.c.rid, ROW.c.id).where(*conditions(ROW, clauses)), narrow=narrow)
+            found = gathered(select(ROW.c.rid, ROW.c.id).where(*conditions(ROW, clauses)), narrow=narrow)
             return select(found.c.id).order_by(found.c.rid).limit(value(count, Integer()))
         case RidsOf() | PlacesOf():
             return _numbers(asked)
@@ -129,7 +120,7 @@ def _statement(asked: Shape) -> Select[Any]:
 def _included(asked: IncludedOf) -> Select[Any]:
     row = ROWS[asked.of]
     places = row.c.type_id, row.c.rid
-    rows = select(*_shown(row)).where(*conditions(row, asked.clauses))
+    rows = select(*columns_of(row)).where(*conditions(row, asked.clauses))
     if asked.place is not None:
         beyond = [value(at, column.type) for at, column in zip(asked.place, places, strict=True)]
         rows = rows.where(tuple_(*places) > tuple_(*beyond))
@@ -141,7 +132,7 @@ def _numbers(asked: RidsOf | PlacesOf) -> Select[Any]:
         span = ROW.c.rid > value(asked.after, BigInteger()), ROW.c.rid <= value(asked.upto, BigInteger())
         return select(ROW.c.rid).where(*conditions(ROW, asked.clauses), *span)
     row = ROWS[asked.of]
-    found = _gathered(select(row.c.type_id, row.c.rid).where(*conditions(row, asked.clauses)), narrow=asked.narrow)
+    found = gathered(select(row.c.type_id, row.c.rid).where(*conditions(row, asked.clauses)), narrow=asked.narrow)
     places = select(found.c.type_id, found.c.rid, RID_MAX.label("rid_max"), NOW.label("snapshot"))
     return places.order_by(found.c.rid).limit(value(asked.count, Integer()))
 
@@ -184,123 +175,6 @@ def _counted(asked: shape.Listed) -> Select[Any] | CompoundSelect[Any]:
     return union_all(*ranges) if len(ranges) > 1 else ranges[0]
 
 
-# -- pages -------------------------------------------------------------------------------------------------------
-
-
-@cache
-def _partition(name: str) -> Table:
-    """Written as a table by itself, so that the server need not look for it among all."""
-    return resource.to_metadata(MetaData(), name=name)
-
-
-def _of(asked: PageOf, alias: str) -> FromClause:
-    """The rows a page is made of."""
-    if asked.of != "own":
-        return inside(asked.of).subquery(alias)
-    return (resource if asked.partition is None else _partition(asked.partition)).alias(alias)
-
-
-def _page(asked: PageOf) -> Select[Any]:
-    straight = not asked.narrow and not any(isinstance(key.by, SideValue) or key.filled for key in asked.keys)
-    if asked.passing is not None:
-        rows = _passed(asked, asked.passing)
-    elif asked.narrow and (found := _sole_list(asked)):
-        rows = _of_list(asked, found)
-    else:
-        rows = _straight(asked) if straight else _looked_up(asked)
-    if asked.noted is None:
-        return rows
-    shown = rows.cte("shown")
-    places = [*(shown.c[f"k{number}"] for number in range(len(asked.keys) - 1)), shown.c.rid]
-    order = _ordering(asked, places)
-    return select(shown).order_by(*order).add_cte(noted(asked.noted, shown, order))
-
-
-def _straight(asked: PageOf) -> Select[Any]:
-    """Ordered by columns: one walk of one index gives the page."""
-    row = _of(asked, "r")
-    places = [_expression(key, row) for key in asked.keys]
-    labelled = [place.label(f"k{number}") for number, place in enumerate(places[:-1])]
-    return (
-        select(*_shown(row), *labelled, *_said(asked))
-        .where(*conditions(row, asked.clauses), *_beyond(asked, places))
-        .order_by(*_ordering(asked, places))
-        .limit(value(asked.count, Integer()))
-    )
-
-
-def _passed(asked: PageOf, passing: int) -> Select[Any]:
-    """The first rows of an order, and of those the rows that are asked for: no estimate leads the planner elsewhere."""
-    ordering = [one for one in asked.clauses if isinstance(one, shape.Typed | shape.HasDate | shape.NotAfter)]
-    row = _of(asked, "r")
-    places = [_expression(key, row) for key in asked.keys]
-    first = (
-        select(row)
-        .where(*conditions(row, ordering), *_beyond(asked, places))
-        .order_by(*_ordering(asked, places))
-        .limit(literal_column(str(passing), Integer))
-        .subquery("passed")
-    )
-    again = [_expression(key, first) for key in asked.keys]
-    return (
-        select(*_shown(first), *(place.label(f"k{n}") for n, place in enumerate(again[:-1])), *_said(asked))
-        .where(*conditions(first, [one for one in asked.clauses if one not in ordering]))
-        .order_by(*_ordering(asked, again))
-        .limit(value(asked.count, Integer()))
-    )
-
-
-def _sole_list(asked: PageOf) -> shape.Listed | None:
-    """What a side table lists, where nothing else finds rows and their numbers are the order."""
-    lists = [one for one in asked.clauses if isinstance(one, shape.Listed)]
-    others = [one for one in asked.clauses if not isinstance(one, shape.Listed | shape.Typed | shape.NotAfter)]
-    sole = len(lists) == len(asked.keys) == 1 and not others and asked.of == "own"
-    return lists[0] if sole and asked.keys[0].by == "rid" else None
-
-
-def _of_list(asked: PageOf, found: shape.Listed) -> Select[Any]:
-    """The numbers are sorted before any row is looked at, and only the rows of the page are."""
-    rids = listed(found).distinct()
-    there = rids.order_by(*_ordering(asked, [rids.selected_columns.rid])).subquery("listed")
-    row, others = _of(asked, "r"), [one for one in asked.clauses if one is not found]
-    return (
-        select(*_shown(row), *_said(asked))
-        .join_from(there, row, row.c.rid == there.c.rid)
-        .where(*conditions(row, others), *_beyond(asked, [there.c.rid]))
-        .order_by(*_ordering(asked, [there.c.rid]))
-        .limit(value(asked.count, Integer()))
-    )
-
-
-def _looked_up(asked: PageOf) -> Select[Any]:
-    """Places first, then the rows at the places of the page."""
-    row, body = _of(asked, "r"), _of(asked, "body")
-    columns = [_expression(key, row).label(f"k{number}") for number, key in enumerate(asked.keys[:-1])]
-    page = _gathered(
-        select(row.c.type_id, row.c.rid, *columns).where(*conditions(row, asked.clauses)), narrow=asked.narrow
-    )
-    places = [*(page.c[f"k{number}"] for number in range(len(columns))), page.c.rid]
-    placed = select(page).where(*_beyond(asked, places)).order_by(*_ordering(asked, places))
-    chosen = placed.limit(value(asked.count, Integer())).subquery("chosen")
-    again = [*(chosen.c[f"k{number}"] for number in range(len(columns))), chosen.c.rid]
-    return (
-        select(*_shown(body), *again[:-1], *_said(asked))
-        .join_from(chosen, body, (body.c.type_id == chosen.c.type_id) & (body.c.rid == chosen.c.rid))
-        .where(*conditions(body, [asked.types]))
-        .order_by(*_ordering(asked, again))
-    )
-
-
-def _shown(row: FromClause) -> list[ColumnElement[Any]]:
-    """The columns of a row that is found; of a contained one also what type contains it."""
-    return [row.c[name] for name in (*COLUMNS, CONTAINER) if name in row.c]
-
-
-def _said(asked: PageOf) -> list[ColumnElement[Any]]:
-    """What every row of a page says of the page."""
-    return [RID_MAX.label("rid_max"), *([NOW.label("snapshot")] if asked.dated else ())]
-
-
 def _moved(asked: MovedOf) -> Select[Any]:
     """The change feed between two snapshots, with the versions it replaced and what stands now."""
     changed = [*_new(CHANGE, asked.seen), visible(HISTORY.c.xid, asked.began)]
@@ -316,55 +190,3 @@ def _moved(asked: MovedOf) -> Select[Any]:
         .order_by(ROW.c.rid)
         .limit(value(asked.count, Integer()))
     )
-
-
-def _gathered(inner: Select[Any], *, narrow: bool) -> FromClause:
-    """narrow: look the rows up first; a LIMIT would tempt the planner to walk an order until it meets them."""
-    if narrow:
-        return inner.cte("page").prefix_with("MATERIALIZED", dialect="postgresql")
-    return inner.subquery("page")
-
-
-# -- order -------------------------------------------------------------------------------------------------------
-
-
-def _expression(key: Key, row: FromClause) -> ColumnElement[Any]:
-    found = row.c[key.by] if isinstance(key.by, str) else _side_value(key.by, row)
-    if key.absent:
-        return cast(case((found.is_(None), 1), else_=0), Integer)
-    if key.filled:
-        text = isinstance(key.by, SideValue) and key.by.table == "string"
-        return func.coalesce(found, literal("") if text else literal(0, BigInteger))
-    return found
-
-
-def _side_value(asked: SideValue, row: FromClause) -> ColumnElement[Any]:
-    table = SIDE[asked.table]
-    column = table.c.lo_us if asked.table == "date" else table.c.value
-    first = func.max(column) if asked.greatest else func.min(column)
-    found = select(first).where(table.c.rid == row.c.rid, wanted(table.c.param_id, asked.parameters))
-    return found.correlate(row).scalar_subquery()
-
-
-def _ordering(asked: PageOf, columns: Sequence[ColumnElement[Any]]) -> list[Any]:
-    """ORDER BY; the other way round for the page before."""
-    return [
-        column.desc() if key.descending == asked.forward else column.asc()
-        for key, column in zip(asked.keys, columns, strict=True)
-    ]
-
-
-def _beyond(asked: PageOf, columns: Sequence[ColumnElement[Any]]) -> list[Condition]:
-    """The row comes after the place (before it, when going back)."""
-    if asked.place is None:
-        return []
-    place = [value(at, column.type) for at, column in zip(asked.place, columns, strict=True)]
-    if len({key.descending for key in asked.keys}) == 1:  # one direction: a row comparison, which an index can serve
-        left, right = tuple_(*columns), tuple_(*place)
-        return [left < right if asked.keys[0].descending == asked.forward else left > right]
-    alternatives = []
-    for position, key in enumerate(asked.keys):
-        column, bound = columns[position], place[position]
-        equal = [columns[before] == place[before] for before in range(position)]
-        alternatives.append(and_(*equal, column < bound if key.descending == asked.forward else column > bound))
-    return [or_(*alternatives)]

@@ -5,7 +5,7 @@ Out:     a frame that names its dictionary, so that any dictionary ever used sta
 New:     another process may have written with a dictionary that this one has not seen: it is fetched then, once
 Source:  RFC 8878 3.1.1.1, the frame header
 Errors:  LookupError   a frame names a dictionary that the database does not have
-Why:     a dictionary of 32 KiB shrinks a resource 8 times, without one 2.1 times (benchmarks/bytes.py)
+Why:     a dictionary of 64 KiB shrinks a resource 8 times, without one 2.1 times (benchmarks/bytes.py)
 """
 
 from collections.abc import Callable, Iterable, Sequence

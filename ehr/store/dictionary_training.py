@@ -12,7 +12,7 @@ from typing import Final
 
 import zstandard
 
-DICTIONARY_BYTES: Final = 32 * 1024
+DICTIONARY_BYTES: Final = 64 * 1024
 
 _LENGTH: Final = struct.Struct("<I")
 

@@ -67,6 +67,7 @@ def imports(record: Record, settings: Settings) -> Import:
         ("zstd.jsonl", zstandard.compress(b"\xef\xbb\xbf" + LINE % b"a" + LINE % b"b")),
         ("plain.ndjson.gz", LINE % b"a" + LINE % b"b"),
     ],
+    ids=["mark", "ends", "last", "gzip", "zstd", "plain"],
 )
 async def test_a_file_is_read_by_what_it_holds(imports: Import, tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
@@ -86,6 +87,7 @@ async def test_a_file_is_read_by_what_it_holds(imports: Import, tmp_path: Path, 
         (archive(LINE % b"a"), "tar archive"),
         (gzip.compress(archive(LINE % b"a")), "tar archive"),
     ],
+    ids=["bzip2", "utf-16", "zip", "cut-gzip", "packed-twice", "packed-utf-16", "tar", "packed-tar"],
 )
 async def test_what_cannot_be_read_is_said_and_leaves_nothing(
     imports: Import, tmp_path: Path, content: bytes, text: str

@@ -54,7 +54,7 @@ async def create_from_metadata(url: str) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
         await connection.run_sync(terminology_tables.metadata.create_all)
-        for statement in [*partitions.statements(TYPE_IDS), *partitions.indexes()]:
+        for statement in [*partitions.statements(TYPE_IDS), *partitions.indexes(), *partitions.code_indexes()]:
             await connection.exec_driver_sql(statement)
     await engine.dispose()
 

@@ -54,6 +54,9 @@ def span(text: str) -> tuple[datetime, datetime]:
 FIRST, LAST = datetime.fromisoformat("0001-01-02T00:00+00:00"), datetime.fromisoformat("9999-12-30T00:00+00:00")
 
 
+NEVER = datetime.fromisoformat("0001-01-01T00:00+00:00")
+
+
 def dated(tree: Tree) -> tuple[datetime, datetime] | None:
     if "effectiveDateTime" in tree:
         return span(tree["effectiveDateTime"])
@@ -179,13 +182,28 @@ CHECKS: dict[tuple[str, str], Check] = {
 
 
 def answer(world: Mapping[str, Tree], type_name: str, query: list[tuple[str, str]]) -> list[str]:
-    """Ids in the order the resources were written."""
-    return [
-        tree["id"]
+    """Ids in the order the resources were written; by one code with its system alone, the newest first."""
+    found = [
+        tree
         for tree in world.values()
         if tree["resourceType"] == type_name
         and all(_any(CHECKS[type_name, name], tree, value, world, name) for name, value in query)
     ]
+    if by_code_alone(query):
+        found.reverse()
+        found.sort(key=lambda tree: span_of(tree)[0], reverse=True)
+    return [tree["id"] for tree in found]
+
+
+def by_code_alone(query: list[tuple[str, str]]) -> bool:
+    (name, value), *others = query
+    code = value.rpartition("|")[2]
+    return not others and name == "code" and "|" in value and "," not in value and bool(code)
+
+
+def span_of(tree: Tree) -> tuple[datetime, datetime]:
+    """What has no date comes after what has one, however old."""
+    return dated(tree) or (NEVER, NEVER)
 
 
 def _any(check: Check, tree: Tree, value: str, world: Mapping[str, Tree], name: str) -> bool:

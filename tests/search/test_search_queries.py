@@ -210,7 +210,7 @@ QUERIES: tuple[tuple[str, str, str, str], ...] = (
     ("Encounter", "patient", "p1", "e1"),
     ("Encounter", "practitioner", "d1", "e1"),
     ("Encounter", "patient:Patient.name", "tran", "e2"),
-    ("Observation", "code", f"{LOINC}|29463-7", "w1 w2 w3"),
+    ("Observation", "code", f"{LOINC}|29463-7", "w2 w1 w3"),  # the newest first
     ("Observation", "code", "29463-7,1-8", "w1 w2 w3 g1"),
     ("Observation", "patient", "Patient/p1", "w1 w3 b1"),
     ("Observation", "subject", "Patient/p1,Group/x", "w1 w3 b1 g1"),

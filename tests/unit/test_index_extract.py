@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ehr.database.partitions import CODED_TYPES, OWN_TYPES
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter
 from ehr.fhir.r4 import TYPE_IDS
@@ -14,6 +15,7 @@ from ehr.index.extract import Extractor, IndexRows
 from ehr.index.generate import source
 from ehr.index.hashing import TARGET_MASK, Hasher
 from ehr.index.leaves import REFERENCES_MAX
+from ehr.index.main_code import main_code
 from ehr.index.main_date import CHOSEN, main_date
 from ehr.index.normalize import contact, fold
 from ehr.index.ranges import date_range, period_range
@@ -253,3 +255,39 @@ def test_a_full_memory_of_references_is_emptied() -> None:
     ]
     first = [extractor.extract(tree, "Observation", "o") for tree in trees]
     assert [extractor.extract(tree, "Observation", "o") for tree in trees] == first
+
+
+def test_the_first_coding_has_its_place_and_others_say_that_they_are_there() -> None:
+    code = parameters.of("Observation")["code"].id
+    loinc, local = {"system": "http://loinc.org", "code": "1-8"}, {"code": "x", "system": ""}
+    first, other = HASHER.token(code, "http://loinc.org", "1-8"), HASHER.token(code, None, "x")
+    beside_first, beside_other = HASHER.further(code, "http://loinc.org", "1-8"), HASHER.further(code, None, "x")
+    for codings, placed, further in (
+        ([loinc], first, []),
+        ([local], other, []),
+        (
+            [loinc, local, loinc],
+            first,
+            [HASHER.further(code, None, "x"), HASHER.further(code, "http://loinc.org", "1-8")],
+        ),
+        ([{"display": "no code"}, loinc], None, [HASHER.further(code, "http://loinc.org", "1-8")]),
+        (["odd", {"code": 7}, {"code": ["x"]}], None, []),
+        ("odd", None, []),
+    ):
+        rows = EXTRACTOR.extract({"code": {"coding": codings}}, "Observation", "o")
+        assert rows.placed == (1 if placed is None else 2)
+        assert placed is None or rows.tokens[1] == placed
+        assert {beside_first, beside_other} & set(rows.tokens) == set(further)
+        assert len(rows.tokens) == len(set(rows.tokens))
+
+
+def test_types_that_are_listed_by_a_code_have_one_concept_and_a_main_date() -> None:
+    for type_name in CODED_TYPES:
+        found = main_code(type_name)
+        assert found is not None
+        (path,) = found.paths
+        assert (found.kind, path.type, len(path.steps)) == ("token", "CodeableConcept", 1)
+        assert not path.steps[0].many
+        assert main_date(type_name) is not None
+        assert type_name in OWN_TYPES
+    assert main_code("AllergyIntolerance") is None
