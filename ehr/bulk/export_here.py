@@ -77,14 +77,15 @@ def _locked(folder: Path) -> Iterator[Path]:
     """The folder's state file, while nobody else works on it."""
     folder.mkdir(parents=True, exist_ok=True)
     state = folder / STATE
-    if not state.exists() and any(place.name not in _UNFINISHED for place in folder.iterdir()):
+    if not state.exists() and any(place.name != _UNFINISHED for place in folder.iterdir()):
         raise Invalid("the folder is not empty; name one that is, or one where an export was interrupted", at="DIR")
     held = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Invalid("another command is exporting into this folder", at="DIR") from error
         yield state
-    except BlockingIOError as error:
-        raise Invalid("another command is exporting into this folder", at="DIR") from error
     finally:
         os.close(held)
 

@@ -7,6 +7,7 @@ Why:     symmetric processes that each read, check and write beat a reader that 
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import shutil
@@ -44,6 +45,9 @@ IMPORTS: Final = "imports"
 MERGED: Final = "errors.ndjson"
 UPKEEP: Final = "upkeep"
 """The parameter of the chunk that comes when all parts are stored: the database is put in order for readers."""
+FILES: Final = "files.json"
+"""In the folder of what was unpacked: the files as they were cut. Every chunk is given the job's parameters, which is
+too often for the names of a hundred thousand files."""
 CHANGED_SHOWN: Final = 3
 
 
@@ -119,14 +123,16 @@ async def resume(queue: Queue, paths: Iterable[Path], order: Order = CITY) -> st
     assert progress is not None, "found above"
     if progress.finished and await queue.outlived({progress.id: progress.finished}, limits.job_files_life_s):
         return None
-    await asyncio.to_thread(_check_same, asked, progress.params["files"])
-    (Path(progress.params["home"]) / progress.id / MERGED).unlink(missing_ok=True)
+    folder = Path(progress.params["home"]) / progress.id
+    await asyncio.to_thread(_check_same, asked, folder / SPOOL / FILES)
+    (folder / MERGED).unlink(missing_ok=True)
     await queue.resume(progress.id)
     return progress.id
 
 
-def _check_same(paths: Sequence[Path], known: Mapping[str, int]) -> None:
+def _check_same(paths: Sequence[Path], place: Path) -> None:
     """What was cut into parts is what the paths still name."""
+    known = orjson.loads(place.read_bytes())
     now = {str(path): path.stat().st_mtime_ns for path in files.find(paths)}
     other = sorted(name for name in now.keys() | known.keys() if now.get(name) != known.get(name))
     if other:
@@ -146,11 +152,13 @@ def _cut(
             chunks += [asdict(part) for part in files.parts(name, plain, part_bytes=part_bytes)]
         if not chunks:
             raise Malformed("the files are empty")
+        known = {str(path): path.stat().st_mtime_ns for path in found}
+        (folder / SPOOL).mkdir(parents=True, exist_ok=True)
+        (folder / SPOOL / FILES).write_bytes(orjson.dumps(known))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    known = {str(path): path.stat().st_mtime_ns for path in found}
-    return {"home": str(home), "files": known, "bytes": sum(one["length"] for one in chunks)}, chunks
+    return {"home": str(home), "bytes": sum(one["length"] for one in chunks)}, chunks
 
 
 def handler(record: "Record") -> Handler:
@@ -235,6 +243,8 @@ async def clean(queue: Queue, home: Path) -> int:
     for spool in spools:
         if spool.parent.name in done:
             await output.remove(spool)
+            with contextlib.suppress(OSError):  # it holds what was told
+                spool.parent.rmdir()
     async with queue.connection() as connection:
         await winner.forget(connection)
     return count

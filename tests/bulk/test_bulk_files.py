@@ -141,6 +141,17 @@ async def test_folders_are_opened_and_files_of_one_name_told_apart(
         await imports.run(tmp_path / "folder.ndjson")
 
 
+async def test_what_each_chunk_is_given_does_not_grow_with_the_files(imports: Import, tmp_path: Path) -> None:
+    for number in range(60):
+        (tmp_path / f"{number}.ndjson").write_bytes(LINE % b"a")
+    job_id = await job.plan(imports.queue, [tmp_path], imports.home)
+    progress = await imports.queue.progress(job_id)
+    assert progress is not None
+    assert len(orjson.dumps(progress.params)) < 60 * len(str(tmp_path))
+    done = await imports.finish(job_id)
+    assert (done.state, done.lines, done.stored) == ("done", 60, 1)
+
+
 async def test_a_file_that_changed_is_not_read_on(imports: Import, tmp_path: Path) -> None:
     path = tmp_path / "Patient.ndjson"
     path.write_bytes(LINE % b"a")
