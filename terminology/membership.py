@@ -64,9 +64,10 @@ async def _of_system(known: Known, part: Include, system: str | None, code: str,
     if concept is None:
         return False if published.is_whole else None
     try:
-        return (inactive or concept.active) and all(passes(one, published)(concept) for one in part.filters)
+        passed = (inactive or concept.active) and all(passes(one, published)(concept) for one in part.filters)
     except Unreadable:  # a filter that is not served tells nothing
         return None
+    return passed or (False if published.is_whole else None)
 
 
 async def _is_active(known: Known, part: Include, code: str) -> bool:

@@ -3,7 +3,7 @@
 In:      type name ("Patient", "Quantity") or path of a backbone ("Observation.component")
 Out:     Shape: JSON name → Member; required elements; choices
 Cost:    read once (5 ms), each shape built when first asked for
-Source:  r4/structure.json and r4/bindings.json, compiled from the R4 4.0.1 StructureDefinitions
+Source:  r4/structure.json, r4/bindings.json and r4/displays.json, compiled from the R4 4.0.1 StructureDefinitions
 """
 
 from collections.abc import Mapping
@@ -161,6 +161,12 @@ def codes(value_set: str) -> Mapping[str, frozenset[str]] | None:
     return None if systems is None else {system: frozenset(listed) for system, listed in systems.items()}
 
 
+def displays(system: str) -> Mapping[str, str]:
+    """Code → display, of the codes of a system that are in a value set of a required binding."""
+    found: Mapping[str, str] = _displays().get(system, {})
+    return found
+
+
 @cache
 def code_list(value_set: str) -> tuple[str, ...] | None:
     """All codes of a value set, whatever their system, in the order of the specification."""
@@ -176,3 +182,8 @@ def _tables() -> Any:
 @cache
 def _bindings() -> Any:
     return orjson.loads((files("ehr.fhir.r4") / "bindings.json").read_bytes())
+
+
+@cache
+def _displays() -> Any:
+    return orjson.loads((files("ehr.fhir.r4") / "displays.json").read_bytes())["displays"]

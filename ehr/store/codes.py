@@ -13,7 +13,7 @@ from typing import Final
 
 from ehr import limits
 from ehr.fhir.profiles.grammars import GRAMMARS
-from ehr.fhir.structure import codes
+from ehr.fhir.structure import codes, displays
 from ehr.store.canonicals import Canonicals
 from terminology import codesystem, read_fhir, valueset
 from terminology.codesystem import Found
@@ -25,13 +25,11 @@ from terminology.resources import CodeSystem, Concept, ValueSet
 from terminology.ucum import unit_of
 from terminology.valueset import validate_code
 
-_R4_SYSTEMS: Final = "http://hl7.org/fhir/"
 _R4_VALUE_SETS: Final = "http://hl7.org/fhir/ValueSet/"
 _R4_VERSION: Final = "4.0.1"
 _UCUM: Final = "http://unitsofmeasure.org"
 _UCUM_VALUE_SETS: Final = frozenset({"http://hl7.org/fhir/ValueSet/ucum-units", "http://unitsofmeasure.org/vs"})
 _FORMS: Final = {grammar.system: grammar.form for grammar in GRAMMARS.values()}
-
 
 BY_FORM: Final = frozenset({_UCUM, *_FORMS})
 """Code systems that are grammars."""
@@ -89,28 +87,17 @@ class Codes:
         """Loaded by an operator, else stored, else of R4's own; with all its concepts."""
         key = (url, version)
         if key not in self._systems:
-            found = await codesystem.code_system(stored.connection, url, version)
-            if found is None:
-                found = await self.code_system(stored, f"{url}|{version}" if version else url) or _of_r4(url, version)
-            self._systems[key] = found
+            loaded = await codesystem.code_system(stored.connection, url, version)
+            self._systems[key] = loaded if loaded is not None else await self._unloaded(stored, url, version)
         return self._systems[key]
+
+    async def _unloaded(self, stored: Canonicals, url: str, version: str | None) -> CodeSystem | None:
+        return await self.code_system(stored, f"{url}|{version}" if version else url) or _of_r4(url, version)
 
     async def find(self, stored: Canonicals, url: str, code: str, version: str | None = None) -> Found | None:
         """One code of a system; None where the system is not known, or only this code of it is not."""
         found = await codesystem.find(stored.connection, url, code, version)
-        if found is not None:
-            return found
-        system = await self.code_system(stored, f"{url}|{version}" if version else url) or _of_r4(url, version)
-        if system is not None:
-            return Found(system, system.find(code))
-        if version is not None:
-            return None
-        by_form = has_form(url, code)
-        return (
-            Found(CodeSystem(url, "", "", "en"), None)
-            if by_form is False
-            else _by_form(url, code) or codesystem.own(url, code)
-        )
+        return found if found is not None else await self._beside_loaded(stored, url, code, version)
 
     async def find_each(
         self, stored: Canonicals, keys: Iterable[tuple[str, str]], versions: Mapping[str, str] = NO_VERSIONS
@@ -121,8 +108,9 @@ class Codes:
         found |= await codesystem.find_each(stored.connection, [key for key in asked if key not in found], versions)
         for url, code in asked:
             if (url, code) not in found:
-                known = await self._beside_loaded(stored, url, code, versions.get(url))
-                found |= {} if known is None else {(url, code): known}
+                known = await self._beside_loaded(stored, url, code, versions.get(url) or None)
+                if known is not None and known.concept is not None:
+                    found[url, code] = known
         return found
 
     def _of_read(self, key: tuple[str, str], versions: Mapping[str, str]) -> Found | None:
@@ -133,14 +121,11 @@ class Codes:
         return None if system is None or concept is None else Found(system, concept)
 
     async def _beside_loaded(self, stored: Canonicals, url: str, code: str, version: str | None) -> Found | None:
-        """By a stored code system or one of R4, else by a grammar or the project's own tables; None: unknown."""
-        system = await self.code_system(stored, f"{url}|{version}" if version else url) or _of_r4(url, version)
+        """By a stored code system or one of R4, else by a grammar or the project's own tables."""
+        system = await self._unloaded(stored, url, version)
         if system is not None:
-            concept = system.find(code)
-            return None if concept is None else Found(system, concept)
-        if version is not None:
-            return None
-        return _by_form(url, code) or codesystem.own(url, code)
+            return Found(system, system.find(code))
+        return None if version is not None else _by_form(url, code) or codesystem.own(url, code)
 
 
 class Asking:
@@ -256,12 +241,20 @@ def has_form(system: str, code: str) -> bool | None:
 
 
 def _by_form(system: str, code: str) -> Found | None:
-    return Found(CodeSystem(system, "", "", "en"), Concept(code, code)) if has_form(system, code) else None
+    """None for a system that is no grammar."""
+    formed = has_form(system, code)
+    if formed is None:
+        return None
+    concept = Concept(code, displays(system).get(code) or code) if formed else None
+    return Found(CodeSystem(system, "", "", "en"), concept)
 
 
 def _of_r4(system: str, version: str | None) -> CodeSystem | None:
-    """A code system that R4 defines with a value set of the same name for all of it."""
-    listed = codes(_R4_VALUE_SETS + system.removeprefix(_R4_SYSTEMS)) if system.startswith(_R4_SYSTEMS) else None
-    if listed is None or listed.keys() != {system} or version not in {None, _R4_VERSION}:
+    """The codes of R4's required bindings; whole where a value set of the same name holds all of the system."""
+    named = displays(system)
+    if not named or system in BY_FORM or version not in {None, _R4_VERSION}:
         return None
-    return CodeSystem(system, _R4_VERSION, "", "en", {code: Concept(code, "") for code in sorted(listed[system])})
+    listed = codes(_R4_VALUE_SETS + system.rpartition("/")[2])
+    content = "complete" if listed is not None and listed.keys() == {system} else "fragment"
+    concepts = {code: Concept(code, display) for code, display in named.items()}
+    return CodeSystem(system, _R4_VERSION, "", "en", concepts, content)

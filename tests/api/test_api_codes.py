@@ -180,7 +180,12 @@ VALIDATED: dict[str, dict[str, Any]] = {
     "url=http://unitsofmeasure.org&code=furlongs":
         {"result": False, "message": "furlongs is no code of http://unitsofmeasure.org"},
     "url=urn:ietf:bcp:47&code=vi-VN": {"result": True, "display": "vi-VN"},
-    "url=http://hl7.org/fhir/administrative-gender&code=male": {"result": True},
+    "url=http://hl7.org/fhir/administrative-gender&code=male": {"result": True, "display": "Male"},
+    "url=http://terminology.hl7.org/CodeSystem/condition-clinical&code=active": {"result": True, "display": "Active"},
+    "url=urn:iso:std:iso:4217&code=VND": {"result": True, "display": "Vietnamese đồng"},
+    "url=urn:iso:std:iso:4217&code=ZZZ": {
+        "result": False, "message": "ZZZ is no code of urn:iso:std:iso:4217, of which a fragment is here"
+    },
     "url=http://hl7.org/fhir/administrative-gender&code=M":
         {"result": False, "message": "M is no code of http://hl7.org/fhir/administrative-gender"},
     "url=http://hl7.org/fhir/sid/icd-10&code=I10":

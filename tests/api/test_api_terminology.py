@@ -115,7 +115,7 @@ async def test_a_code_is_in_a_value_set_or_not(client: httpx.AsyncClient) -> Non
         (f"url={SET}&code=red&display=Blue",
          {"result": False, "message": "the display of red is another one", "display": "Red"}),
         (f"url={SET}&code=red&system=urn:x", {"result": False, "message": "urn:x|red is not in the value set"}),
-        (f"url={GENDER}&code=male", {"result": True}),
+        (f"url={GENDER}&code=male", {"result": True, "display": "Male"}),
     ):  # fmt: skip
         assert told(await client.get(f"/ValueSet/$validate-code?{query}")) == expected, query
     concept = {

