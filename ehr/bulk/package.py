@@ -1,4 +1,4 @@
-"""A package of a guide → its profiles, value sets and code systems, stored as resources.
+"""A package of a guide → its profiles, value sets, code systems and concept maps, stored as resources.
 
 In:      folders and .tgz files as npm has them, or single JSON files
 Out:     Loaded: how many were stored, stood already, or were refused, and why
@@ -26,7 +26,7 @@ from ehr.store.record import Record
 from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
 
-TYPES: Final = frozenset({"StructureDefinition", "ValueSet", "CodeSystem"})
+TYPES: Final = frozenset({"StructureDefinition", "ValueSet", "CodeSystem", "ConceptMap"})
 _AT_ONCE: Final = 50
 """Resources of one transaction: some megabytes of snapshots."""
 _CONTENT: Final = "package/"
@@ -117,7 +117,8 @@ def _definition(loaded: Loaded, name: str, body: bytes) -> dict[str, Any] | None
         tree = codec.loads(body)
         if tree.get("resourceType") not in TYPES or tree.get("kind") == "logical":
             return None
-        canonical = f"{tree.get('url')}|{tree.get('version', '')}"
+        named = tree.get("url") or f"{tree['resourceType']}/{tree.get('id')}"
+        canonical = f"{named}|{tree.get('version', '')}"
         tree = {**tree, "id": str(uuid5(NAMESPACE_URL, canonical))}
         gate.check(tree["resourceType"], tree)
     except Refused as error:

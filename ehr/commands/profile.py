@@ -25,7 +25,7 @@ def load_command(
     data_dir: DataDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON line for each package.")] = False,
 ) -> None:
-    """Store the StructureDefinitions, ValueSets and CodeSystems of packages; the same again changes nothing."""
+    """Store the profiles, value sets, code systems and concept maps of packages; the same again changes nothing."""
 
     async def loaded(record: Record) -> list[Loaded]:
         return [await load(record, path) for path in paths]

@@ -74,18 +74,18 @@ async def contains(
     return await asking.member(named.url, system, code)
 
 
-async def name_in(uow: UnitOfWork, named: Named, system: str, code: str) -> str:
-    """What the value set itself calls one of its codes; "" where it does not say."""
+async def name_in(uow: UnitOfWork, named: Named, system: str, code: str) -> str | None:
+    """What the value set itself calls a code that it lists; None where it does not list it by itself."""
     if named.url is not None:
         found = await valueset.validate_code(uow.connection, named.url, code, system=system)
         if found.result is not None:
-            return found.display or ""
+            return (found.display or "") if found.result else None
     tree = await definition(uow, "ValueSet", named)
     if tree is None:
-        return ""
+        return None
     made = cast("ValueSet", read(tree))
     listed = [*(made.expansion or ()), *((one.system, *each) for one in made.include for each in one.codes or ())]
-    return next((display for of, one, display in listed if (of, one) == (system, code)), "")
+    return next((display for of, one, display in listed if (of, one) == (system, code)), None)
 
 
 def _versions(made: ValueSet, versions: Versions) -> dict[str, str]:

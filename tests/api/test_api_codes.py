@@ -297,3 +297,22 @@ async def test_a_url_says_a_value_set_by_itself(client: httpx.AsyncClient) -> No
         assert found.json()["total"] == total, below
         found = await client.get("/Observation", params={"code:below": f"{LIST}|{below}", "_total": "accurate"})
         assert found.json()["total"] == total, below
+
+
+@pytest.mark.usefixtures("listed")
+async def test_what_nobody_here_knows_is_not_taken_for_a_code(client: httpx.AsyncClient) -> None:
+    unknown = {**ALL, "id": "unknown", "url": "http://x.vn/vs/unknown"}
+    unknown["compose"] = {"include": [{"system": "urn:nobody"}, {"system": "urn:else", "concept": [{"code": "x"}]}]}
+    assert (await client.put("/ValueSet/unknown", json=unknown)).status_code == 201
+    for query, status in (
+        ("ValueSet/unknown/$validate-code?system=urn:nobody&code=x", 422),
+        (f"ValueSet/list/$validate-code?system={LIST}&systemVersion=2099&code=A1", 422),
+    ):
+        assert (await client.get(f"/{query}")).status_code == status, query
+    for query, expected in (
+        ("ValueSet/unknown/$validate-code?system=urn:else&code=x", True),
+        ("ValueSet/unknown/$validate-code?system=urn:else&code=y", False),
+        (f"ValueSet/list/$validate-code?system={LIST}&systemVersion=2025&code=Z", True),
+        (f"ValueSet/list/$validate-code?system={LIST}&systemVersion=2026&code=Z", False),
+    ):
+        assert told(await client.get(f"/{query}"))["result"] is expected, query

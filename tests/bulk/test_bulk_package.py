@@ -23,6 +23,13 @@ VALUE_SET = {
     "status": "active",
     "compose": {"include": [{"system": "urn:a"}]},
 }
+CONCEPT_MAP = {
+    "resourceType": "ConceptMap",
+    "id": "m",
+    "url": "http://example.org/ConceptMap/m",
+    "status": "active",
+    "group": [{"source": "urn:a", "target": "urn:b", "element": [{"code": "x"}]}],
+}
 BROKEN = {"resourceType": "ValueSet", "id": "w", "url": "http://example.org/ValueSet/w"}
 MANIFEST = {"name": "org.example", "fhirVersions": ["4.0.1"], "dependencies": {"hl7.fhir.r4.core": "4.0.1"}}
 
@@ -52,13 +59,21 @@ async def count(record: Record) -> int:
 
 
 async def test_a_package_is_stored_once_packed_or_not(record: Record, tmp_path: Path) -> None:
-    folder = package(tmp_path / "one", PROFILE, VALUE_SET)
+    folder = package(tmp_path / "one", PROFILE, VALUE_SET, CONCEPT_MAP)
     first = await load(record, folder)
-    assert (first.stored, first.unchanged, first.refused) == (2, 0, [])
+    assert (first.stored, first.unchanged, first.refused) == (3, 0, [])
     assert first.needs == ["hl7.fhir.r4.core 4.0.1"]
     again = await load(record, packed(folder))
-    assert (again.stored, again.unchanged, again.refused) == (0, 2, [])
-    assert await count(record) == 2
+    assert (again.stored, again.unchanged, again.refused) == (0, 3, [])
+    assert await count(record) == 3
+
+
+async def test_definitions_without_a_url_are_told_apart(record: Record, tmp_path: Path) -> None:
+    nameless = [{**CONCEPT_MAP, "id": one, "url": None} for one in "mn"]
+    trees = [{name: value for name, value in one.items() if value is not None} for one in nameless]
+    for folder in ("one", "again"):
+        await load(record, package(tmp_path / folder, *trees))
+        assert await count(record) == 2
 
 
 async def test_versions_of_a_guide_stand_beside_each_other(record: Record, tmp_path: Path) -> None:
