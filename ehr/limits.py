@@ -165,7 +165,11 @@ drop_quiet_s: Final = 5.0
 """A file in a drop folder that was not written to for so long is complete."""
 
 import_chunk_bytes: Final = 8 * 1024 * 1024
-"""Bytes of lines in one import chunk, whatever their number: memory is bounded by bytes."""
+"""Bytes of lines in one import chunk: memory is bounded by them."""
+
+import_chunk_lines: Final = 50_000
+"""Lines of one import chunk: what is held of a line is at least 5 KiB where it changes what is stored, however short it
+is. Resources of usual length are not so many in a chunk."""
 
 export_chunk_resources: Final = 50_000
 """Resources of one export chunk, about: some seconds of work, and a file of some 60 MiB."""

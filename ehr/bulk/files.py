@@ -1,8 +1,8 @@
 """Paths → parts of NDJSON files, bounded in bytes, each with the number of its first line; and parts → lines.
 
 In:      files and folders; of a folder those named .ndjson and .jsonl, also with .gz and .zst (ehr.bulk.unpack)
-Limits:  a part ends with the first line that reaches import_chunk_bytes; a line over ndjson_line_bytes_max is read
-         past without being held
+Limits:  a part ends with the first line that reaches import_chunk_bytes, or after import_chunk_lines; a line over
+         ndjson_line_bytes_max is read past without being held
 Order:   what others refer to first: organizations, places, practitioners, patients
 Errors:  Invalid       a file that has changed since it was cut: line numbers and places would mean something else;
                        one whose name is not UTF-8
@@ -92,7 +92,13 @@ def names(paths: Sequence[Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def parts(name: str, path: Path, *, part_bytes: int = limits.import_chunk_bytes) -> Iterator[Part]:
+def parts(
+    name: str,
+    path: Path,
+    *,
+    part_bytes: int = limits.import_chunk_bytes,
+    part_lines: int = limits.import_chunk_lines,
+) -> Iterator[Part]:
     """Cut one file into parts of whole lines."""
     first_line, offset = 1, 0
     with path.open("rb") as file:
@@ -102,7 +108,10 @@ def parts(name: str, path: Path, *, part_bytes: int = limits.import_chunk_bytes)
         file.seek(offset)
         while block := file.read(part_bytes):
             newlines = block.count(b"\n")
-            if not block.endswith(b"\n"):
+            if newlines > part_lines:
+                newlines = part_lines
+                file.seek(offset + len(block) - len(block.split(b"\n", part_lines)[-1]))
+            elif not block.endswith(b"\n"):
                 newlines += _skip_line(file)
             end = file.tell()
             yield Part(name, str(path), offset, end - offset, first_line, changed)

@@ -170,18 +170,21 @@ def test_every_reason_is_told() -> None:
 @given(
     st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"").replace(b"\r", b""))),
     st.integers(1, 64),
+    st.integers(1, 8),
     st.booleans(),
 )
 def test_parts_of_any_size_hold_every_line_once(
-    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], part_bytes: int, ends: bool
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], part_bytes: int, part_lines: int, ends: bool
 ) -> None:
     path = Path(tmp_path_factory.getbasetemp()) / "cut.ndjson"
     path.write_bytes(b"\n".join(lines) + (b"\n" if ends and lines else b""))
     expected = path.read_bytes().split(b"\n")
     if expected and expected[-1] == b"":
         expected.pop()
-    parts = list(files.parts("cut", path, part_bytes=part_bytes))
-    found = [line for part in parts for line in files.lines(part)]
+    parts = list(files.parts("cut", path, part_bytes=part_bytes, part_lines=part_lines))
+    held = [list(files.lines(part)) for part in parts]
+    assert all(len(one) <= part_lines + 1 for one in held), "the last may have no end, and belongs to the part"
+    found = [line for one in held for line in one]
     assert [line.content for line in found] == expected
     assert [line.number for line in found] == list(range(1, len(expected) + 1))
     assert sum(part.length for part in parts) == path.stat().st_size
