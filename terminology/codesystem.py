@@ -73,15 +73,13 @@ class Found:
         if self.concept is None:
             return []
         first = Designation(self.concept.display, self.system.language, DISPLAY)
-        return [
-            {
-                **({"language": one.language} if one.language else {}),
-                **({"use": one.use} if one.use else {}),
-                "value": one.value,
-            }
-            for one in (first, *self.concept.designations)
-            if one.value
-        ]
+        return [told(one) for one in (first, *self.concept.designations) if one.value]
+
+
+def told(one: Designation) -> dict[str, Any]:
+    """As FHIR has it."""
+    language = {"language": one.language} if one.language else {}
+    return {**language, **({"use": one.use} if one.use else {}), "value": one.value}
 
 
 Known = Mapping[tuple[str, str], Found]

@@ -153,9 +153,10 @@ select $1, code, place, language, value, use::jsonb
 from unnest($2::text[], $3::integer[], $4::text[], $5::text[], $6::text[])
   as given (code, place, language, value, use)"""
 _INSERT_CODES: Final = """
-insert into value_set_code (value_set_id, place, system, code, display)
-select $1, place - 1, system, code, display from unnest($2::text[], $3::text[], $4::text[])
-  with ordinality as given (system, code, display, place)"""
+insert into value_set_code (value_set_id, place, system, code, display, designations)
+select $1, place - 1, system, code, display, designations::jsonb
+from unnest($2::text[], $3::text[], $4::text[], $5::text[])
+  with ordinality as given (system, code, display, designations, place)"""
 _INSERT_MAPPED: Final = """
 insert into concept_map_entry (concept_map_id, place, group_place, source_code, target_code, equivalence,
   source_display, target_display, depends_on, product)
@@ -227,12 +228,13 @@ def _json(value: object) -> str:
 async def _store_value_set(connection: Connection, it: ValueSet, file_name: str, told: Callable[[int], None]) -> Loaded:
     codes = await expand(Tables(connection), it)
     rows = [(system, code, display) for (system, code), display in codes.items()]
-    digest = _digest(it.title, rows)
+    named = [_json(it.designations[key]) if key in it.designations else None for key in codes]
+    digest = _digest(it.title, rows, named)
     if await _is_known(connection, "value_set", it.url, it.version, digest):
         told(len(rows))
         return Loaded("ValueSet", it.url, it.version, len(rows), changed=False)
     key = await connection.fetchval(_INSERT_VALUE_SET, it.url, it.version, digest, it.title, file_name)
-    await connection.execute(_INSERT_CODES, key, *_columns(rows, 3))
+    await connection.execute(_INSERT_CODES, key, *_columns(rows, 3), named)
     told(len(rows))
     return Loaded("ValueSet", it.url, it.version, len(rows), changed=True)
 

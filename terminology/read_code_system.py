@@ -58,7 +58,7 @@ def _concepts(within: Tree, parent: str | None, at: str) -> Iterator[Concept]:
             selectable=not _is(properties, "notSelectable"),
             active=not (_is(properties, "inactive") or _retired(properties)),
             properties=properties,
-            designations=tuple(_designations(tree, here)),
+            designations=tuple(designations(tree, here)),
         )
         yield from _concepts(tree, code, here)
 
@@ -72,7 +72,8 @@ def _properties(tree: Tree, at: str) -> dict[str, tuple[Value, ...]]:
     return found
 
 
-def _designations(tree: Tree, at: str) -> Iterator[Designation]:
+def designations(tree: Tree, at: str) -> Iterator[Designation]:
+    """Of a concept of a code system, or of one that a value set lists."""
     for _, entry in each(tree, "designation", at):
         if "value" in entry:
             yield Designation(str(entry["value"]), str(entry.get("language", "")), entry.get("use"))

@@ -12,7 +12,7 @@ from typing import Final
 import orjson
 
 from terminology.errors import Unreadable
-from terminology.read_code_system import code_system
+from terminology.read_code_system import code_system, designations
 from terminology.read_concept_map import concept_map
 from terminology.resources import Filter, Include, Loadable, ValueSet
 from terminology.tree import Tree, each, text, title
@@ -75,7 +75,8 @@ def _parts(compose: Tree, name: str) -> tuple[Include, ...]:
 
 def _include(entry: Tree, at: str) -> Include:
     """What R4 demands may be there as an extension only, which names nothing."""
-    codes = tuple((text(one, "code", here), str(one.get("display", ""))) for here, one in each(entry, "concept", at))
+    listed = list(each(entry, "concept", at))
+    codes = tuple((text(one, "code", here), str(one.get("display", ""))) for here, one in listed)
     return Include(
         system=entry.get("system"),
         version=entry.get("version"),
@@ -85,6 +86,7 @@ def _include(entry: Tree, at: str) -> Include:
             for here, one in each(entry, "filter", at)
         ),
         value_sets=tuple(entry.get("valueSet", [])),
+        designations={one["code"]: tuple(designations(one, here)) for here, one in listed if "designation" in one},
     )
 
 

@@ -3,7 +3,7 @@
 Source:  FHIR R4 4.8 CodeSystem, 4.9 ValueSet, 4.10 ConceptMap
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,19 @@ class Designation:
     value: str
     language: str = ""
     use: Mapping[str, Any] | None = None
+
+
+def in_language(designations: Sequence[Designation], language: str) -> str | None:
+    """The first in the language, else the first in one of its kind: "vi" for "vi-VN"."""
+    for same in (str.lower, _primary):
+        named = [one.value for one in designations if same(one.language) == same(language)]
+        if named:
+            return named[0]
+    return None
+
+
+def _primary(language: str) -> str:
+    return language.partition("-")[0].lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +78,7 @@ class CodeSystem:
 
     def name_in(self, concept: Concept, language: str) -> str | None:
         """None where it has no name in the language."""
-        for same in (str.lower, _primary):
-            if same(language) == same(self.language):
-                return concept.display
-            named = _first(one.value for one in concept.designations if same(one.language) == same(language))
-            if named is not None:
-                return named
-        return None
-
-
-def _primary(language: str) -> str:
-    return language.partition("-")[0].lower()
-
-
-def _first(values: Iterable[str]) -> str | None:
-    return next(iter(values), None)
+        return in_language([Designation(concept.display, self.language), *concept.designations], language)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +92,17 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Include:
-    """One include or exclude. codes None: all of the system that pass the filters; else these, which take none."""
+    """One include or exclude. codes None: all of the system that pass the filters; else these, which take none.
+
+    designations  what the value set itself calls its codes, beside their displays
+    """
 
     system: str | None
     version: str | None
     codes: tuple[tuple[str, str], ...] | None
     filters: tuple[Filter, ...]
     value_sets: tuple[str, ...]
+    designations: Mapping[str, tuple[Designation, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,11 @@ class ValueSet:
     include: tuple[Include, ...]
     exclude: tuple[Include, ...]
     inactive: bool = True
+
+    @property
+    def designations(self) -> dict[tuple[str, str], tuple[Designation, ...]]:
+        """(system, code) → what the value set itself calls it."""
+        return {(one.system or "", code): said for one in self.include for code, said in one.designations.items()}
 
 
 @dataclass(frozen=True, slots=True)

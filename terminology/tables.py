@@ -119,6 +119,7 @@ value_set_code = Table(
     Column("code", C_TEXT, nullable=False),
     Column("display", Text, nullable=False, server_default=text("''")),
     Column("place", Integer, nullable=False, server_default=text("0")),  # position in the expansion
+    Column("designations", JSONB),  # what the value set itself calls it, each as a Designation
     PrimaryKeyConstraint("value_set_id", "system", "code"),
 )
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import orjson
+
 from terminology.connection import Connection
-from terminology.resources import Filter, Include, ValueSet
+from terminology.resources import Designation, Filter, Include, ValueSet
 
 Bound = Callable[[str], Mapping[str, frozenset[str]] | None]
 """Value set URL → system → codes, or None; ehr.fhir.structure.codes is one."""
@@ -22,11 +24,11 @@ _CODE: Final = """
 select system, display from value_set_code
 where value_set_id = $1 and code = $2 and ($3::text is null or system = $3) order by system limit 1"""
 
-
 _CODES: Final = "select system, code from value_set_code where value_set_id = $1 order by system, code limit $2"
-
-
 _ALL: Final = "select system, code, display from value_set_code where value_set_id = $1 order by place"
+_NAMED: Final = """
+select system, code, designations::text as designations from value_set_code
+where value_set_id = $1 and designations is not null and ($2::text is null or code = $2)"""
 
 
 async def codes_of(connection: Connection, url: str, count_max: int) -> list[tuple[str, str]] | None:
@@ -63,6 +65,17 @@ async def expansion(connection: Connection, url: str) -> dict[tuple[str, str], s
     if key is None:
         return None
     return {(row["system"], row["code"]): row["display"] for row in await connection.fetch(_ALL, key)}
+
+
+async def designations(
+    connection: Connection, url: str, code: str | None = None
+) -> dict[tuple[str, str], tuple[Designation, ...]]:
+    """(system, code) → what a loaded value set itself calls it, beside its display."""
+    rows = await connection.fetch(_NAMED, await _key_of(connection, url), code)
+    return {
+        (row["system"], row["code"]): tuple(Designation(**one) for one in orjson.loads(row["designations"]))
+        for row in rows
+    }
 
 
 def listed(url: str, bound: Bound) -> dict[tuple[str, str], str] | None:

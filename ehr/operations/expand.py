@@ -21,13 +21,13 @@ from ehr.errors import Malformed, TooMuch
 from ehr.ids import new_id
 from ehr.index.normalize import fold
 from ehr.operations.definition import Named
-from ehr.operations.value_set import contents
+from ehr.operations.value_set import Contents, contents
 from ehr.store.canonicals import Canonicals
 from ehr.store.codes import AS_NAMED, Codes, Versions
 from ehr.store.record import Record
 from terminology import codesystem
-from terminology.codesystem import Known
-from terminology.resources import Concept
+from terminology.codesystem import Found, Known, told
+from terminology.resources import Designation, in_language
 
 _TOLD: Final = ("url", "version", "name", "title")
 _DEFINED: Final = ("description", "useContext", "jurisdiction", "purpose", "copyright", "compose")
@@ -69,10 +69,12 @@ async def expand(record: Record, caller: Caller, named: Named, part: Part) -> di
         made = await contents(uow, codes, named, part.versions)
         keys = [key for key in made.codes if key[0] not in part.without]
         known = await codes.find_each(Canonicals.within(uow), keys, made.versions) if part.asks_each else {}
-        listed = await aside(len(keys) > limits.page_count_max, _wanted, keys, made.codes, known, part)
+        listed = await aside(len(keys) > limits.page_count_max, _wanted, keys, made, known, part)
         shown = _page(listed, part)
         known = known or await codes.find_each(Canonicals.within(uow), [key for key, _ in shown], made.versions)
-    entries = {key: _entry(key, display, known, part) for key, display in shown}
+    entries = {
+        key: _entry(key, display, known.get(key), made.designations.get(key, ()), part) for key, display in shown
+    }
     contains = _tree(entries, known) if part.nested else list(entries.values())
     versions = sorted({f"{one.system.url}|{one.system.version}" for one in known.values() if one.system.version})
     parameters = [*part.told, *({"name": "version", "valueUri": one} for one in versions)]
@@ -89,9 +91,9 @@ async def expand(record: Record, caller: Caller, named: Named, part: Part) -> di
     return {"resourceType": "ValueSet", **told, "status": made.tree.get("status", "active"), "expansion": expansion}
 
 
-def _wanted(keys: Sequence[Key], codes: Mapping[Key, str], known: Known, part: Part) -> Listed:
+def _wanted(keys: Sequence[Key], made: Contents, known: Known, part: Part) -> Listed:
     words = fold(part.filter or "").split()
-    return [(key, codes[key]) for key in keys if _is_wanted(key, codes[key], known, part, words)]
+    return [(key, made.codes[key]) for key in keys if _is_wanted(key, made, known.get(key), part, words)]
 
 
 def _page(listed: Listed, part: Part) -> Listed:
@@ -104,8 +106,7 @@ def _page(listed: Listed, part: Part) -> Listed:
     return shown[:most]
 
 
-def _is_wanted(key: Key, display: str, known: Known, part: Part, words: Sequence[str]) -> bool:
-    found = known.get(key)
+def _is_wanted(key: Key, made: Contents, found: Found | None, part: Part, words: Sequence[str]) -> bool:
     if found is not None and found.concept is not None:
         if part.active_only and not found.concept.active:
             return False
@@ -113,11 +114,13 @@ def _is_wanted(key: Key, display: str, known: Known, part: Part, words: Sequence
             return False
         if f"{key[0]}|{found.system.version}" in part.without:
             return False
-    return not words or _meets(words, key[1], _names(display, None if found is None else found.concept))
+    return not words or _meets(words, key[1], _names(key, made, found))
 
 
-def _names(display: str, concept: Concept | None) -> set[str]:
-    return {display} if concept is None else {display, concept.display, *(one.value for one in concept.designations)}
+def _names(key: Key, made: Contents, found: Found | None) -> set[str]:
+    concept = None if found is None else found.concept
+    names = {made.codes[key], *(one.value for one in made.designations.get(key, ()))}
+    return names if concept is None else names | {concept.display, *(one.value for one in concept.designations)}
 
 
 def _meets(words: Sequence[str], code: str, names: set[str]) -> bool:
@@ -133,9 +136,9 @@ def _folded(name: str) -> tuple[str, ...]:
     return tuple(fold(name).split())
 
 
-def _entry(key: Key, display: str, known: Known, part: Part) -> dict[str, Any]:
+def _entry(key: Key, display: str, found: Found | None, own: Sequence[Designation], part: Part) -> dict[str, Any]:
+    """own: what the value set itself calls the code, which goes before what its system calls it."""
     system, code = key
-    found = known.get(key)
     entry: dict[str, Any] = {"system": system} if system else {}
     concept = None if found is None else found.concept
     if concept is not None and not concept.selectable:
@@ -143,14 +146,16 @@ def _entry(key: Key, display: str, known: Known, part: Part) -> dict[str, Any]:
     if concept is not None and not concept.active:
         entry["inactive"] = True
     entry["code"] = code
+    said = in_language(own, part.language) if part.language else None
     if found is not None and concept is not None:
-        said = found.system.name_in(concept, part.language) if part.language else None
-        display = said or display or found.system.name(concept, codesystem.DEFAULT)
-    if display:
-        entry["display"] = display
-    if part.designations is not None and found is not None:
-        told = [one for one in found.told() if _is_asked(one, part.designations)]
-        entry |= {"designation": told} if told else {}
+        said = said or (found.system.name_in(concept, part.language) if part.language else None)
+        display = display or found.system.name(concept, codesystem.DEFAULT)
+    if said or display:
+        entry["display"] = said or display
+    if part.designations is not None:
+        each = [*map(told, own), *(() if found is None else found.told())]
+        asked = [one for one in each if _is_asked(one, part.designations)]
+        entry |= {"designation": asked} if asked else {}
     return entry
 
 

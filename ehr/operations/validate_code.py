@@ -16,7 +16,7 @@ from ehr.access.policy import Caller
 from ehr.errors import Malformed, NotFound
 from ehr.index.normalize import fold
 from ehr.operations.definition import Named, definition, read
-from ehr.operations.value_set import contains, contents, name_in
+from ehr.operations.value_set import contains, contents, names_in
 from ehr.store.canonicals import Canonicals
 from ehr.store.codes import Codes, Versions, by_form
 from ehr.store.record import Record
@@ -83,19 +83,19 @@ async def _in_value_set(uow: UnitOfWork, named: Named, asked: Asked, coding: Cod
         found = await codes.find(stored, system, code, version)
         if found is not None and found.concept is not None:
             code = found.concept.code
-        name = await name_in(uow, named, system, code)
+        names = await names_in(uow, named, system, code)
         is_in = await contains(uow, codes, named, (system, code), version)
-        if is_in is None or (is_in and found is None and name is None):  # its expansion tells, or why it cannot
+        if is_in is None or (is_in and found is None and names is None):  # its expansion tells, or why it cannot
             versions = Versions({system: version} if version else {})
             is_in = (system, code) in (await contents(uow, codes, named, versions)).codes
     else:
         systems = [one for one, other in (await contents(uow, codes, named)).codes if other == code]
         is_in, system = bool(systems), next(iter(systems), "")
         found = await codes.find(stored, system, code, version) if is_in else None
-        name = await name_in(uow, named, system, code)
+        names = await names_in(uow, named, system, code)
     if not is_in:
         return Judged(False, f"{_named(coding)} is not in the value set")
-    return _judge(coding, found, asked, [name] if name else [])
+    return _judge(coding, found, asked, names or [])
 
 
 # -- code systems ----------------------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ Errors:  NotFound      no such value set here
 Source:  FHIR R4 4.9.18.1 $expand, 4.9.18.2 $validate-code
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from ehr.errors import Invalid, NotFound, NotSupported
@@ -23,16 +23,20 @@ from terminology.errors import Unreadable
 from terminology.expand import Codes as Expansion
 from terminology.expand import expand
 from terminology.membership import is_member
-from terminology.resources import ValueSet
+from terminology.resources import Designation, ValueSet
+
+Designations = Mapping[tuple[str, str], Sequence[Designation]]
+"""(system, code) → what the value set itself calls it, beside its display."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """tree: what is told of it. versions: of the code systems, where it names one."""
+    """tree: what is told of it. versions: of the code systems, where it names one. designations: its own."""
 
     tree: Mapping[str, Any]
     codes: Expansion
     versions: Mapping[str, str]
+    designations: Designations = field(default_factory=dict)
 
 
 async def contents(uow: UnitOfWork, codes: Codes, named: Named, versions: Versions = AS_NAMED) -> Contents:
@@ -44,12 +48,12 @@ async def contents(uow: UnitOfWork, codes: Codes, named: Named, versions: Versio
         if settled:
             text = f"the value set was expanded when it was loaded: its version of {min(settled)[:200]} is settled"
             raise NotSupported(text, at="url")
-        return Contents(_told(named.url), loaded, {})
+        return Contents(_told(named.url), loaded, {}, await valueset.designations(uow.connection, named.url))
     tree = await definition(uow, "ValueSet", named)
     with _expanding():
         if tree is not None:
             made = cast("ValueSet", read(tree))
-            return Contents(tree, await expand(asking, made), _versions(made, versions))
+            return Contents(tree, await expand(asking, made), _versions(made, versions), made.designations)
         assert named.url is not None, "an id that is not here is refused"
         listed = await asking.codes(named.url)
     if listed is None:
@@ -74,18 +78,21 @@ async def contains(
     return await asking.member(named.url, system, code)
 
 
-async def name_in(uow: UnitOfWork, named: Named, system: str, code: str) -> str | None:
-    """What the value set itself calls a code that it lists; None where it does not list it by itself."""
+async def names_in(uow: UnitOfWork, named: Named, system: str, code: str) -> list[str] | None:
+    """What the value set itself calls a code that it lists, the display first; None where it lists no such code."""
+    key = (system, code)
     if named.url is not None:
         found = await valueset.validate_code(uow.connection, named.url, code, system=system)
         if found.result is not None:
-            return (found.display or "") if found.result else None
+            others = (await valueset.designations(uow.connection, named.url, code)).get(key, ())
+            return [found.display or "", *(one.value for one in others)] if found.result else None
     tree = await definition(uow, "ValueSet", named)
     if tree is None:
         return None
     made = cast("ValueSet", read(tree))
     listed = [*(made.expansion or ()), *((one.system, *each) for one in made.include for each in one.codes or ())]
-    return next((display for of, one, display in listed if (of, one) == (system, code)), None)
+    display = next((display for of, one, display in listed if (of, one) == key), None)
+    return None if display is None else [display, *(one.value for one in made.designations.get(key, ()))]
 
 
 def _versions(made: ValueSet, versions: Versions) -> dict[str, str]:

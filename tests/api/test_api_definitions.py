@@ -1,6 +1,7 @@
 """Definitions that operations of terminology are asked of: sent as the body, loaded anew, named by a code system."""
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -52,3 +53,58 @@ async def test_a_code_system_names_the_value_set_of_its_codes(
     assert shown(await client.get(f"/ValueSet/$expand?url={SET}&activeOnly=true")) == [c for c in WHOLE if c != "A2"]
     settled = await client.get(f"/ValueSet/$expand?url={SET}&system-version={LIST}|2025")
     assert (settled.status_code, settled.json()["issue"][0]["expression"]) == (400, ["url"])
+
+
+OWN: dict[str, Any] = {
+    "resourceType": "ValueSet",
+    "id": "own",
+    "url": "http://x.vn/vs/own",
+    "status": "active",
+    "compose": {
+        "include": [
+            {
+                "system": LIST,
+                "concept": [
+                    {
+                        "code": "A1",
+                        "display": "Sốt dengue",
+                        "designation": [
+                            {"language": "en", "value": "Dengue fever"},
+                            {"language": "fr", "value": "Dengue"},
+                        ],
+                    },
+                    {"code": "B1"},
+                ],
+            },
+            {"system": "urn:else", "concept": [{"code": "x", "designation": [{"language": "en", "value": "Else"}]}]},
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("kept", ["loaded", "stored"])
+async def test_a_value_set_may_call_its_codes_otherwise(
+    city: City, client: httpx.AsyncClient, tmp_path: Path, kept: str
+) -> None:
+    await load_into(city, tmp_path, SYSTEM)
+    if kept == "loaded":
+        await load_into(city, tmp_path, OWN)
+    else:
+        assert (await client.put("/ValueSet/own", json=OWN)).status_code == 201
+    for query, expected in (
+        ("", ["Sốt dengue", "Xuất viện", None]),
+        ("&displayLanguage=en", ["Dengue fever", "Xuất viện", "Else"]),
+        ("&displayLanguage=vi", ["Sốt xuất huyết", "Xuất viện", None]),
+        ("&filter=fever", ["Sốt dengue"]),
+        ("&filter=els", [None]),
+    ):
+        answer = await client.get(f"/ValueSet/$expand?url={OWN['url']}{query}")
+        assert [one.get("display") for one in answer.json()["expansion"]["contains"]] == expected, query
+    answer = await client.get(f"/ValueSet/$expand?url={OWN['url']}&designation=en")
+    designations = [
+        [each["value"] for each in one["designation"]] for one in answer.json()["expansion"]["contains"][::2]
+    ]
+    assert designations == [["Dengue fever", "Dengue"], ["Else"]]
+    for display, result in (("dengue fever", True), ("Sốt dengue", True), ("Fever", False)):
+        asked = f"/ValueSet/$validate-code?url={OWN['url']}&system={LIST}&code=A1&display={display}"
+        assert told(await client.get(asked))["result"] is result, display
