@@ -18,6 +18,7 @@ _DATE: Final = re.compile(r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2}))?)?", re.ASCI
 _INSTANT: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
 )
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def instant_of(text: str, name: str) -> datetime:
@@ -34,11 +35,12 @@ def instant_of(text: str, name: str) -> datetime:
 
 
 def period_of(text: str, name: str) -> tuple[datetime, datetime]:
-    """The first and the last moment of a date, month or year; of an instant, itself twice."""
+    """The first and the last moment of a date, month or year; of the minute or second that an instant names, and of
+    the fraction of one as far as it has digits (search.html#date)."""
     found = _DATE.fullmatch(text)
     if found is None:
         moment = instant_of(text, name)
-        return moment, moment
+        return moment, moment + (_length(text) - _MICROSECOND)
     year, month, day = (int(part) if part else None for part in found.groups())
     assert year is not None, "the pattern has a year"
     try:
@@ -48,6 +50,16 @@ def period_of(text: str, name: str) -> tuple[datetime, datetime]:
     except (ValueError, OverflowError) as error:
         raise Malformed("this is not a day of the calendar", at=name) from error
     return first, after - timedelta(microseconds=1)
+
+
+def _length(text: str) -> timedelta:
+    """How long the smallest part lasts that an instant has."""
+    found = _INSTANT.fullmatch(text.replace(" ", "+"))
+    assert found is not None, "it was read as an instant"
+    seconds, fraction = found[1], found[2]
+    if fraction:
+        return timedelta(microseconds=10 ** max(0, 7 - len(fraction)))
+    return timedelta(seconds=1) if seconds else timedelta(minutes=1)
 
 
 def _next(first: datetime, *, whole_year: bool) -> datetime:

@@ -66,6 +66,17 @@ async def test_vread_serves_every_version_and_the_deletion_as_gone(client: httpx
     assert gone.json()["issue"][0]["code"] == "deleted"
 
 
+async def test_at_a_second_is_at_some_moment_of_it(client: httpx.AsyncClient) -> None:
+    """A version that came and went within the second was current then (http.html#history)."""
+    body, seconds = patient(id="p1"), list[str]()
+    while len(seconds) < 2 or seconds[-1] != seconds[-2]:  # two versions of one second: almost always the first two
+        body["multipleBirthInteger"] = len(seconds) + 1
+        seconds.append((await client.put("/Patient/p1", json=body)).json()["meta"]["lastUpdated"][:19])
+    shown = await client.get("/Patient/p1/_history", params={"_at": f"{seconds[-1]}Z"})
+    found = [one["resource"]["meta"]["versionId"] for one in shown.json()["entry"]]
+    assert {str(len(seconds)), str(len(seconds) - 1)} <= set(found)
+
+
 async def test_pretty_keeps_every_digit(client: httpx.AsyncClient) -> None:
     id = (await client.post("/Observation", content=BODY)).json()["id"]
     pretty = await client.get(f"/Observation/{id}", params={"_pretty": "true"})

@@ -23,15 +23,22 @@ def test_an_instant_survives_a_plus_that_became_a_space() -> None:
         ("2026-12", datetime(2026, 12, 1, tzinfo=ICT), datetime(2027, 1, 1, tzinfo=ICT)),
         ("2024-02", datetime(2024, 2, 1, tzinfo=ICT), datetime(2024, 3, 1, tzinfo=ICT)),
         ("2026-11-23", datetime(2026, 11, 23, tzinfo=ICT), datetime(2026, 11, 24, tzinfo=ICT)),
+        ("2026-11-23T09:05Z", datetime(2026, 11, 23, 9, 5, tzinfo=UTC), datetime(2026, 11, 23, 9, 6, tzinfo=UTC)),
+        ("2026-11-23T09:05:00Z", datetime(2026, 11, 23, 9, 5, tzinfo=UTC), datetime(2026, 11, 23, 9, 5, 1, tzinfo=UTC)),
+        (
+            "2026-11-23T09:05:00.12Z",
+            datetime(2026, 11, 23, 9, 5, 0, 120_000, tzinfo=UTC),
+            datetime(2026, 11, 23, 9, 5, 0, 130_000, tzinfo=UTC),
+        ),
     ],
 )
-def test_a_partial_date_is_a_period(text: str, first: datetime, after: datetime) -> None:
+def test_a_date_or_a_moment_is_as_long_as_it_is_written(text: str, first: datetime, after: datetime) -> None:
     assert period_of(text, "_at") == (first, after - timedelta(microseconds=1))
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
-def test_an_instant_is_itself_twice(moment: datetime) -> None:
-    text = moment.isoformat()
+def test_a_microsecond_is_itself_twice(moment: datetime) -> None:
+    text = moment.isoformat(timespec="microseconds")
     assert period_of(text, "_at") == (moment, moment)
 
 
