@@ -25,7 +25,7 @@ POINTING_MAX: Final = 5_000
 """Resources by which _has finds patients: the same of them."""
 PASSED: Final = 4
 """Rows of an order that are passed while one is looked up: they lie together, and what is looked up lies anywhere."""
-PATIENTS_PASSED: Final = 0.5
+PATIENTS_PASSED: Final = 0.2
 """The same of patients, each asked by itself whether such a resource points to it."""
 POINTING_EACH: Final = 4
 """Resources with a code that a patient has who has any, for a guess how many patients have one."""
