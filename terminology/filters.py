@@ -57,10 +57,11 @@ def _hierarchic(one: Filter, concepts: Concepts) -> Passes:
     if one.op == "generalizes":
         above = ancestors(one.value, concepts) | {one.value}
         return lambda concept: concept.code in above
+    below = descendants(one.value, concepts)
     if one.op == "descendent-of":
-        return lambda concept: one.value in ancestors(concept.code, concepts) and concept.code != one.value
+        return lambda concept: concept.code in below and concept.code != one.value
     is_a = one.op == "is-a"
-    return lambda concept: (concept.code == one.value or one.value in ancestors(concept.code, concepts)) is is_a
+    return lambda concept: (concept.code == one.value or concept.code in below) is is_a
 
 
 def _require_property(one: Filter, concepts: Concepts) -> None:
@@ -89,10 +90,7 @@ _OPTIONS: Final = _quiet()
 
 def _texts(name: str, concepts: Concepts) -> Callable[[Concept], list[str]]:
     """What a property of a concept is, as a filter writes it."""
-    below: dict[str, list[str]] = {}
-    for one in concepts.values() if name == "child" else ():
-        for parent in one.parents:
-            below.setdefault(parent, []).append(one.code)
+    below = _children(concepts) if name == "child" else {}
 
     def texts(concept: Concept) -> list[str]:
         match name:
@@ -129,3 +127,23 @@ def ancestors(code: str, concepts: Concepts) -> set[str]:
             found.add(above)
             waiting += concepts[above].parents if above in concepts else ()
     return found
+
+
+def descendants(code: str, concepts: Concepts) -> set[str]:
+    """Every code below one: each concept is looked at once, however deep they lie."""
+    below = _children(concepts)
+    found: set[str] = set()
+    waiting = [code]
+    while waiting:
+        new = [one for one in below.get(waiting.pop(), ()) if one not in found]
+        found.update(new)
+        waiting += new
+    return found
+
+
+def _children(concepts: Concepts) -> dict[str, list[str]]:
+    below: dict[str, list[str]] = {}
+    for one in concepts.values():
+        for parent in one.parents:
+            below.setdefault(parent, []).append(one.code)
+    return below

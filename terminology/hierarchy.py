@@ -9,7 +9,7 @@ Source:  FHIR R4 4.8.6 code system hierarchy, 3.1.1.5.5 :above and :below
 from typing import Final
 
 from terminology.connection import Connection
-from terminology.filters import ancestors
+from terminology.filters import ancestors, descendants
 from terminology.resources import CodeSystem
 
 _OF_SYSTEM: Final = """
@@ -39,8 +39,7 @@ async def above(connection: Connection, system: str, code: str, count_max: int) 
 
 def below_in(system: CodeSystem, code: str) -> list[str]:
     """below, of a code system that is in memory."""
-    concepts = system.concepts
-    return [one for one in concepts if one == code or code in ancestors(one, concepts)] if code in concepts else []
+    return [code, *sorted(descendants(code, system.concepts) - {code})] if code in system.concepts else []
 
 
 def above_in(system: CodeSystem, code: str) -> list[str]:

@@ -33,6 +33,9 @@ _TOLD: Final = ("url", "version", "name", "title")
 _DEFINED: Final = ("description", "useContext", "jurisdiction", "purpose", "copyright", "compose")
 _LANGUAGES: Final = "urn:ietf:bcp:47"
 
+_DEPTH_MAX: Final = (limits.json_depth_max - 4) // 2
+"""Of a code in codes: ValueSet, expansion and the first list are around them, and each is in a list of an object."""
+
 Key = tuple[str, str]
 Listed = Sequence[tuple[Key, str]]
 
@@ -87,8 +90,8 @@ async def expand(record: Record, caller: Caller, named: Named, part: Part) -> di
         **({"contains": contains} if contains else {}),
     }
     names = (*_TOLD, *_DEFINED) if part.with_definition else _TOLD
-    told = {name: made.tree[name] for name in names if name in made.tree}
-    return {"resourceType": "ValueSet", **told, "status": made.tree.get("status", "active"), "expansion": expansion}
+    head = {name: made.tree[name] for name in names if name in made.tree}
+    return {"resourceType": "ValueSet", **head, "status": made.tree.get("status", "active"), "expansion": expansion}
 
 
 def _wanted(keys: Sequence[Key], made: Contents, known: Known, part: Part) -> Listed:
@@ -168,28 +171,39 @@ def _is_asked(designation: Mapping[str, Any], tokens: Sequence[str]) -> bool:
 
 
 def _tree(entries: Mapping[Key, dict[str, Any]], known: Known) -> list[dict[str, Any]]:
-    """Each code once, below the first of its parents that is there; a cycle is cut where it begins."""
+    """Each code once, below the first of its parents that is there."""
     above = {key: _parent(key, entries, known) for key in entries}
+    deepest = max(_depths(above).values(), default=0)
+    if deepest > _DEPTH_MAX:
+        raise TooMuch(f"the codes lie {deepest} deep, and JSON holds {_DEPTH_MAX}: ask flat", at="excludeNested")
     roots = []
     for key, entry in entries.items():
         parent = above[key]
-        if parent is None or _is_cyclic(key, above):
-            above[key] = None
+        if parent is None:
             roots.append(entry)
         else:
             entries[parent].setdefault("contains", []).append(entry)
     return roots
 
 
+def _depths(above: dict[Key, Key | None]) -> dict[Key, int]:
+    """How deep each lies; a cycle is cut where it is met."""
+    depths: dict[Key, int] = {}
+    for key in above:
+        way: dict[Key, None] = {}
+        at: Key | None = key
+        while at is not None and at not in depths and at not in way:
+            way[at] = None
+            at = above[at]
+        if at in way:
+            above[at], depths[at] = None, 1
+        for one in reversed(way):
+            parent = above[one]
+            depths[one] = 1 if parent is None else depths[parent] + 1
+    return depths
+
+
 def _parent(key: Key, entries: Mapping[Key, Any], known: Known) -> Key | None:
     found = known.get(key)
     parents = () if found is None or found.concept is None else found.concept.parents
     return next(((key[0], code) for code in parents if (key[0], code) in entries), None)
-
-
-def _is_cyclic(key: Key, above: Mapping[Key, Key | None]) -> bool:
-    seen, at = {key}, above[key]
-    while at is not None and at not in seen:
-        seen.add(at)
-        at = above[at]
-    return at == key

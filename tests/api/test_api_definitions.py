@@ -108,3 +108,35 @@ async def test_a_value_set_may_call_its_codes_otherwise(
     for display, result in (("dengue fever", True), ("Sốt dengue", True), ("Fever", False)):
         asked = f"/ValueSet/$validate-code?url={OWN['url']}&system={LIST}&code=A1&display={display}"
         assert told(await client.get(asked))["result"] is result, display
+
+
+async def test_a_tree_is_as_deep_as_json_may_be_and_a_cycle_is_cut(client: httpx.AsyncClient) -> None:
+    def chain(url: str, parents: dict[str, str]) -> dict[str, Any]:
+        listed = [
+            {"code": code, "property": [{"code": "parent", "valueCode": parent}] if parent else []}
+            for code, parent in parents.items()
+        ]
+        concepts = [{name: value for name, value in one.items() if value} for one in listed]
+        return {
+            "resourceType": "CodeSystem",
+            "url": url,
+            "status": "active",
+            "content": "complete",
+            "concept": concepts,
+        }
+
+    long = {f"c{number}": f"c{number - 1}" if number else "" for number in range(2_000)}
+    for one in (chain("urn:long", long), chain("urn:round", {"a": "c", "b": "a", "c": "b", "d": "c"})):
+        assert (await client.post("/CodeSystem", json=one)).status_code == 201
+    below = shown(await client.get("/ValueSet/$expand", params={"url": "urn:long?fhir_vs=isa/c1990"}))
+    assert below == [f"c{number}" for number in range(1990, 2000)]
+    for first, status in (("c1970", 200), ("c1969", 413)):
+        asked = {"url": f"urn:long?fhir_vs=isa/{first}", "excludeNested": "false"}
+        assert (await client.get("/ValueSet/$expand", params=asked)).status_code == status, first
+    nested = await client.get("/ValueSet/$expand", params={"url": "urn:round?fhir_vs", "excludeNested": "false"})
+    codes, waiting = [], nested.json()["expansion"]["contains"]
+    while waiting:
+        one = waiting.pop(0)
+        codes.append(one["code"])
+        waiting += one.get("contains", [])
+    assert codes == ["a", "b", "c", "d"]
