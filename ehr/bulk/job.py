@@ -95,7 +95,6 @@ async def plan(
     part_bytes: int = limits.import_chunk_bytes,
 ) -> str:
     """Cut the files and enqueue the job; returns its id."""
-    await clean(queue, home)
     asked, job_id = [path.absolute() for path in paths], new_id()
     params, chunks = await asyncio.to_thread(_cut, asked, home, job_id, part_bytes)
     params |= {**order.as_json(), "key": key_of(asked, order)}

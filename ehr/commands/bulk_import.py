@@ -83,6 +83,7 @@ async def _import(settings: Settings, asked: Asked) -> job.Summary:
             order = Order(sender, keep_meta=asked.keep_meta, references=asked.references)
             job_id = await job.resume(queue, asked.paths, order) if asked.resume else None
             if job_id is None:
+                await job.clean(queue, settings.data_dir / job.IMPORTS)  # what is unpacked needs the room
                 job_id = await job.plan(queue, asked.paths, settings.data_dir / job.IMPORTS, order, owner="cli")
             if asked.background:
                 async with broker_of(settings) as broker_url:

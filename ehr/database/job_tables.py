@@ -30,6 +30,7 @@ job = Table(
     Column("created", MOMENT, nullable=False, server_default=func.now()),
     Column("finished", MOMENT),
     Index("job_open_ix", "state", "created", postgresql_where=text("state in ('queued', 'running')")),
+    Index("job_key_ix", "kind", text("(params ->> 'key')"), "id"),
 )
 
 job_chunk = Table(
