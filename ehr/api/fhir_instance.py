@@ -11,7 +11,7 @@ from ehr.api.answer import Answer, json_answer, validators
 from ehr.api.exchange import Exchange
 from ehr.api.links import history_links
 from ehr.api.moments import at_of, count_of, since_of
-from ehr.api.negotiation import expected, not_modified, only_new
+from ehr.api.negotiation import expected, not_modified, only_new, refuse_conditions
 from ehr.api.part import PART, part_of, shown_part
 from ehr.api.written import deleted_answer, once, written_answer
 from ehr.aside import aside, is_large
@@ -78,6 +78,7 @@ async def update(exchange: Exchange) -> Answer:
     """PUT [type]/[id]: the next version, or the first one under the client's id; If-None-Match: * is the first only."""
     exchange.only()
     type_name, id = exchange.type_name, exchange.path["id"]
+    refuse_conditions(exchange.headers, "If-None-Exist")
     insists, first = expected(exchange.headers), only_new(exchange.headers)
     body = await exchange.resource()
     tree = await aside(is_large(body), accepted, type_name, id, body)
@@ -93,6 +94,7 @@ async def delete(exchange: Exchange) -> Answer:
     """DELETE [type]/[id]."""
     exchange.only()
     type_name, id = exchange.type_name, exchange.path["id"]
+    refuse_conditions(exchange.headers, "If-None-Exist", "If-None-Match")
     insists = expected(exchange.headers)
 
     async def work(uow: UnitOfWork) -> Answer:

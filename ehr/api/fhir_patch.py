@@ -8,7 +8,7 @@ from ehr import limits
 from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange, read_body
 from ehr.api.fhir_type import criteria_of
-from ehr.api.negotiation import PATCH_FORMATS, expected
+from ehr.api.negotiation import PATCH_FORMATS, expected, refuse_conditions
 from ehr.api.written import once, written_answer
 from ehr.aside import aside, is_large
 from ehr.errors import UnsupportedMedia
@@ -24,6 +24,7 @@ async def patch(exchange: Exchange) -> Answer:
     """PATCH [type]/[id]: the next version, said as what changes."""
     exchange.only()
     type_name, id = exchange.type_name, exchange.path["id"]
+    refuse_conditions(exchange.headers, "If-None-Exist", "If-None-Match")
     insists = expected(exchange.headers)
     body, change = await _sent(exchange)
 
@@ -36,6 +37,7 @@ async def patch(exchange: Exchange) -> Answer:
 async def patch_matching(exchange: Exchange) -> Answer:
     """PATCH [type]?criteria: of the one match."""
     type_name, criteria = exchange.type_name, criteria_of(exchange)
+    refuse_conditions(exchange.headers, "If-None-Exist", "If-None-Match")
     insists = expected(exchange.headers)
     body, change = await _sent(exchange)
 

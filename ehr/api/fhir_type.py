@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange
-from ehr.api.negotiation import expected, only_new
+from ehr.api.negotiation import expected, only_new, refuse_conditions
 from ehr.api.written import deleted_answer, once, written_answer
 from ehr.aside import aside, is_large
 from ehr.errors import NotSupported, PreconditionFailed
@@ -23,6 +23,7 @@ async def create(exchange: Exchange) -> Answer:
     _refuse_criteria(exchange)
     exchange.only()
     type_name = exchange.type_name
+    refuse_conditions(exchange.headers, "If-Match", "If-None-Match")
     body = await exchange.resource()
     tree = await aside(is_large(body), gate.accept, type_name, body)
     condition = exchange.headers.get("if-none-exist")
@@ -47,6 +48,7 @@ def _refuse_criteria(exchange: Exchange) -> None:
 async def update(exchange: Exchange) -> Answer:
     """PUT [type]?criteria."""
     type_name, criteria = exchange.type_name, criteria_of(exchange)
+    refuse_conditions(exchange.headers, "If-None-Exist")
     insists, first = expected(exchange.headers), only_new(exchange.headers)
     body = await exchange.resource()
     tree = await aside(is_large(body), gate.accept, type_name, body)
@@ -63,6 +65,7 @@ async def update(exchange: Exchange) -> Answer:
 async def delete(exchange: Exchange) -> Answer:
     """DELETE [type]?criteria: one match or none; many are refused."""
     type_name, criteria = exchange.type_name, criteria_of(exchange)
+    refuse_conditions(exchange.headers, "If-None-Exist", "If-None-Match")
     insists = expected(exchange.headers)
 
     async def work(uow: UnitOfWork) -> Answer:

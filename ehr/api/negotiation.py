@@ -226,6 +226,13 @@ def only_new(headers: Mapping[str, str]) -> bool:
     return header is not None
 
 
+def refuse_conditions(headers: Mapping[str, str], *names: str) -> None:
+    """Refuse the conditions that an interaction does not know: a client would count on them."""
+    for name in names:
+        if name.lower() in headers:
+            raise NotSupported(f"{name} is no condition of this interaction", at=name)
+
+
 def not_modified(if_none_match: str | None, if_modified_since: str | None, version: int, updated: datetime) -> bool:
     """Whether a conditional read may be answered 304; If-None-Match decides where both are given (RFC 9110 13.2.2)."""
     if if_none_match is not None:

@@ -132,6 +132,8 @@ class State:
             return any(
                 self.refers_to(other, tree) and matches(other, of_theirs, text) for _, other in self.standing(type)
             )
+        if name == "_lastUpdated":
+            return _compares(self.versions[tree["resourceType"], tree["id"]][-1].updated, text)
         _, dot, of_theirs = name.partition(".")
         if not dot:
             return matches(tree, name, text)
@@ -306,6 +308,24 @@ def identifiers(tree: Tree) -> set[tuple[str, str]]:
 def matches(tree: Tree, name: str, text: str) -> bool:
     """Whether a resource matches a parameter: any of its values."""
     return any(_matches(tree, name, value) for value in text.split(","))
+
+
+def _compares(moment: str, text: str) -> bool:
+    """A moment against a prefix and another one, both to the millisecond."""
+    at = text.lstrip("abcdefghijklmnopqrstuvwxyz")
+    match text.removesuffix(at):
+        case "ge":
+            return moment >= at
+        case "le":
+            return moment <= at
+        case "gt" | "sa":
+            return moment > at
+        case "lt" | "eb":
+            return moment < at
+        case "ne":
+            return moment != at
+        case _:
+            return moment == at
 
 
 def _matches(tree: Tree, name: str, value: str) -> bool:

@@ -152,6 +152,8 @@ class Client:
             return
         if by and versions:
             at = sorted(version.updated for _, version in versions)[moment % len(versions)]
+            if by == "_at.second":
+                by, at = "_at", at[:19] + "Z"
             query[by] = at
             versions = [one for one in versions if seen(state, *one, by, at)]
         found = self._walk(path, query, set(state.versions))
@@ -267,7 +269,9 @@ def seen(state: State, key: Key, version: Version, by: str, at: str) -> bool:
         return version.updated >= at
     held = state.versions[key]
     following = held[version.number].updated if len(held) > version.number else "9"
-    return version.updated <= at < following
+    last = at if "." in at else at[:19] + ".999Z"
+    first = at if "." in at else at[:19] + ".000Z"
+    return version.updated <= last and first < following
 
 
 def committed(state: State) -> list[tuple[int, Key, int]]:

@@ -29,6 +29,7 @@ COUNTS = st.sampled_from([None, 1, 2, 3])
 METHODS: Final = ("POST", "POST", "PUT", "PUT", "PUT", "PATCH", "DELETE", "GET", "HEAD")
 ENTRIES = st.lists(drafts(METHODS, calm=True), min_size=1, max_size=5)
 SORTS = st.sampled_from([None, "_id", "-_id", "_lastUpdated", "-_lastUpdated"])
+PREFIXES: Final = ("", "eq", "ne", "ge", "gt", "sa", "le", "lt", "eb")
 BESIDE: Final = {
     "Patient": {"_include": "Patient:organization", "_revinclude": "Observation:subject"},
     "Observation": {"_include": "Observation:subject"},
@@ -83,7 +84,7 @@ class Interactions(RuleBasedStateMachine):
         if not self.kept:
             return
         ask, headers, forms, first = self.kept[which % len(self.kept)]
-        again = self.client.send(ask, headers | ({"If-Match": 'W/"77"'} if other else {}), **forms)
+        again = self.client.send(ask, headers | ({"Prefer": "respond-sync"} if other else {}), **forms)
         if other:
             self.client.is_refused(again, (422,))
             return
@@ -179,7 +180,7 @@ class Interactions(RuleBasedStateMachine):
         kind=st.sampled_from(TYPES),
         place=PLACES,
         count=COUNTS,
-        by=st.sampled_from(["", "", "_since", "_at"]),
+        by=st.sampled_from(["", "", "_since", "_at", "_at.second"]),
         moment=st.integers(0, 30),
         wide=st.sampled_from(["instance", "instance", "type", "system"]),
     )
@@ -194,6 +195,7 @@ class Interactions(RuleBasedStateMachine):
         sort=SORTS,
         beside=st.booleans(),
         post=st.booleans(),
+        moment=st.one_of(st.none(), st.tuples(st.sampled_from(PREFIXES), st.integers(0, 30))),
     )
     def search(
         self,
@@ -205,13 +207,18 @@ class Interactions(RuleBasedStateMachine):
         *,
         beside: bool,
         post: bool,
+        moment: tuple[str, int] | None,
     ) -> None:
         if kind != "Patient":
             condition = (("identifier", "#|"),)
         more = {"_count": str(count) if count else None, "_total": total, "_sort": sort}
         more |= BESIDE[kind] if beside else {}
         said = {name: value for name, value in more.items() if value}
-        self.client.searches(self.state, kind, self.names.query(condition), said, post=post)
+        query = self.names.query(condition)
+        moments = sorted(version.updated for held in self.state.versions.values() for version in held)
+        if moment and moments:
+            query += f"&_lastUpdated={moment[0]}{moments[moment[1] % len(moments)]}"
+        self.client.searches(self.state, kind, query, said, post=post)
 
     def teardown(self) -> None:
         """All of it."""

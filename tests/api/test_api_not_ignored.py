@@ -1,6 +1,7 @@
 """What a client asks for is done or refused: nothing is passed over in silence, because it would count on it."""
 
 import httpx
+import pytest
 
 from tests.api.mothers import MRN, bundle, entry, observation, patient
 
@@ -83,6 +84,29 @@ class TestConditions:
             assert (answer.status_code, expressions(answer)) == (400, ["If-Unmodified-Since"])
         told = await client.put("/Patient/p1", json=changed, headers={**before, "If-Match": 'W/"1"'})
         assert told.status_code == 200, "If-Match decides where both are given (RFC 9110 13.1.4)"
+
+    @pytest.mark.parametrize(
+        ("method", "condition"),
+        [
+            *(("POST", one) for one in ("If-Match", "If-None-Match")),
+            *(("PUT", one) for one in ("If-None-Exist",)),
+            *((method, one) for method in ("PATCH", "DELETE") for one in ("If-None-Match", "If-None-Exist")),
+        ],
+    )
+    async def test_a_condition_of_another_interaction_is_refused(
+        self, client: httpx.AsyncClient, method: str, condition: str
+    ) -> None:
+        """As it is in a Bundle's entry."""
+        await client.put("/Patient/p1", json=patient((MRN, "1"), id="p1"))
+        headers = {condition: f"identifier={MRN}|1" if condition == "If-None-Exist" else "*"}
+        for url in ["/Patient"] if method == "POST" else ["/Patient/p1", f"/{NAMED}"]:
+            body = (
+                None if method == "DELETE" else [] if method == "PATCH" else patient((MRN, "1"), id="p1", active=True)
+            )
+            media = {"Content-Type": "application/json-patch+json"} if method == "PATCH" else {}
+            answer = await client.request(method, url, json=body, headers=headers | media)
+            assert (answer.status_code, expressions(answer)) == (400, [condition]), answer.text
+        assert (await client.get("/Patient/p1")).headers["etag"] == 'W/"1"'
 
     async def test_if_match_names_any_or_several_versions(self, client: httpx.AsyncClient) -> None:
         nothing = await client.put("/Patient/p1", json=patient(id="p1"), headers={"If-Match": "*"})
