@@ -21,7 +21,7 @@ from tests.api.model_bundle import TURNS, transact
 from tests.api.model_client import Client
 from tests.api.model_drafts import PLACES, TYPES, Draft, Namespace, Pairs, conditions, drafts, urn
 
-RUNS, STEPS = map(int, os.environ.get("EHR_MODEL_RUNS", "16x20").split("x"))
+RUNS, STEPS = map(int, os.environ.get("EHR_MODEL_RUNS", "32x25").split("x"))
 SEED: Final = int(os.environ.get("EHR_MODEL_SEED", "20261130"))
 PREFER = st.sampled_from([None, None, "return=minimal", "return=representation", "return=OperationOutcome"])
 FORMS = st.sampled_from(["json", "json", "json", "xml"])
