@@ -6,7 +6,7 @@ Forms    token       system|code ; code ; |code where there is no system ; syste
          reference   56 bits of the target and 8 bits of the parameter's slot, so that SQL can
                        make one from its target:     (self # salt) & -256 | slot
                        and find its target again:    (token # salt) & -256      (_has, without a join table)
-         self        the resource's own Type/id, low 8 bits zero; always tokens[1]
+         self        the resource's own Type/id, low 8 bits zero; always tokens[1]. tokens[2]: ehr.index.main_code
          shard       all 64 bits of Type/id: a Patient's shard is that of everything that belongs to it
 Source:  xxHash 3, 64 bit, seeded
 """
