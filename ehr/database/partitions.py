@@ -65,13 +65,16 @@ GIN_LARGE_ROWS: Final = 250_000
 LONG_US: Final = 86_400_000_000
 """A day: most of what is recorded is a moment or a date."""
 
+PACKED: Final = "with (fillfactor = 100)"
+"""Entries come at the end only: no page need keep room for what comes between."""
+
 ORDERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "shard_date": "(shard, date_lo_us desc)",
         "date": "(date_lo_us, rid) where date_lo_us is not null",
         "long": f"(date_hi_us) where date_hi_us - date_lo_us > {LONG_US}",
-        "updated": "(updated, rid)",
-        "feed": "(xid)",
+        "updated": f"(updated, rid) {PACKED}",
+        "feed": f"(xid) {PACKED}",
     }
 )
 
