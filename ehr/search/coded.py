@@ -47,11 +47,13 @@ def order_of(request: SearchRequest) -> list[SortKey]:
 async def listed(
     connection: "Connection", plan: SearchPlan, installation: "Installation", hasher: Hasher
 ) -> Lowering | None:
-    if plan.kept.coded is None:
-        plan.kept.coded = _tokens(plan, hasher)
-    if not plan.kept.coded:
+    asked = hasher, "coded"
+    tokens = plan.kept.tokens.get(asked)
+    if tokens is None:
+        tokens = plan.kept.tokens[asked] = _tokens(plan, hasher)
+    if not tokens:
         return None
-    first, further = plan.kept.coded
+    first, further = tokens
     if installation.index_format < formats.CODES and await formats.standing(connection) < formats.CODES:
         return None
     if await expect.counted(connection, hasher, plan.types, further, FURTHER_MAX + 1) > FURTHER_MAX:
@@ -59,7 +61,7 @@ async def listed(
     return Lowering(hasher, plan.access, coded=(first, further))
 
 
-def _tokens(plan: SearchPlan, hasher: Hasher) -> tuple[int, int] | tuple[()]:
+def _tokens(plan: SearchPlan, hasher: Hasher) -> tuple[int, ...]:
     """Of the code as the first coding, and as a further one; nothing, where something else is asked for."""
     request = plan.request
     asked, sort = alone(request), request.sort

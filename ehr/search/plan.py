@@ -35,15 +35,13 @@ class IncludeStep:
 
 @dataclass(slots=True)
 class Kept:
-    """firsts: statements of first pages with their values; tokens: hashes of criteria; name: what cursors call it;
-    settled: whether one plan of the server serves all values (ehr.search.settled); coded: by what the index of codes
-    lists the rows, if it does (ehr.search.coded)."""
+    """firsts: statements of first pages with their values; tokens: hashes of criteria, of each installation; name: what
+    cursors call it; settled: whether one plan of the server serves all values (ehr.search.settled)."""
 
     firsts: dict[tuple[Any, ...], First] = field(default_factory=dict)
     tokens: dict[tuple[Any, ...], tuple[int, ...]] = field(default_factory=dict)
     name: str | None = None
     settled: bool | None = None
-    coded: tuple[int, int] | tuple[()] | None = None
 
 
 @dataclass(frozen=True, slots=True)

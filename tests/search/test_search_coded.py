@@ -10,6 +10,7 @@ import pytest
 from ehr.database.connection import Connection
 from ehr.database.engine import Database
 from ehr.index import formats, rebuild
+from ehr.index.hashing import Hasher
 from ehr.search import coded
 from ehr.search.lower import Lowering
 from ehr.search.page import Page, search
@@ -70,6 +71,18 @@ async def test_the_pages_are_those_of_all_codings(
     assert backward[::-1] == expected[: -len(page.matches)]
     oldest, _ = await walked(records, [ASKED, ("_sort", "date"), ("_count", "11")], "next")
     assert set(oldest) == set(expected)
+
+
+async def test_what_is_kept_of_a_plan_is_of_one_installation(database: Database) -> None:
+    """Plans are kept for a process, which may have two records, each with hashes of its own."""
+    planned = plan(parse("Observation", [ASKED]), EVERYTHING)
+    async with database.acquire() as connection:
+        found = [await coded.listed(connection, planned, database.installation, Hasher(key)) for key in (1, 2, 1)]
+    first, other, again = (one.coded if one else None for one in found)
+    assert first == again
+    assert first
+    assert other
+    assert not set(first) & set(other)
 
 
 async def walked(records: Records, query: list[tuple[str, str]], to: str) -> tuple[list[str], Page]:
