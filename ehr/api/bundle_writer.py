@@ -18,7 +18,8 @@ from ehr.fhir import codec, outcome
 from ehr.ids import new_id
 from ehr.store.version import Version
 
-_STATUS: Final = {"C": "201", "U": "200", "D": "204"}
+_MADE_BY: Final = {"C": ("POST", "201"), "P": ("PUT", "201"), "U": ("PUT", "200"), "D": ("DELETE", "204")}
+"""Method and status of the interaction that made a version."""
 
 
 class Stored(Protocol):
@@ -75,9 +76,9 @@ def _entries(base: str, found: Iterable[Stored], mode: bytes) -> list[bytes]:
 
 def _version(base: str, one: Version) -> bytes:
     """An entry behind a comma; a deletion has no resource (bdl-4 asks for the request, bdl-3 for the response)."""
-    method = {"C": "POST" if one.version == 1 else "PUT", "U": "PUT", "D": "DELETE"}[one.op]
+    method, status = _MADE_BY[one.op]
     request = {"method": method, "url": one.type_name if method == "POST" else one.reference}
-    response = {"status": _STATUS[one.op], "etag": one.etag, "lastModified": instant(one.updated)}
+    response = {"status": status, "etag": one.etag, "lastModified": instant(one.updated)}
     resource = b"" if one.body is None else b'"resource":' + one.body + b","
     return b"".join(
         (

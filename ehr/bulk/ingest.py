@@ -350,7 +350,7 @@ async def _follow(uow: "UnitOfWork", fresh: Sequence[Ready], rids: Sequence[int]
 
 def _version(one: Ready, rid: int, uow: "UnitOfWork") -> Version:
     updated, source = one.updated or uow.now, uow.caller.facility_id
-    return Version(one.type_name, one.id, one.version, updated, "C", None, rid, one.rows.shard, source)
+    return Version(one.type_name, one.id, one.version, updated, "P", None, rid, one.rows.shard, source)
 
 
 async def _update(uow: "UnitOfWork", met: Sequence[Ready], holding: Holding, trial: Trial | None) -> list[Ready]:

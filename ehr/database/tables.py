@@ -9,7 +9,7 @@ Conventions
   *_us      bigint     microseconds since 1970-01-01T00:00Z, so that years 0001 to 9999 fit
   xid       xid8       the writing transaction; below pg_snapshot_xmin all of them have ended
   seq       bigint     the order of versions within their transaction
-  op        text       what made a version: C create, U update, D delete
+  op        text       what made a version: C create, P create under an id that was sent, U update, D delete
 Columns of the large tables stand by width, the widest first, because PostgreSQL fills the gaps between with nothing.
 Terminology's tables are in terminology/tables.py, because that room knows nobody.
 """
@@ -108,7 +108,7 @@ resource = Table(
     Column("version", Integer, nullable=False),
     Column("source", Integer, nullable=False),
     Column("type_id", SmallInteger, nullable=False),
-    Column("op", C_TEXT, nullable=False, server_default=text("'C'")),
+    Column("op", C_TEXT, nullable=False, server_default=text("'P'")),  # of what an import brings
     Column("id", C_TEXT, nullable=False),
     Column("tokens", ARRAY(BigInteger), nullable=False),
     Column("body", LargeBinary, nullable=False),  # zstd frame of the JSON as sent, with meta set

@@ -21,7 +21,7 @@ WHERE r.type_id = $1 AND r.id = $2 <confined>
 _READ_NOTED: Final = f"WITH found AS ({_READ}), noted AS ({_NOTED}) SELECT * FROM found"  # noqa: S608 - constants of ours
 VREAD: Final = f"""
 WITH found AS (
-    SELECT r.rid, r.version, r.updated, r.shard, r.source, NULL AS op, r.body FROM resource r
+    SELECT r.rid, r.version, r.updated, r.shard, r.source, r.op, r.body FROM resource r
     WHERE r.type_id = $1 AND r.id = $2 AND r.version = $10 AND {seen("r", 7)}
     UNION ALL
     SELECT h.rid, h.version, h.updated, h.shard, h.source, h.op, h.body FROM resource_history h

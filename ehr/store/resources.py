@@ -116,8 +116,7 @@ class Resources:
         if row["op"] == "D":
             raise Gone(f"this version is the deletion of the {type_name}")
         body = self._uow.record.bodies.decompress(row["body"])
-        op: Op = row["op"] or ("C" if version == 1 else "U")
-        return Version(type_name, id, version, row["updated"], op, body, row["rid"], row["shard"], row["source"])
+        return Version(type_name, id, version, row["updated"], row["op"], body, row["rid"], row["shard"], row["source"])
 
     async def create(
         self, type_name: str, body: bytes | None, tree: Mapping[str, Any], *, id: str | None = None
@@ -196,7 +195,7 @@ class Resources:
                 if s.type_name in follower.types:
                     await follower.written(self._uow, version, s.tree, s.before)
         following = iter(made)
-        return [Written(next(following), created=o.op == "C") if isinstance(o, Staged) else o for o in outcomes]
+        return [Written(next(following), created=o.op in ("C", "P")) if isinstance(o, Staged) else o for o in outcomes]
 
     # ---- reading
 
@@ -317,7 +316,7 @@ class Resources:
         staged = Staged(
             write.type_name,
             id,
-            "U" if before else "C",
+            "U" if before else "P" if write.id is not None and not write.made_id else "C",
             version,
             updated,
             rows.shard,
@@ -327,7 +326,6 @@ class Resources:
             rows,
         )
         staged.rid = last.rid if last else 0
-        staged.chosen_id = write.id is not None and not write.made_id and before is None
         staged.patients = (rows.patient,) if rows.patient else ()
         if before is not None:
             staged.contained = contained.MEMBER in holding.text(key, record.bodies)

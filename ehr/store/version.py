@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-Op = Literal["C", "U", "D"]
-"""Create, update, delete: what made this version."""
+Op = Literal["C", "P", "U", "D"]
+"""What made this version: a create, one by a PUT that brought its own id, an update, a deletion."""
 
 
 @dataclass(slots=True)

@@ -55,7 +55,6 @@ class Staged:
     tree: dict[str, Any] | None = None
     rows: IndexRows | None = None
     rid: int = 0
-    chosen_id: bool = False
     patients: tuple[str, ...] = ()
     before: Before | None = None
     contained: bool = False
@@ -86,12 +85,12 @@ WITH s AS MATERIALIZED (
          WITH ORDINALITY AS n(type_id, rid, id, version, op, shard, source, updated, n)
 ), made AS (
     INSERT INTO resource
-        (type_id, rid, shard, id, version, updated, seq, source, date_lo_us, date_hi_us, tokens, body)
-    SELECT s.type_id, s.rid, s.shard, s.id, s.version, s.updated, s.seq, s.source, b.lo, b.hi, b.tokens::bigint[],
-           b.body
+        (type_id, rid, shard, id, version, updated, seq, source, op, date_lo_us, date_hi_us, tokens, body)
+    SELECT s.type_id, s.rid, s.shard, s.id, s.version, s.updated, s.seq, s.source, s.op, b.lo, b.hi,
+           b.tokens::bigint[], b.body
     FROM unnest($9::text::int[], $10::text::bigint[], $11::text::bigint[], $12::text::text[], $13::bytea[])
          AS b(n, lo, hi, tokens, body)
-    JOIN s USING (n) WHERE s.op = 'C'
+    JOIN s USING (n) WHERE s.op IN ('C', 'P')
 )"""
 _VERSION: Final = "(SELECT index_version FROM installation) AS index_version"
 """Read by the statement that locks the table it writes: docs/adr/0093 needs both in one."""
@@ -137,7 +136,7 @@ _LEFT: Final = """
     SELECT $28, $29, $30, n.action, n.type_id, n.id, n.shard,
            (SELECT l.person_id FROM person_link l WHERE l.shard = n.shard), $31, n.detail::jsonb
     FROM (
-        SELECT s.op AS action, s.type_id, s.id, s.shard, NULL AS detail FROM s
+        SELECT CASE s.op WHEN 'P' THEN 'C' ELSE s.op END AS action, s.type_id, s.id, s.shard, NULL AS detail FROM s
         UNION ALL
         SELECT * FROM unnest($32::text[], $33::smallint[], $34::text[], $35::bigint[], $36::text[])
     ) n
@@ -200,7 +199,7 @@ async def flush(
     index_version = rows[0]["index_version"]
     if not uow.declares and any(s.rows is not None and s.rows.version != index_version for s in staged):
         raise IndexChanged("the search parameters changed meanwhile; send the same request again")
-    chosen = [s for s in staged if s.chosen_id]
+    chosen = [s for s in staged if s.op == "P"]
     if chosen and await uow.connection.fetchval(
         _OVERTAKEN, [TYPE_IDS[s.type_name] for s in chosen], [s.id for s in chosen], [s.version for s in chosen]
     ):

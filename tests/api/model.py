@@ -27,11 +27,13 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Version:
-    """tree has the id and no meta; None is a deletion. updated is what the server said of it."""
+    """tree has the id and no meta; None is a deletion. made: the first one, under an id the server chose.
+    updated is what the server said of it."""
 
     number: int
     tree: Tree | None
     created: bool
+    made: bool = False
     updated: str = ""
 
     @property
@@ -145,9 +147,9 @@ class State:
     def refers_to(tree: Tree, other: Tree) -> bool:
         return referred(tree) == (other["resourceType"], other["id"])
 
-    def write(self, key: Key, tree: Tree | None) -> Version:
-        last = self.last(key)
-        version = Version(last.number + 1 if last else 1, tree, tree is not None and self.current(key) is None)
+    def write(self, key: Key, tree: Tree | None, *, made: bool = False) -> Version:
+        last, created = self.last(key), tree is not None and self.current(key) is None
+        version = Version(last.number + 1 if last else 1, tree, created, made)
         self.versions.setdefault(key, []).append(version)
         return version
 
@@ -173,7 +175,7 @@ class State:
             if found:
                 return Due(200, found, self.current(found))
             refuse_unlike(ask)
-        return self._store((ask.type, fresh), ask.tree or {})
+        return self._store((ask.type, fresh), ask.tree or {}, fresh)
 
     def _update(self, ask: Ask, fresh: str) -> Due:
         assert ask.tree is not None
@@ -191,7 +193,7 @@ class State:
         self._refuse_unmet(ask, key)
         if ask.if_none_match and self.current(key):
             raise Refused(412)
-        return self._store(key, ask.tree)
+        return self._store(key, ask.tree, fresh)
 
     def _patch(self, ask: Ask) -> Due:
         assert ask.change is not None
@@ -234,11 +236,11 @@ class State:
             return Due(304, key, version)
         return Due(200, key, version)
 
-    def _store(self, key: Key, tree: Tree) -> Due:
+    def _store(self, key: Key, tree: Tree, fresh: str | None = None) -> Due:
         stands, tree = self.current(key), {"resourceType": key[0], "id": key[1]} | tree | {"id": key[1]}
         if stands and json.dumps(stands.tree) == json.dumps(tree):
             return Due(200, key, stands)
-        return Due(200 if stands else 201, key, self.write(key, tree), wrote=True)
+        return Due(200 if stands else 201, key, self.write(key, tree, made=key[1] == fresh), wrote=True)
 
     def only(self, type: str, query: str) -> Key | None:
         """The one match, or none."""

@@ -120,7 +120,8 @@ async def test_history_of_a_resource_a_type_and_the_system(client: httpx.AsyncCl
     one = await client.get("/Patient/p1/_history")
     entries = one.json()["entry"]
     assert (one.json()["type"], one.json()["total"]) == ("history", 3)
-    assert [e["request"]["method"] for e in entries] == ["DELETE", "PUT", "POST"]
+    assert [e["request"]["method"] for e in entries] == ["DELETE", "PUT", "PUT"]
+    assert [e["response"]["status"] for e in entries] == ["204", "200", "201"]
     assert [e["response"]["etag"] for e in entries] == ['W/"3"', 'W/"2"', 'W/"1"']
     paged = await client.get("/Patient/p1/_history", params={"_count": 2})
     following = link(paged, "next")

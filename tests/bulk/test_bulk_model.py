@@ -268,6 +268,8 @@ async def test_kept_meta_is_what_the_sender_said(record: Record, settings: Setti
     assert (done.stored, done.refused) == (1, 3)
     async with record.unit_of_work(Caller.system("test")) as uow:
         version = await uow.resources.read("Patient", "a")
+        page = await uow.resources.history("Patient", "a")
+    assert [one.op for one in page.entries] == ["P"], "its id was sent"
     assert version.body is not None
     assert (version.version, codec.loads(version.body)) == (7, good)
     assert version.updated.isoformat(timespec="milliseconds") == "2019-05-06T07:08:09.123+00:00"

@@ -45,7 +45,7 @@ SELECT count(*) FROM (SELECT count(*) AS n, min(version) AS low, max(version) AS
 """Resources whose versions are not 1, 2, 3 … in the feed."""
 UNLOGGED = """
 SELECT count(*) FROM change c WHERE NOT EXISTS (
-    SELECT 1 FROM audit a WHERE a.type_id = c.type_id AND a.resource_id = c.id AND a.action = c.op)
+    SELECT 1 FROM audit a WHERE a.type_id = c.type_id AND a.resource_id = c.id AND a.action = replace(c.op, 'P', 'C'))
 """
 UNINDEXED = """
 SELECT count(*) FROM resource r WHERE type_id = $1

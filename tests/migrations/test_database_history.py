@@ -138,6 +138,27 @@ async def test_the_feed_of_an_older_store_is_carried_over_and_back(empty_databas
     assert await held(empty_database_url) == before
 
 
+MADE = """
+    insert into resource (type_id, rid, shard, id, version, updated, source, tokens, body) values
+        (1, 1, 5, 'a', 1, now(), 0, '{}', ''), (1, 2, 6, 'b', 3, now(), 0, '{}', '');
+"""
+CAME = "select id, version, op from change order by id, version"
+
+
+async def test_who_chose_an_id_is_told_where_the_versions_say_it(empty_database_url: str) -> None:
+    await migrate.upgrade(empty_database_url, "0018")
+    connection = await asyncpg.connect(empty_database_url)
+    try:
+        await connection.execute(MADE)
+        before = await connection.fetch(CAME)
+        await migrate.upgrade(empty_database_url, "0019")
+        assert [tuple(row) for row in await connection.fetch(CAME)] == [("a", 1, "C"), ("b", 3, "P")]
+        await migrate.downgrade(empty_database_url, "0018")
+        assert await connection.fetch(CAME) == before
+    finally:
+        await connection.close()
+
+
 MAPPED = """
     insert into concept_map (url, file_name, digest) values ('urn:m', 'm.json', ''), ('urn:n', 'n.json', '');
     insert into concept_map_entry select m.id, s, c, t, '1', 'equal' from concept_map m,

@@ -84,7 +84,7 @@ async def test_delete_is_a_version_and_a_new_start_continues(record: Record, cit
             await uow.resources.read("Observation", "o-1")
         with pytest.raises(Gone):
             await uow.resources.vread("Observation", "o-1", 3)
-        assert (await uow.resources.vread("Observation", "o-1", 1)).op == "C"
+        assert (await uow.resources.vread("Observation", "o-1", 1)).op == "P"
         with pytest.raises(NotFound):
             await uow.resources.vread("Observation", "o-1", 4)
         with pytest.raises(NotFound):
@@ -94,15 +94,15 @@ async def test_delete_is_a_version_and_a_new_start_continues(record: Record, cit
     assert again.version == 3
     assert await delete(record, city, "o-2") is None
     back, created = await put(record, city, "o-1", observation("4"))
-    assert (back.version, created, back.op) == (4, True, "C")
+    assert (back.version, created, back.op) == (4, True, "P")
     async with record.reading(city) as uow:
         page = await uow.resources.history("Observation", "o-1")
-    assert [(v.version, v.op) for v in page.entries] == [(4, "C"), (3, "D"), (2, "U"), (1, "C")]
+    assert [(v.version, v.op) for v in page.entries] == [(4, "P"), (3, "D"), (2, "U"), (1, "P")]
     assert page.total == 4
     last, _ = await put(record, city, "o-1", observation("5"))
     assert last.version == 5
     async with record.reading(city) as uow:
-        assert (await uow.resources.vread("Observation", "o-1", 4)).op == "C"
+        assert (await uow.resources.vread("Observation", "o-1", 4)).op == "P"
 
 
 async def test_the_same_content_again_changes_nothing(record: Record, city: Caller) -> None:
