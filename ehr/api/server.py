@@ -3,7 +3,8 @@
 In:      the application, a host, a port (0 takes a free one)
 Out:     HttpServer: .port as bound, .stop() after which every answer that was begun has been sent
 Why:     uvicorn's own serve() takes over the signals of the process; here the composition root keeps them, because
-         it also has a database, a broker and an MLLP listener to stop in order.
+         it also has a database, a broker and an MLLP listener to stop in order. And uvicorn looks every 100 ms whether
+         it is to stop, waits 100 ms more, and looks again: a server that nobody asks anything ends at once here
 """
 
 import asyncio
@@ -18,16 +19,19 @@ from starlette.types import ASGIApp
 from ehr.api.deadline import DeadlineProtocol
 
 _GRACE_S: Final = 30
+_DATE_S: Final = 1
+_LOOK_S: Final = 0.01
 _KEEP_ALIVE_S: Final = 30
 _BACKLOG: Final = 2_048
 
 
 class _Quiet(uvicorn.Server):
-    """uvicorn without its hands on the process."""
+    """uvicorn without its hands on the process and without its naps."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = asyncio.Event()
+        self.ending = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -36,6 +40,26 @@ class _Quiet(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready.set()
+
+    async def main_loop(self) -> None:
+        """Until asked to end; each turn renews the Date of the answers."""
+        while not self.ending.is_set():
+            await self.on_tick(0)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.ending.wait(), _DATE_S)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Connections end where nothing is asked on them, or with their answer; after 30 s it is given up."""
+        for listening in (*self.servers, *(sockets or ())):
+            listening.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
+                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110 - nobody is told
+                    await asyncio.sleep(_LOOK_S)
+        for task in self.server_state.tasks:
+            task.cancel()
 
 
 class HttpServer:
@@ -55,7 +79,7 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Take no new request, finish those begun within 30 s, and end."""
-        self._server.should_exit = True
+        self._server.ending.set()
         await self._task
 
 
@@ -78,7 +102,6 @@ async def run_http(app: ASGIApp, host: str, port: int) -> HttpServer:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=_GRACE_S,
     )
     server = _Quiet(config)
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
