@@ -199,6 +199,14 @@ job_files_life_s: Final = 7 * 24 * 3_600
 """Files of an export, and what an import tells of lines and keeps to be resumed, are kept so long after its end: a
 weekend and some days to fetch them, or to mend what failed."""
 
+import_job_life_s: Final = 30 * 24 * 3_600
+"""What an import came to is told so long after its end: to who asked for it and on the console, where a month is looked
+back on. The files of every facility's day are an import each."""
+
+export_job_life_s: Final = 400 * 24 * 3_600
+"""An export is known so long after its end: the next one since then, which may be a year's, is told what changed by the
+snapshot of this one, and not by clocks."""
+
 export_jobs_max: Final = 4
 """Exports of one client that are not over: each further one would only slow down the others."""
 

@@ -19,7 +19,6 @@ from adapters.pipeline import Pipeline
 from ehr.access.policy import Caller
 from ehr.bulk import drop, export, export_job
 from ehr.bulk import job as bulk_job
-from ehr.bulk.output import clean
 from ehr.intake import Intake
 from ehr.jobs.celery_app import SWEEP_S, add_clock, make_celery, make_worker, run_worker
 from ehr.jobs.queue import Queue
@@ -79,7 +78,7 @@ class RecordHands:
         return await work(self._queue, self._handlers, self._record.clock)
 
     async def sweep(self, count_max: int) -> int:
-        return await self._queue.sweep(count_max)
+        return await self._queue.sweep(list(self._handlers), count_max)
 
     async def drain(self, topic: str) -> None:
         """Act on due keys until none is left or the turn is over."""
@@ -111,7 +110,7 @@ class RecordHands:
 
     async def clean(self) -> None:
         data_dir = self._record.settings.data_dir
-        count = await clean(self._queue, data_dir / export_job.EXPORTS)
+        count = await export_job.clean(self._queue, data_dir / export_job.EXPORTS)
         count += await bulk_job.clean(self._queue, data_dir / bulk_job.IMPORTS)
         if count:
             log.info("files of exports and imports removed, their time was over", count=count)

@@ -61,7 +61,8 @@ async def export_into(
             _note(state, {"job": job_id, "asked": asked})
         else:
             if await queue.progress(job_id) is None:
-                raise Invalid("the folder holds an export of another record; name another folder", at="DIR")
+                text = "the folder holds an export of another record, or one too old to go on; name another folder"
+                raise Invalid(text, at="DIR")
             await queue.resume(job_id)
         done = await run_job(
             record, job_id, opener, handlers_of, processes=processes, seen=seen, sums=("lines", "bytes")

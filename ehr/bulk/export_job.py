@@ -11,8 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
+from ehr import limits
 from ehr.access.policy import Caller
+from ehr.bulk import output
 from ehr.bulk.export_request import ExportRequest
+from ehr.jobs import life
+from ehr.jobs.queue import Queue
 from ehr.store.snapshot import Snapshot
 
 KIND: Final = "export"
@@ -44,6 +48,17 @@ class ExportJob:
     def as_json(self) -> dict[str, Any]:
         made: dict[str, Any] = msgspec.to_builtins(self)
         return made
+
+
+async def clean(queue: Queue, home: Path) -> int:
+    """Remove what exports wrote and is known of them whose time is over; how many folders were removed.
+
+    A command that nobody gave again is over: its folder is not ours, and no worker waits for it any longer.
+    """
+    count = await output.clean(queue, home)
+    await life.abandon(queue, [HERE], limits.job_files_life_s)
+    await life.forget(queue, [KIND, HERE], limits.export_job_life_s)
+    return count
 
 
 def read(params: Mapping[str, Any]) -> ExportJob:

@@ -32,6 +32,7 @@ from ehr.database.upkeep import put_in_order
 from ehr.errors import Invalid, Malformed, Unavailable
 from ehr.fhir.outcome import operation_outcome
 from ehr.ids import new_id
+from ehr.jobs import life
 from ehr.jobs.queue import Chunk, Progress, Queue
 from ehr.jobs.queue import finish as finish_chunk
 from ehr.jobs.work import Handler
@@ -246,6 +247,7 @@ async def clean(queue: Queue, home: Path) -> int:
                 spool.parent.rmdir()
     async with queue.connection() as connection:
         await winner.forget(connection)
+    await life.forget(queue, [KIND], limits.import_job_life_s)
     return count
 
 

@@ -5,6 +5,7 @@ States   job     queued → running → done | failed | cancelled; any → cance
 Claim    FOR UPDATE SKIP LOCKED, with a lease: a worker that neither finishes nor renews within it is taken for dead.
 Fence    a claim is known by its attempt number; one that was taken over can no longer finish, fail or renew
 Retry    each failure waits twice as long; after job_chunk_attempts_max the chunk is failed with its cause
+Life     a job is known for a time after its end (ehr.jobs.life)
 Why      a broker may lose a message, a worker may die: the row stays, so both cost time and never work
 """
 
@@ -87,8 +88,8 @@ where state = 'running' and lease_until < now() and attempts >= $1 returning job
 _CLAIMABLE: Final = """
 select count(*) from (
     select 1 from job_chunk c join job j on j.id = c.job_id
-    where j.state in ('queued', 'running')
-      and (c.state = 'queued' and c.due <= now() or c.state = 'running' and c.lease_until < now()) limit $1
+    where j.kind = any($1::text[]) and j.state in ('queued', 'running')
+      and (c.state = 'queued' and c.due <= now() or c.state = 'running' and c.lease_until < now()) limit $2
 ) as found
 """
 _CANCEL: Final = """
@@ -343,14 +344,14 @@ class Queue:
             await connection.execute(_RESUME, job_id)
             await connection.execute(_REOPEN, job_id)
 
-    async def sweep(self, count_max: int) -> int:
-        """Give up chunks that killed every worker; how many chunks (up to count_max) wait for a worker now."""
+    async def sweep(self, kinds: Sequence[str], count_max: int) -> int:
+        """Give up chunks that killed every worker; how many of these kinds (up to count_max) wait for a worker now."""
         async with self._database.acquire() as connection, connection.transaction():
             lost = await connection.fetch(_GIVE_UP, limits.job_chunk_attempts_max)
             for job_id in {row["job_id"] for row in lost}:
                 await connection.execute(_LOCK_JOB, job_id)
                 await connection.execute(_CLOSE_JOB, job_id)
-            waiting: int = await connection.fetchval(_CLAIMABLE, count_max)
+            waiting: int = await connection.fetchval(_CLAIMABLE, list(kinds), count_max)
         return waiting
 
     async def progress(self, job_id: str, sums: Sequence[str] = ()) -> Progress | None:

@@ -17,7 +17,6 @@ from ehr.access.policy import Caller
 from ehr.bulk import export, export_job, export_plan, output
 from ehr.bulk.export_request import ExportRequest
 from ehr.bulk.manifest import export_manifest, files_of
-from ehr.bulk.output import clean
 from ehr.jobs.queue import Progress, Queue
 from ehr.jobs.work import work
 from ehr.store.record import Record
@@ -334,8 +333,35 @@ async def test_files_are_removed_when_their_time_is_over(record: Record, data_di
     await Queue(record.database).withdraw(cancelled)
     async with record.database.acquire() as connection:
         await connection.execute("update job set finished = finished - interval '8 days' where id = $1", old)
-    assert await clean(Queue(record.database), home) == 3
+    assert await export_job.clean(Queue(record.database), home) == 3
     assert sorted(place.name for place in home.iterdir()) == sorted([new, "begun"])
+
+
+async def test_an_export_is_known_for_a_year_and_one_left_for_a_week_is_over(record: Record, data_dir: Path) -> None:
+    await Store(record, 2).write(4)
+    queue, home = Queue(record.database), data_dir / "exports"
+    aged = {"year": 399, "older": 401}
+    jobs = {name: await begin(record, home) for name in aged}
+    request = ExportRequest("system", TYPES)
+    left = {
+        days: await export_plan.plan(record, CITY, request, home=home, url="test", kind=export_job.HERE)
+        for days in (6, 8)
+    }
+    async with record.database.acquire() as connection:
+        for name, days in aged.items():
+            await finish(record, jobs[name])
+            past = "update job set finished = finished - $2 * interval '1 day' where id = $1"
+            await connection.execute(past, jobs[name], days)
+        for days, job_id in left.items():
+            await connection.execute(
+                "update job set created = now() - $2 * interval '1 day' where id = $1", job_id, days
+            )
+            past = "update job_chunk set due = now() - $2 * interval '1 day' where job_id = $1"
+            await connection.execute(past, job_id, days)
+    await export_job.clean(queue, home)
+    known = {job_id: await queue.progress(job_id) for job_id in (*jobs.values(), *left.values())}
+    states = [one.state if one is not None else None for one in known.values()]
+    assert states == ["done", None, "queued", "cancelled"]
 
 
 async def test_a_manifest_lists_what_the_files_hold(record: Record, data_dir: Path) -> None:

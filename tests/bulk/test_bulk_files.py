@@ -199,6 +199,11 @@ async def test_what_an_import_told_is_removed_when_its_time_is_over(
     assert await job.clean(imports.queue, imports.home) == 1
     assert [place.name for place in imports.home.iterdir()] == [new.job_id]
     assert (await job.summary(imports.queue, old.job_id)).error_file is None
+    async with record.database.acquire() as connection:
+        await connection.execute("update job set finished = finished - interval '23 days' where id = $1", old.job_id)
+    await job.clean(imports.queue, imports.home)
+    assert await imports.queue.progress(old.job_id) is None, "its time is over, too"
+    assert await imports.queue.progress(new.job_id) is not None
 
 
 async def test_a_failed_import_is_begun_anew_when_its_time_is_over(

@@ -28,7 +28,7 @@ class CountingHands:
         return {"pid": os.getpid()}
 
     async def sweep(self, count_max: int) -> int:
-        return await self._queue.sweep(count_max)
+        return await self._queue.sweep(["add"], count_max)
 
     async def drain(self, topic: str) -> None:
         raise AssertionError(f"no topic {topic} here")

@@ -5,6 +5,7 @@ import asyncio
 from ehr import limits
 from ehr.database.engine import Database
 from ehr.errors import Invalid
+from ehr.jobs import life
 from ehr.jobs.queue import Chunk, Queue
 from ehr.jobs.work import cause, run_chunk
 
@@ -89,9 +90,9 @@ async def test_a_chunk_that_kills_every_worker_is_given_up(database: Database) -
     queue = Queue(database)
     job_id = await queue.enqueue("count", {}, [{}])
     for _ in range(limits.job_chunk_attempts_max):
-        assert await queue.sweep(8) == 1
+        assert await queue.sweep(["count"], 8) == 1
         assert await queue.claim(["count"], lease_s=0) is not None
-    assert await queue.sweep(8) == 0
+    assert await queue.sweep(["count"], 8) == 0
     progress = await queue.progress(job_id)
     assert progress is not None
     assert progress.state == "failed"
@@ -121,3 +122,44 @@ async def test_a_refusal_is_not_tried_again_and_keeps_no_foreign_text(database: 
     assert progress is not None
     assert progress.errors == ["Invalid: the file has no lines"]
     assert "Nguyễn" not in cause(ValueError("could not read Nguyễn Văn An"))
+
+
+async def test_what_no_worker_can_do_wakes_none(database: Database) -> None:
+    queue = Queue(database)
+    await queue.enqueue("of a command", {}, [{}])
+    assert await queue.sweep(["count"], 8) == 0
+    assert await queue.sweep(["of a command"], 8) == 1
+
+
+async def test_a_job_that_nobody_works_on_is_cancelled_and_can_be_resumed(database: Database) -> None:
+    queue = Queue(database)
+    left, held, other = [await queue.enqueue(kind, {}, [{}, {}]) for kind in ("here", "here", "count")]
+    await queue.claim(["here"], job_id=left, lease_s=0.01)
+    await queue.claim(["here"], job_id=held, lease_s=60)
+    await asyncio.sleep(0.1)
+    await life.abandon(queue, ["here"], 60)
+    assert [await _state(queue, one) for one in (left, held, other)] == ["running", "running", "queued"]
+    await life.abandon(queue, ["here"], 0.05)
+    assert [await _state(queue, one) for one in (left, held, other)] == ["cancelled", "running", "queued"]
+    await queue.resume(left)
+    assert await queue.claim(["here"], job_id=left) is not None
+
+
+async def test_jobs_that_ended_long_ago_are_forgotten(database: Database) -> None:
+    queue = Queue(database)
+    ended = [await queue.enqueue("count", {}, [{}]) for _ in range(life.FORGOTTEN_COUNT + 1)]
+    standing, other = await queue.enqueue("count", {}, [{}]), await queue.enqueue("index", {}, [{}])
+    for job_id in (*ended, other):
+        await queue.cancel(job_id)
+    assert await life.forget(queue, ["count"], 60) == 0
+    assert await life.forget(queue, ["count"], 0) == len(ended)
+    assert await queue.progress(ended[0]) is None
+    assert await queue.progress(standing) is not None
+    assert await queue.progress(other) is not None
+    assert await database.pool.fetchval("select count(*) from job_chunk") == 2
+
+
+async def _state(queue: Queue, job_id: str) -> str:
+    progress = await queue.progress(job_id)
+    assert progress is not None
+    return progress.state
