@@ -50,6 +50,9 @@ value_sets_deep_max: Final = 32
 """Value sets that are made of one another, the one within the other: published ones are three or four deep."""
 expansion_codes_max: Final = 10_000
 """Codes of a value set given at once: a pick list has some hundred; more are asked for by count and offset."""
+meta_values_max: Final = 1_000
+"""Profiles, tags or security labels that $meta lists of the whole record or a type: a city has some dozens of each;
+where every resource has its own, none is kept to be listed."""
 names_folded_max: Final = 65_536
 """Names of codes a process remembers as a filter looks at them: ICD-10 in two languages has 37,000; some 200 bytes
 each."""

@@ -13,14 +13,17 @@ from ehr.api.negotiation import expected
 from ehr.api.written import once
 from ehr.fhir import codec
 from ehr.fhir.operation_arguments import Arguments
-from ehr.operations.meta import meta, meta_add, meta_delete
+from ehr.operations.meta import meta, meta_add, meta_delete, meta_in_use
 from ehr.store.unit_of_work import UnitOfWork
 
 Change = Callable[..., Awaitable[dict[str, Any]]]
 
 
 async def meta_of(exchange: Exchange, _: Arguments) -> Answer:
-    """[type]/[id]/$meta, and of one version: [type]/[id]/_history/[vid]/$meta."""
+    """$meta, [type]/$meta, [type]/[id]/$meta, and of one version: [type]/[id]/_history/[vid]/$meta."""
+    if "id" not in exchange.path:
+        type_name = exchange.type_name if "type" in exchange.path else None
+        return _returned(await meta_in_use(exchange.record, exchange.caller, type_name))
     version = version_number(exchange) if "version" in exchange.path else None
     return _returned(await meta(exchange.record, exchange.caller, exchange.type_name, exchange.path["id"], version))
 

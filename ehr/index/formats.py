@@ -25,7 +25,9 @@ OUTLINES: Final = 4
 """Which parameters have a value, in one token (ehr.index.outline). Nothing needs it: older rows are found as well."""
 CODES: Final = 5
 """The first coding of the main code in its place (ehr.index.main_code). Older rows are found in another way."""
-FORMAT: Final = CODES
+META: Final = 6
+"""Profiles, tags and labels in meta as terms (ehr.index.meta): no row differs, but all have to be read for them."""
+FORMAT: Final = META
 
 _STANDING: Final = """
 select greatest(i.index_format, (

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.references import LOCAL
+from ehr.index import meta
 from ehr.index.hashing import CACHE_MAX, TARGET_MASK, Hasher, code_form, token_form
 from ehr.index.normalize import VALUE_CHARACTERS_MAX, contact, fold
 from ehr.index.ranges import Range, date_range, period_range
@@ -70,12 +71,13 @@ class Leaves:
     def _coding_hashes(self, param_id: int, system: object, code: object, display: object) -> tuple[int, ...]:
         named = system if isinstance(system, str) and system else None
         hashes: tuple[int, ...] = (self.hasher.system(param_id, named),) if named else ()
-        if isinstance(code, str) and code:
-            hashes += (self.hasher.code(param_id, code), self.hasher.token(param_id, named, code))
         kept = True
+        if isinstance(code, str) and code:
+            hashes += (self.hasher.code(param_id, code), token := self.hasher.token(param_id, named, code))
+            kept = param_id not in meta.CODED or self.is_kept((meta.BESIDE + param_id, str(token)))
         if isinstance(display, str) and (folded := fold(display)[:VALUE_CHARACTERS_MAX]):
             hashes += (self.hasher.text(param_id, folded),)
-            kept = self.is_kept((param_id, folded))
+            kept = self.is_kept((param_id, folded)) and kept
         if hashes and kept and all(one is None or isinstance(one, str) for one in (system, code, display)):
             if len(self._codings) >= CACHE_MAX:
                 self._codings.clear()
@@ -219,9 +221,14 @@ class Leaves:
 
     def profile(self, update: Update, value: Any, param_id: int) -> None:
         """meta.profile: on every resource, so its text is a term and not a row, for :below."""
-        self.canonical(update, value, param_id)
         if value.__class__ is str and value:
-            self.is_kept((param_id, value.partition("|")[0][:VALUE_CHARACTERS_MAX]))
+            try:
+                update(self._codings[param_id, None, value, 0])
+            except KeyError:
+                hashes, terms = meta.profile(self.hasher, value)
+                if not [term for term in terms if not self.is_kept(term)] and len(self._codings) < CACHE_MAX:
+                    self._codings[param_id, None, value, 0] = hashes
+                update(hashes)
 
     def uri(self, update: Update, strings: Rows, value: Any, param_id: int) -> None:
         """The text itself is kept too, for :below."""

@@ -1,6 +1,7 @@
-"""$meta, $meta-add, $meta-delete: the profiles, tags and security labels of a resource.
+"""$meta, $meta-add, $meta-delete: the profiles, tags and security labels of a resource, and those in use.
 
-In:      type and id; the Meta whose profiles, tags and labels are added or taken away, the rest of it is not used
+In:      type and id; a type, or none for the whole record; the Meta whose profiles, tags and labels are added or taken
+         away, the rest of it is not used
 Out:     meta as it then stands
 Version: what is added or taken away is a new version, for it is a new content with a new entity tag; nothing to add
          or to take away is none (docs/adr/0013)
@@ -18,6 +19,9 @@ from ehr.errors import Invalid
 from ehr.fhir import codec
 from ehr.fhir.elements import is_subsetted
 from ehr.fhir.patch import Patch
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.store import meta as metas
+from ehr.store.access_sql import require
 from ehr.store.preconditions import Versions
 from ehr.store.record import Record
 from ehr.store.resources import Write
@@ -31,6 +35,20 @@ async def meta(record: Record, caller: Caller, type_name: str, id: str, version:
     async with record.reading(caller) as uow:
         read = uow.resources.read(type_name, id) if version is None else uow.resources.vread(type_name, id, version)
         return _meta_of((await read).body)
+
+
+async def meta_in_use(record: Record, caller: Caller, type_name: str | None) -> dict[str, Any]:
+    """Of all resources of a type, or of all types, that the caller may search: each once."""
+
+    async def read(uow: UnitOfWork) -> dict[str, Any]:
+        if type_name is not None:
+            require(uow.access, type_name, "s")
+        types = [name for name in TYPE_IDS if type_name in (None, name) and uow.access.grants.allow(name, "s")]
+        found = await metas.in_use(uow, types)
+        await uow.audit.execute("meta", detail={"on": type_name or "system"})
+        return found
+
+    return await record.run(caller, read)
 
 
 async def meta_add(
