@@ -46,8 +46,9 @@ def config() -> Config:
     return made
 
 
+@functools.cache
 def newest() -> str:
-    """The revision this program needs."""
+    """The revision this program needs. Kept: every revision is loaded to find the last."""
     head = ScriptDirectory.from_config(config()).get_current_head()
     assert head is not None, "there is at least one revision"
     return head
