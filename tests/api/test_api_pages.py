@@ -58,7 +58,7 @@ async def person(city: City, cccd: str, name: str) -> str:
 
 async def browser(city: City, link: str, path: str = "/citizen") -> httpx.AsyncClient:
     """A client that followed a link and holds the cookie it got."""
-    made = httpx.AsyncClient(base_url=root_of(city), trust_env=False)
+    made = httpx.AsyncClient(base_url=root_of(city), trust_env=False, verify=False)
     city.opened.append(made)
     entered = await made.get(f"{path}/enter", params={"link": link})
     assert entered.status_code == 303, entered.text
@@ -182,7 +182,7 @@ async def test_a_link_opens_one_record_and_may_be_used_once(city: City) -> None:
 
 @pytest.mark.parametrize("path", ["/citizen", "/citizen/summary.json", "/ops", "/ops/messages", "/ops/jobs"])
 async def test_pages_need_a_cookie(city: City, path: str) -> None:
-    async with httpx.AsyncClient(base_url=root_of(city), trust_env=False) as made:
+    async with httpx.AsyncClient(base_url=root_of(city), trust_env=False, verify=False) as made:
         assert (await made.get(path)).status_code == 401
 
 
@@ -209,7 +209,7 @@ async def test_a_citizen_is_no_operator(city: City) -> None:
 
 
 async def test_pages_carry_a_strict_policy_and_are_never_cached(city: City) -> None:
-    async with httpx.AsyncClient(base_url=root_of(city), trust_env=False) as made:
+    async with httpx.AsyncClient(base_url=root_of(city), trust_env=False, verify=False) as made:
         answer = await made.get("/citizen")
         assert answer.headers["cache-control"] == "no-store"
         assert "default-src 'none'" in answer.headers["content-security-policy"]
