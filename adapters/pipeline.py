@@ -90,7 +90,7 @@ class Pipeline:
         )
         if receipt.answer is not None:
             return fhir_push.unpacked(receipt.answer)
-        return await self._answer_http(receipt, lambda: self._dossiers(body, facility, control_id))
+        return await self._answer_http(receipt, lambda: self._dossiers(body, facility, receipt))
 
     async def recover(self, older_than_s: float = 60.0) -> int:
         """Finish what was kept and never finished; how many messages were brought to an end."""
@@ -128,7 +128,7 @@ class Pipeline:
                 await self._answer_http(receipt, lambda: _pushed(raw))
             case "claim_xml":
                 known = await self._intake.facility_of(source.facility_id)
-                await self._answer_http(receipt, lambda: self._dossiers(raw, known, source.control_id))
+                await self._answer_http(receipt, lambda: self._dossiers(raw, known, receipt))
             case _:
                 raise AssertionError(f"no door writes the channel {source.channel}")
 
@@ -146,7 +146,7 @@ class Pipeline:
             message = await aside(is_large(block), parse, block)
             if facility is None:
                 raise Forbidden(UNKNOWN_SENDER.format(code=peek(block).facility or "none named"), at="MSH-4")
-            origin = _origin(facility, receipt.source.control_id)
+            origin = _origin(facility, receipt)
             mapper = route.mapper(message)
             bundle = _settled(await aside(is_large(block), mapper, message, origin))
             answer = ack.accept(message, number=receipt.message_id, now=self._intake.clock.now())
@@ -187,9 +187,9 @@ class Pipeline:
             turn = self._turns[key] = asyncio.Lock()
         return turn
 
-    async def _dossiers(self, body: bytes, facility: FacilityRow, control_id: str) -> Bundle:
+    async def _dossiers(self, body: bytes, facility: FacilityRow, receipt: Receipt) -> Bundle:
         """The Bundle of an envelope, with the removal of what its earlier file had and it has not."""
-        bundle = _settled(await aside(is_large(body), claim_xml.bundle_of, body, _origin(facility, control_id)))
+        bundle = _settled(await aside(is_large(body), claim_xml.bundle_of, body, _origin(facility, receipt)))
         bundle["entry"] += await claim_xml.replaced(self._intake, facility, bundle)
         return bundle
 
@@ -230,11 +230,9 @@ def _hl7_source(block: bytes, envelope: Envelope, facility: FacilityRow | None) 
     return Source(facility.id if facility else 0, facility.code if facility else "", "mllp", envelope.kind, control_id)
 
 
-def _origin(facility: FacilityRow | None, control_id: str) -> Origin:
-    if facility is None:
-        return Origin("", control_id)
+def _origin(facility: FacilityRow, receipt: Receipt) -> Origin:
     organization = f"Organization/{facility.organization_id}" if facility.organization_id else None
-    return Origin(facility.code, control_id, organization)
+    return Origin(facility.code, receipt.source.control_id, organization, receipt.received)
 
 
 def _settled(mapped: Bundle | list[Issue]) -> Bundle:

@@ -5,6 +5,7 @@ A mapper is pure: what was sent → a transaction Bundle, or every reason why it
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeAlias, TypeVar
 
 from ehr.errors import Issue
@@ -19,16 +20,18 @@ Sent = TypeVar("Sent")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who sent it, and under which number.
+    """Who sent it, under which number, and when it came.
 
     facility_code   MACSKCB of the sending facility; "" where it is not known
     organization    reference of the facility's Organization ("Organization/<id>"), where it is registered
     control_id      MSH-10, Bundle.identifier, MA_LK …
+    received        when the ledger took it; no message was written later than that
     """
 
     facility_code: str
     control_id: str
     organization: str | None = None
+    received: datetime | None = None
 
     @property
     def facility(self) -> dict[str, Any] | None:

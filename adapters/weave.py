@@ -8,7 +8,8 @@ Rules:   an empty field of a message means "unchanged" (HL7 2.5.3.6): Patient, E
          fills in only what is not
          the state of an Encounter (status, end, discharge) is that of the newest message that stated one
          of two links to one other patient the newer holds
-         results, orders and the rest are restated whole by each message; a late one is left out
+         results, orders and the rest are restated whole by each message; a late one is left out, but a report keeps
+         every result that was sent under it, since laboratories send the one they corrected, or each when it is ready
 Source:  docs/adr/0034 (reordered messages end in the same state); HL7 v2.5.1 2.5.3.6, 2.10.4
 """
 
@@ -77,7 +78,10 @@ def _woven(incoming: Tree, held: Mapping[str, Any], references: Mapping[str, str
         name: value for name, value in held.get("meta", {}).items() if name not in ("versionId", "lastUpdated")
     }
     if incoming["resourceType"] not in KEPT_TYPES:
-        return {**earlier_tree, **({"meta": kept_meta} if kept_meta else {})} if said.late else dict(incoming)
+        whole = {**earlier_tree, **({"meta": kept_meta} if kept_meta else {})} if said.late else dict(incoming)
+        if "result" in held:
+            whole["result"] = _united(held["result"], incoming.get("result", []), references)
+        return whole
     if said.late:
         told = {name: value for name, value in earlier_tree.items() if not (name in incoming and _unsaid(value))}
         below, above = incoming, {**told, **({"meta": kept_meta} if kept_meta else {})}
@@ -158,10 +162,10 @@ def _without(tree: Tree, erased: frozenset[str]) -> Tree:
 
 
 def _united(above: list[Tree], below: list[Tree], references: Mapping[str, str]) -> list[Tree]:
-    """Both lists, above first; two items are one when system and value, or the other patient, agree."""
+    """Both lists, above first; two items are one when system and value, or what they refer to, agree."""
 
     def name_of(item: Tree) -> tuple[Any, ...]:
-        other = item.get("other", {}).get("reference")
+        other = item.get("other", item).get("reference")
         return item.get("system"), item.get("value"), references.get(other, other)
 
     names = {name_of(item) for item in above}

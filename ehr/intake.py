@@ -12,6 +12,7 @@ Source:   `promises` P1, P2, C33; HL7 v2.5.1 2.9.2 (enhanced mode: accept means 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -57,6 +58,7 @@ class Receipt:
 
     message_id: int
     source: Source
+    received: datetime
     duplicate: bool
     state: str
     answer: bytes | None = None
@@ -95,12 +97,12 @@ WITH kept AS (
             CASE WHEN EXISTS (SELECT 1 FROM intake_message o WHERE o.facility_id = $1 AND o.control_id = $4
                               AND o.sha256 <> $5) THEN $7::text::jsonb END, $8)
     ON CONFLICT (facility_id, control_id, sha256) DO NOTHING
-    RETURNING id, state, answer
+    RETURNING id, received, state, answer
 )
-SELECT id, state, answer, false AS duplicate FROM kept
+SELECT id, received, state, answer, false AS duplicate FROM kept
 """
 _KNOWN: Final = """
-SELECT id, state, answer, true AS duplicate FROM intake_message
+SELECT id, received, state, answer, true AS duplicate FROM intake_message
 WHERE facility_id = $1 AND control_id = $2 AND sha256 = $3
 """
 _STATE: Final = "SELECT state, answer FROM intake_message WHERE id = $1"
@@ -110,7 +112,8 @@ UPDATE intake_message SET state = $2, finished = $3, attempts = attempts + 1, an
 WHERE id = $1 AND state <> 'applied'
 """
 _UNFINISHED: Final = """
-SELECT m.id, m.facility_id, coalesce(f.code, '') AS code, m.channel, m.kind, m.control_id, m.state, m.answer, m.body
+SELECT m.id, m.facility_id, coalesce(f.code, '') AS code, m.channel, m.kind, m.control_id, m.received, m.state,
+       m.answer, m.body
 FROM intake_message m LEFT JOIN facility f ON f.id = m.facility_id
 WHERE m.state IN ('received', 'failed') AND m.received < now() - $1 * interval '1 second' AND m.attempts < $2
   AND m.id > $4 ORDER BY m.id LIMIT $3
@@ -151,7 +154,7 @@ class Intake:
                 packed,
             ) or await uow.connection.fetchrow(_KNOWN, *key)
         assert row is not None, "a message that conflicts is there"
-        return Receipt(row["id"], source, row["duplicate"], row["state"], row["answer"])
+        return Receipt(row["id"], source, row["received"], row["duplicate"], row["state"], row["answer"])
 
     async def submit(
         self,
@@ -331,7 +334,7 @@ async def _current(uow: "UnitOfWork", type_name: str, id: str) -> Held:
 
 def _receipt(row: Row) -> Receipt:
     source = Source(row["facility_id"], row["code"], row["channel"], row["kind"], row["control_id"])
-    return Receipt(row["id"], source, False, row["state"], row["answer"])
+    return Receipt(row["id"], source, row["received"], False, row["state"], row["answer"])
 
 
 def _issues_json(issues: Sequence[Issue]) -> str:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from adapters.draft import Draft, Tree
 from adapters.hl7v2 import datatypes
 from adapters.hl7v2.message import Element, Message, Segment
-from adapters.moments import VIETNAM_OFFSET, Unreadable, date_time, offset_of
+from adapters.moments import VIETNAM_OFFSET, Unreadable, date_time, earlier, offset_of
 from adapters.port import Mapped, Origin
+from ehr.clock import instant
 from ehr.errors import Issue
 from ehr.fhir.vietnam import columns_extension
 
@@ -32,9 +33,17 @@ class Reading:
         self.offset = offset_of(self.message.header.text(7)) or self.offset
         event = self.message.find("EVN")
         moment = self.moment(event, 2) if event else None
-        self.draft.message_time = moment or self.moment(self.message.header, 7)
-        if self.draft.message_time and len(self.draft.message_time) <= len("2026-11-23"):
-            self.draft.message_time = None  # a day does not order two messages of that day
+        self.draft.message_time = self._written(moment or self.moment(self.message.header, 7))
+
+    def _written(self, moment: str | None) -> str | None:
+        """When the message was written, where its time orders it among others."""
+        if moment is None or len(moment) <= len("2026-11-23"):
+            return None  # a day does not order two messages of that day
+        if self.origin.received is None:
+            return moment
+        # a clock that is ahead must not make what comes after it was set right late
+        received = instant(self.origin.received.replace(microsecond=0))
+        return received if earlier(received, moment) else moment
 
     def about(self, part: Message) -> "Reading":
         """The same reading, Bundle and faults included, of a part of the message."""

@@ -1,6 +1,8 @@
 """A record with one registered facility, the pipeline over it, and a listener on a port of its own."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Final
 
 import pytest
 
@@ -8,12 +10,30 @@ from adapters.mllp.client import MllpClient
 from adapters.mllp.server import MllpServer
 from adapters.pipeline import Pipeline
 from ehr.access.policy import Caller
+from ehr.clock import ICT, SystemClock
 from ehr.ids import new_id
 from ehr.intake import Intake
+from ehr.record import open_record
+from ehr.settings import Settings
 from ehr.store.record import Record
 from tests.facility import add_facility
 
 FACILITY = "01Z01"
+SENT: Final = datetime(2026, 11, 24, tzinfo=ICT)
+"""When all messages of these tests were written, whatever the day on which they run."""
+
+
+class _Afterwards(SystemClock):
+    def now(self) -> datetime:
+        return max(super().now(), SENT)
+
+
+@pytest.fixture
+async def record(settings: Settings, database_url: str) -> AsyncIterator[Record]:
+    """The record after the messages were sent."""
+    opened = await open_record(settings, database_url, clock=_Afterwards())
+    yield opened
+    await opened.close()
 
 
 async def register(record: Record, code: str) -> int:

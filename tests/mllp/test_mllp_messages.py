@@ -140,6 +140,24 @@ async def test_a_late_message_does_not_undo_a_newer_one(
     assert patient["telecom"][0]["value"] == "0900000002"
 
 
+async def test_a_report_keeps_every_result_sent_under_it(record: Record, client: MllpClient) -> None:
+    """Of a panel a laboratory sends the result it corrected alone, or each when it is ready, in any order."""
+    first, second = (f"OBX|1|NM|{code}||5.1|mmol/L|||||F" for code in ("2345-7^Glucose^LN", "2823-3^Potassium^LN"))
+    both = result("B", at="20261123090000").split(b"\rOBX")[0]
+    for control_id, at, *lines in (
+        ("B", "20261123090000", first, second),
+        ("C", "20261123100000", first.replace("5.1", "5.2").replace("|F", "|C")),
+        ("L", "20261123080000", second.replace("2823-3^Potassium", "2951-2^Sodium")),
+    ):
+        head = both.replace(b"|B|", f"|{control_id}|".encode()).replace(b"20261123090000", at.encode())
+        assert code_of(await client.send(b"\r".join([head, *(line.encode() for line in lines)]) + b"\r")) == "AA"
+    about = {"patient.identifier": MRN}
+    (report,) = await search(record, "DiagnosticReport", **about)
+    observations = {f"Observation/{one['id']}": one for one in await search(record, "Observation", **about)}
+    codes = [observations[item["reference"]]["code"]["coding"][0]["code"] for item in report["result"]]
+    assert codes == ["2345-7", "2823-3", "2951-2"]
+
+
 async def test_discharge_before_admission_stays_finished(record: Record, client: MllpClient) -> None:
     for sent in (discharge(), admission()):
         assert code_of(await client.send(sent)) == "AA"

@@ -5,8 +5,9 @@ from itertools import permutations
 import pytest
 
 from adapters.mllp.client import MllpClient
+from ehr.clock import ICT
 from ehr.store.record import Record
-from tests.mllp.mothers import LINK, admission, code_of, header, message, pid, pv1, result, search, update
+from tests.mllp.mothers import LINK, MRN, admission, code_of, header, message, pid, pv1, result, search, update
 
 EPISODE = "http://fhir.hl7.org.vn/core/sid/ma-lk"
 ADMITTED, ENDED, LATER = ("20261123" + hour + "+0700" for hour in ("080000", "090000", "093000"))
@@ -55,6 +56,17 @@ async def test_what_an_update_says_of_a_taken_back_discharge_stays(record: Recor
     told = update("U", at="20261123100000+0700").replace(pv1().encode(), pv1(disposition="2").encode())
     assert await visit_after(record, client, END, event("A13", LATER), told) == ("in-progress", False, True)
     assert await visit_after(record, client, event("A02", ENDED)) == ("in-progress", False, True)
+
+
+async def test_a_clock_ahead_of_the_arrival_makes_no_later_message_late(record: Record, client: MllpClient) -> None:
+    """A time after the arrival is a wrong clock: what the facility sends when it is set right must count."""
+    ahead = admission(at="20991123080000+0700")
+    assert await visit_after(record, client, ahead) == ("in-progress", False, False)
+    now = record.clock.now().astimezone(ICT).strftime("%Y%m%d%H%M%S%z")
+    ended = event("A03", now, ended=ENDED, disposition="1")
+    assert await visit_after(record, client, ended, update("U", at=now, name="Trần^Bình")) == ("finished", True, True)
+    (patient,) = await search(record, "Patient", identifier=MRN)
+    assert [name["text"] for name in patient["name"]] == ["Trần Bình"]
 
 
 async def test_silence_keeps_the_class_and_a_later_word_gives_it(record: Record, client: MllpClient) -> None:
