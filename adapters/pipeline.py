@@ -13,7 +13,7 @@ Why:     an HL7 message that meets a fault of ours is marked failed and answered
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -26,7 +26,7 @@ from adapters.hl7v2.message import Message
 from adapters.hl7v2.parse import Envelope, parse, peek
 from adapters.port import Bundle, Origin
 from adapters.weave import weave
-from ehr.access.policy import Caller
+from ehr.access.policy import Action, Caller
 from ehr.aside import aside, is_large
 from ehr.errors import EhrError, Forbidden, Invalid, Issue, Unavailable
 from ehr.intake import FacilityRow, Held, Intake, Receipt, Source
@@ -75,6 +75,7 @@ class Pipeline:
     async def receive_bundle(self, body: bytes, caller: Caller, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """A transaction Bundle of a facility that speaks FHIR: ledger first, then the transaction."""
         facility = await self._intake.facility_of(caller.facility_id)
+        _demand(caller, await aside(is_large(body), fhir_push.asked, body))
         control_id = await aside(is_large(body), fhir_push.control_id, body, headers)
         receipt = await self._intake.keep(body, Source(facility.id, facility.code, "fhir", "transaction", control_id))
         if receipt.answer is not None:
@@ -84,6 +85,7 @@ class Pipeline:
     async def receive_claim_xml(self, body: bytes, caller: Caller) -> tuple[int, bytes]:
         """A GIAMDINHHS envelope: ledger first, then every dossier of it in one transaction."""
         facility = await self._intake.facility_of(caller.facility_id)
+        _demand(caller, claim_xml.ASKED)
         control_id = claim_xml.control_id(body)
         receipt = await self._intake.keep(
             body, Source(facility.id, facility.code, "claim_xml", "GIAMDINHHS", control_id)
@@ -221,6 +223,13 @@ class Pipeline:
 
 async def _pushed(body: bytes) -> Bundle:
     return await aside(is_large(body), fhir_push.bundle_of, body)
+
+
+def _demand(caller: Caller, asked: Iterable[tuple[str, Action]]) -> None:
+    """Refuse what the token does not grant before it is kept: what is kept is applied with the facility's own rights."""
+    for type_name, action in sorted(asked):
+        if not caller.grants.allow(type_name, action):
+            raise Forbidden(f"the token does not grant {action!r} on {type_name}")
 
 
 def _hl7_source(block: bytes, envelope: Envelope, facility: FacilityRow | None) -> Source:

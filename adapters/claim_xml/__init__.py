@@ -2,6 +2,6 @@
 
 from adapters.claim_xml.bundle import bundle_of
 from adapters.claim_xml.envelope import control_id
-from adapters.claim_xml.replace import replaced
+from adapters.claim_xml.replace import ASKED, replaced
 
-__all__ = ["bundle_of", "control_id", "replaced"]
+__all__ = ["ASKED", "bundle_of", "control_id", "replaced"]

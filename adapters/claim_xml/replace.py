@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from adapters.draft import criteria
+from ehr.access.policy import Action
 from ehr.fhir.elements import identifier_of
 from ehr.fhir.vietnam import EPISODE_LINK
 from ehr.intake import FacilityRow, Held, Intake
@@ -26,6 +27,11 @@ BY_VISIT: Final[Mapping[str, str]] = {
     "ServiceRequest": "encounter",
 }
 """Type → the search parameter that names its Encounter."""
+ASKED: Final[frozenset[tuple[str, Action]]] = frozenset(
+    {(name, action) for name in (*BY_VISIT, "Coverage", "Encounter", "Patient") for action in ("c", "u")}
+    | {(name, "d") for name in BY_VISIT}
+)
+"""What a token must grant for a claim file."""
 
 
 async def replaced(intake: Intake, facility: FacilityRow, bundle: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The pipeline's HTTP doors: pushed Bundles and claim files, ledger first, the same answer to a repeat."""
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -12,7 +13,9 @@ from adapters.facilities.episodes import episode
 from adapters.facilities.population import Population
 from adapters.facilities.registry import FACILITIES
 from adapters.pipeline import Pipeline
+from ehr.access import scopes
 from ehr.access.policy import Caller
+from ehr.errors import Forbidden
 from ehr.fhir import codec
 from ehr.store.record import Record
 from tests.mllp.conftest import FACILITY, register
@@ -52,6 +55,28 @@ async def test_a_pushed_bundle_is_applied_once(record: Record, pipeline: Pipelin
     (observation,) = await search(record, "Observation", code=f"{LOINC}|718-7")
     assert b'"value":13.50' in codec.dumps(observation)
     assert await ledger(record) == [("applied", "B1", facility.facility_id)]
+
+
+@pytest.mark.parametrize(
+    ("scope", "refused"),
+    [
+        ("system/*.rs", "c"),
+        ("system/Patient.cruds", "Observation"),
+        ("system/Patient.cruds system/Observation.rs", "Observation"),
+    ],
+)
+async def test_a_token_writes_what_its_scopes_grant_and_nothing_else(
+    record: Record, pipeline: Pipeline, facility: Caller, scope: str, refused: str
+) -> None:
+    confined = replace(facility, grants=scopes.grants(scopes.parse(scope), "system"))
+    with pytest.raises(Forbidden, match=refused):
+        await pipeline.receive_bundle(pushed(), confined, {})
+    with pytest.raises(Forbidden, match="does not grant"):
+        await pipeline.receive_claim_xml(b"<GIAMDINHHS/>", confined)
+    assert await ledger(record) == []
+    enough = scopes.grants(scopes.parse("system/Patient.cu system/Observation.c"), "system")
+    status, _ = await pipeline.receive_bundle(pushed(), replace(facility, grants=enough), {})
+    assert status == 200
 
 
 async def test_the_control_id_is_the_identifier_the_key_or_the_digest(
