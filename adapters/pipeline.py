@@ -226,7 +226,7 @@ async def _pushed(body: bytes) -> Bundle:
 
 
 def _demand(caller: Caller, asked: Iterable[tuple[str, Action]]) -> None:
-    """Refuse what the token does not grant before it is kept: what is kept is applied with the facility's own rights."""
+    """Refuse what a token does not grant before it is kept: what is kept is applied with all rights of the facility."""
     for type_name, action in sorted(asked):
         if not caller.grants.allow(type_name, action):
             raise Forbidden(f"the token does not grant {action!r} on {type_name}")

@@ -11,17 +11,9 @@ from typing import Final
 from ehr.errors import Issue
 from sync.benefit import CARD
 from sync.dossier import SECONDARY_MAX, Columns, Dossier
-from terminology.claim_tables import Version, check_row, tables
+from terminology.claim_tables import SUMS, Version, check_row, tables
 
 _CARD_LISTS: Final = ("MA_DKBD", "GT_THE_TU", "GT_THE_DEN")
-_SUMS: Final = {
-    "T_TONGCHI_BV": "THANH_TIEN_BV",
-    "T_TONGCHI_BH": "THANH_TIEN_BH",
-    "T_BNTT": "T_BNTT",
-    "T_BNCCT": "T_BNCCT",
-    "T_BHTT": "T_BHTT",
-    "T_NGUONKHAC": "T_NGUONKHAC",
-}
 _CODES: Final = {"required": "required", "width": "too-long", "number": "value", "unknown": "structure"}
 
 
@@ -71,6 +63,6 @@ def _times(dossier: Dossier) -> Iterator[Issue]:
 def _sums(dossier: Dossier) -> Iterator[Issue]:
     """Added up anew from the texts as they will be read, not from our own numbers."""
     rows = [charge.columns for charge in dossier.charges]
-    for total, part in _SUMS.items():
+    for total, part in SUMS.items():
         if Decimal(dossier.summary[total]) != sum((Decimal(row[part]) for row in rows), Decimal(0)):
             yield Issue("business-rule", f"{total} is not the sum of {part} of XML2 and XML3", f"XML1.{total}")

@@ -22,7 +22,17 @@ from typing import Final, Literal
 Version = Literal["4750", "3176"]
 Kind = Literal["string", "number"]
 
-NUMBER: Final = re.compile(r"-?\d+(\.\d+)?")
+NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
+"""No field of these tables is below zero."""
+SUMS: Final[Mapping[str, str]] = {
+    "T_TONGCHI_BV": "THANH_TIEN_BV",
+    "T_TONGCHI_BH": "THANH_TIEN_BH",
+    "T_BNTT": "T_BNTT",
+    "T_BNCCT": "T_BNCCT",
+    "T_BHTT": "T_BHTT",
+    "T_NGUONKHAC": "T_NGUONKHAC",
+}
+"""Totals of XML1 → the field of XML2 and XML3 that they add up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +189,7 @@ def check_row(of: Table, row: Mapping[str, str]) -> list[Breach]:
                 Breach(field.name, "width", f"{of.code}.{field.name} has {len(value)} of {field.width} characters")
             )
         if field.kind == "number" and not NUMBER.fullmatch(value):
-            breaches.append(Breach(field.name, "number", f"{of.code}.{field.name} is not a number"))
+            breaches.append(Breach(field.name, "number", f"{of.code}.{field.name} is not a number from 0 up"))
     return breaches
 
 

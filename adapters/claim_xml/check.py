@@ -3,20 +3,23 @@
 In:      Dossier
 Out:     list[Issue]; at is "HOSO[1].XML2[3].SO_LUONG"
 Source:  terminology.claim_tables (widths, required fields, numbers); QĐ 4750 annex: one MA_LK in all tables, parallel
-         lists of cards
+         lists of cards; totals of XML1 are sums of XML2 and XML3
 """
 
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Final
 
 from adapters.claim_xml.columns import parts
 from adapters.claim_xml.envelope import MAPPED, Dossier, Row
 from adapters.claim_xml.moments import Unreadable, day, minute
 from ehr.errors import Issue
-from terminology.claim_tables import check_row, tables
+from terminology.claim_tables import SUMS, check_row, tables
 
 _CODE_OF: Final = {"required": "required", "width": "value", "number": "value", "unknown": "structure"}
+DONG: Final = Decimal(1)
+"""Totals and rows are rounded apart: less than this is no difference."""
 _CARD_LISTS: Final = ("MA_DKBD", "GT_THE_TU", "GT_THE_DEN")
 _ICD10: Final = re.compile(r"[A-Z]\d[0-9A-Z](\.[0-9A-Z]{1,4})?[*†]?")
 _MINUTES: Final = frozenset(
@@ -47,7 +50,16 @@ def check(dossier: Dossier, facility_code: str) -> list[Issue]:
             issues.append(Issue("code-invalid", f"XML1.{name} holds something other than ICD-10 codes", f"{at}.{name}"))
     if not issues and minute(summary["NGAY_RA"]) < minute(summary["NGAY_VAO"]):
         issues.append(Issue("value", "XML1.NGAY_RA is before NGAY_VAO", f"{at}.NGAY_RA"))
-    return issues
+    return issues or list(_sums(dossier, at))
+
+
+def _sums(dossier: Dossier, at: str) -> Iterator[Issue]:
+    """A total that is not what the rows come to: rows are missing, or were changed after they were added up."""
+    rows = [row for code in ("XML2", "XML3") for row in dossier.rows.get(code, ())]
+    for total, part in SUMS.items():
+        found = sum((Decimal(row.get(part) or 0) for row in rows), Decimal(0))
+        if abs(Decimal(dossier.summary.get(total) or 0) - found) >= DONG:
+            yield Issue("value", f"XML1.{total} is not the sum of {part} of XML2 and XML3, {found}", f"{at}.{total}")
 
 
 def _tables(dossier: Dossier) -> Iterator[Issue]:

@@ -4,7 +4,8 @@ Out:     Envelope(facility code, dossiers); Dossier: rows by table (XML1 to XML5
 Keeps:   every value as text, exactly as it stands between its tags, CDATA or not
 Limits:  claim_xml_bytes_max for the envelope and for all its tables together; claim_xml_dossiers_max; XML depth 256
          (libxml2)
-Errors:  Malformed with table, row and tag: not XML, a DOCTYPE, wrong base64, an unknown table or container
+Errors:  Malformed with table, row and tag: not XML, a DOCTYPE, wrong base64, an unknown table or container, another
+         number of dossiers than SOLUONGHOSO tells
 Safety:  no DTD, no entity, no network: a DOCTYPE is refused before and after parsing; only UTF-8 is read, so that no
          other encoding hides one
 Source:  letter CV 1245/BHXH-CNTT 03/05/2024, 3.4 (envelope) and its skeletons (containers); terminology.claim_tables
@@ -27,6 +28,7 @@ from terminology.claim_tables import FILE_CODES, Table, tables
 Row = dict[str, str]
 
 MAPPED: Final = ("XML1", "XML2", "XML3", "XML4", "XML5")
+_COUNT: Final = "GIAMDINHHS.THONGTINHOSO.SOLUONGHOSO"
 _BOM: Final = b"\xef\xbb\xbf"
 _DOCTYPE: Final = re.compile(rb"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
 _ENCODING: Final = re.compile(rb"""^\s*<\?xml[^>]*\bencoding\s*=\s*["']([^"']*)["']""")
@@ -65,6 +67,9 @@ def open_envelope(body: bytes) -> Envelope:
     files = root.findall("THONGTINHOSO/DANHSACHHOSO/HOSO")
     if not files:
         raise Malformed("the envelope holds no HOSO", at="GIAMDINHHS.THONGTINHOSO.DANHSACHHOSO")
+    told = (root.findtext("THONGTINHOSO/SOLUONGHOSO") or "").strip()
+    if told and told.lstrip("0") != str(len(files)):
+        raise Malformed(f"the envelope holds {len(files)} HOSO, and SOLUONGHOSO says otherwise", at=_COUNT)
     if len(files) > limits.claim_xml_dossiers_max:
         raise TooMuch(
             f"the envelope holds {len(files)} dossiers, the limit is {limits.claim_xml_dossiers_max}", at="GIAMDINHHS"

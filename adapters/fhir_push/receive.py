@@ -1,7 +1,8 @@
 """Read a transaction Bundle that a facility sent.
 
 In:      the body of POST [base], and the request's headers
-Out:     its control id for the ledger; what it asks to be granted; the tree for the store, which validates it entry by entry
+Out:     its control id for the ledger; what a token must grant for it; the tree for the store, which validates it entry
+         by entry
 Errors:  Malformed not JSON or no Bundle; NotSupported a Bundle of another type; TooMuch over bundle_bytes_max
 Source:  FHIR R4 3.1.0.11; draft-ietf-httpapi-idempotency-key-header
 """

@@ -23,7 +23,7 @@ from ehr.fhir import codec
 from ehr.fhir.elements import identifier_of
 from ehr.fhir.validate import validate
 from ehr.fhir.vietnam import CHARGE_NUMBER, claim_columns
-from terminology.claim_tables import tables
+from terminology.claim_tables import SUMS, tables
 
 
 @pytest.fixture(scope="module")
@@ -247,5 +247,41 @@ def test_a_paper_is_kept_whole(story: Episode) -> None:
 def test_one_wrong_dossier_refuses_the_envelope(story: Episode) -> None:
     body = envelope(rows_of(story), story.facility.code)
     start, end = body.index(b"<HOSO>"), body.index(b"</HOSO>") + len(b"</HOSO>")
-    found = bundle_of(body[:end] + body[start:end] + body[end:], origin(story))
+    twice = (body[:end] + body[start:end] + body[end:]).replace(b"<SOLUONGHOSO>1<", b"<SOLUONGHOSO>2<")
+    found = bundle_of(twice, origin(story))
     assert found == [Issue("duplicate", "MA_LK stands in another HOSO of the envelope", "HOSO[2].XML1.MA_LK")]
+
+
+@pytest.mark.parametrize("told", ["2", "0", "x", "-1"])
+def test_an_envelope_that_lost_a_dossier_is_refused(story: Episode, told: str) -> None:
+    body = sender.envelope(story).replace(b"<SOLUONGHOSO>1<", f"<SOLUONGHOSO>{told}<".encode())
+    with pytest.raises(Malformed) as refused:
+        bundle_of(body, origin(story))
+    assert refused.value.issues[0].at == "GIAMDINHHS.THONGTINHOSO.SOLUONGHOSO"
+
+
+@pytest.mark.parametrize("total", SUMS)
+def test_totals_are_what_the_rows_come_to(story: Episode, total: str) -> None:
+    rows = rows_of(story)
+    (summary,) = rows["XML1"]
+    right = Decimal(summary[total])
+    for told, at in ((right + 1, [f"HOSO[1].XML1.{total}"]), (right + Decimal("0.99"), [])):
+        summary[total] = str(told)
+        found = bundle_of(envelope(rows, story.facility.code), origin(story))
+        assert [issue.at for issue in found if isinstance(issue, Issue)] == at
+
+
+def test_a_row_that_was_lost_is_missed_in_the_totals(story: Episode) -> None:
+    rows = rows_of(story)
+    rows["XML2"].pop()
+    found = bundle_of(envelope(rows, story.facility.code), origin(story))
+    assert "HOSO[1].XML1.T_TONGCHI_BV" in [issue.at for issue in found if isinstance(issue, Issue)]
+
+
+@pytest.mark.parametrize("amount", ["-5", "-0.01", "٥"])
+def test_no_amount_is_below_zero(story: Episode, amount: str) -> None:
+    rows = rows_of(story)
+    rows["XML3"][0]["THANH_TIEN_BV"] = amount
+    (issue,) = bundle_of(envelope(rows, story.facility.code), origin(story))
+    assert isinstance(issue, Issue)
+    assert (issue.code, issue.at) == ("value", "HOSO[1].XML3[1].THANH_TIEN_BV")
