@@ -89,6 +89,12 @@ async def test_the_manifest_says_what_the_guide_asks_for(full: City, client: htt
     assert file["url"].startswith(address)
 
 
+async def test_who_does_not_prefer_to_wait_need_not_say_so(client: httpx.AsyncClient) -> None:
+    """The guide lets a server take it as said: there is no other answer."""
+    assert "prefer" not in client.headers
+    assert (await client.get("/$export", params={"_type": "Patient"})).status_code == 202
+
+
 async def test_an_instant_has_as_many_digits_as_its_sender_counts(full: City, client: httpx.AsyncClient) -> None:
     assert await exported(full, client, "/$export?_type=Patient&_since=2026-01-01T00:00:00.123456789Z")
 
