@@ -20,7 +20,7 @@ from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange, Handler, parsed_query
 from ehr.api.negotiation import JSON, not_modified_tag
 from ehr.clock import instant
-from ehr.errors import Malformed, NotFound
+from ehr.errors import Malformed, NotFound, NotSupported
 from ehr.fhir import codec
 from ehr.limits import bundle_bytes_max
 from ehr.store.bundle_entries import READS
@@ -42,7 +42,7 @@ class EntryDoor:
     async def get(self, uow: UnitOfWork, url: str) -> dict[str, Any]:
         """A read of a transaction, after its writes and seeing them."""
         inside = replace(self._exchange, record=self._exchange.record.within(uow))
-        answer = await EntryDoor(inside, self._find)._ask("GET", url)
+        answer = await EntryDoor(inside, self._find)._ask("GET", url, {})
         return codec.loads(answer.body, bytes_max=bundle_bytes_max)
 
     async def serve(self, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -50,20 +50,24 @@ class EntryDoor:
         request, resource = entry["request"], entry.get("resource")
         method, since = request["method"], _since(request)
         body = codec.dumps(resource) if resource is not None else b""
-        answered = _entry(await self._ask(method, request["url"], body), method)
+        insists = request.get("ifMatch") if method in READS else None
+        conditions = {} if insists is None else {"if-match": insists}
+        answered = _entry(await self._ask(method, request["url"], conditions, body), method)
         response = answered["response"]
+        if conditions and "etag" not in response:
+            raise NotSupported("only the read of one resource is conditional", at="ifMatch")
         if method in READS and _is_known(response, request.get("ifNoneMatch"), since):
             return {"response": response | {"status": "304 Not Modified"}}
         return answered
 
-    async def _ask(self, method: str, url: str, body: bytes = b"") -> Answer:
+    async def _ask(self, method: str, url: str, conditions: Mapping[str, Any], body: bytes = b"") -> Answer:
         """The answer of the handler that this url has."""
         exchange = self._exchange
         path, _, query = url.removeprefix(f"{exchange.base}/").lstrip("/").partition("?")
         if "://" in path:
             raise NotFound("the url of an entry is below this server's base; this one is another server's")
         handler, parts = self._find(method, _BASE + unquote(path))
-        headers = {"content-type": JSON, "content-length": str(len(body))}
+        headers = {"content-type": JSON, "content-length": str(len(body)), **conditions}
 
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}

@@ -22,7 +22,7 @@ from ehr.api import fhir_instance as instance
 from ehr.api import fhir_type as of_type
 from ehr.api.answer import Answer, Header, validators
 from ehr.api.exchange import Exchange, read_body
-from ehr.api.negotiation import JSON, XML, Form, content_form, content_wish, not_modified, produced
+from ehr.api.negotiation import JSON, XML, Form, content_form, content_wish, produced
 from ehr.api.part import PART
 from ehr.errors import Malformed, NotAcceptable, NotSupported, TooMuch, UnsupportedMedia
 from ehr.fhir import codec
@@ -52,18 +52,16 @@ async def read(exchange: Exchange) -> Answer:
     if _wants_resource(exchange):
         return await instance.read(exchange)
     version = await read_one(exchange.record, exchange.caller, "Binary", exchange.path["id"])
-    headers = exchange.headers
-    if not_modified(headers.get("if-none-match"), headers.get("if-modified-since"), version.version, version.updated):
-        return Answer(304, b"", [*validators(version), (b"vary", b"Accept")])
     return _answer(exchange, version)
 
 
 async def vread(exchange: Exchange) -> Answer:
-    """GET Binary/[id]/_history/[vid]."""
+    """GET Binary/[id]/_history/[vid], conditional like any read."""
     if _wants_resource(exchange):
         return await instance.vread(exchange)
     number = instance.version_number(exchange)
-    return _answer(exchange, await vread_one(exchange.record, exchange.caller, "Binary", exchange.path["id"], number))
+    version = await vread_one(exchange.record, exchange.caller, "Binary", exchange.path["id"], number)
+    return _answer(exchange, version)
 
 
 async def create(exchange: Exchange) -> Answer:
@@ -94,6 +92,8 @@ def _wants_resource(exchange: Exchange) -> bool:
 
 def _answer(exchange: Exchange, version: Version) -> Answer:
     """The content where Accept takes its type, else the resource in the FHIR format that Accept names or allows."""
+    if not instance.is_wanted(exchange, version):
+        return Answer(304, b"", [*validators(version), (b"vary", b"Accept")])
     assert version.body is not None, "reads refuse what is deleted"
     tree = codec.loads(version.body)
     accept, content_type = exchange.headers.get("accept"), _header_of(tree["contentType"])

@@ -24,6 +24,7 @@ from ehr.interactions.read import read as read_one
 from ehr.interactions.update import accepted
 from ehr.interactions.update import update as update_one
 from ehr.interactions.vread import vread as vread_one
+from ehr.store.preconditions import refuse_unmet
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
 
@@ -31,27 +32,29 @@ _VERSION: Final = re.compile("[1-9][0-9]{0,8}", re.ASCII)
 
 
 async def read(exchange: Exchange) -> Answer:
-    """GET [type]/[id], conditional with If-None-Match and If-Modified-Since."""
+    """GET [type]/[id], conditional with If-Match, If-None-Match and If-Modified-Since."""
     part = _part(exchange) if exchange.query else None
     version = await read_one(exchange.record, exchange.caller, exchange.type_name, exchange.path["id"])
-    return _unless_known(exchange, version, part)
+    return version_answer(version, part) if is_wanted(exchange, version) else Answer(304, b"", validators(version))
 
 
 async def vread(exchange: Exchange) -> Answer:
-    """GET [type]/[id]/_history/[vid], conditional likewise (RFC 9110 13.1.2)."""
+    """GET [type]/[id]/_history/[vid], conditional likewise."""
     part = _part(exchange) if exchange.query else None
     version = await vread_one(
         exchange.record, exchange.caller, exchange.type_name, exchange.path["id"], version_number(exchange)
     )
-    return _unless_known(exchange, version, part)
+    return version_answer(version, part) if is_wanted(exchange, version) else Answer(304, b"", validators(version))
 
 
-def _unless_known(exchange: Exchange, version: Version, part: Subset | None) -> Answer:
-    """The version, unless the client says that it has it."""
+def is_wanted(exchange: Exchange, version: Version) -> bool:
+    """False where the client has it; PreconditionFailed where it insists on another (RFC 9110 13.2.2)."""
     headers = exchange.headers
-    if not_modified(headers.get("if-none-match"), headers.get("if-modified-since"), version.version, version.updated):
-        return Answer(304, b"", validators(version))
-    return version_answer(version, part)
+    insists = expected(headers)
+    if insists is not None:
+        refuse_unmet(version.type_name, version.version, insists, only_new=False, at=None)
+    since = headers.get("if-modified-since")
+    return not not_modified(headers.get("if-none-match"), since, version.version, version.updated)
 
 
 def version_number(exchange: Exchange) -> int:

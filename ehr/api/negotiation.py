@@ -208,12 +208,12 @@ def _essence(media: str) -> str:
 
 
 def expected(headers: Mapping[str, str]) -> Versions | None:
-    """The versions a write insists on. If-Unmodified-Since is heeded where there is no If-Match (RFC 9110 13.1.4)."""
+    """The versions that are insisted on. If-Unmodified-Since is heeded where there is no If-Match (RFC 9110 13.1.4)."""
     header = headers.get("if-match")
     if header is not None:
         return if_match(header, "If-Match")
     if "if-unmodified-since" in headers:
-        text = "seconds do not tell two writes apart; name the version you read with If-Match, which is its ETag"
+        text = "seconds do not tell two versions apart; name the version you read with If-Match, which is its ETag"
         raise NotSupported(text, at="If-Unmodified-Since")
     return None
 

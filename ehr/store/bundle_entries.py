@@ -119,7 +119,7 @@ def _entry(at: str, raw: Mapping[str, Any]) -> Entry:
         since=_since(at, kind, request.get("ifModifiedSince")),
         patch=patch,
     )
-    if kind in READS and (unless or entry.since) and (id is None or query):
+    if kind in READS and (unless or entry.since or expected is not None) and (id is None or query):
         raise NotSupported("only the read of one resource is conditional", at=f"{at}.request")
     if kind == "PUT" and id and entry.resource is not None and entry.resource.get("id", id) != id:
         raise Malformed("the resource's id is not the id of the url", at=f"{at}.resource.id")

@@ -22,6 +22,7 @@ from ehr.store import gate
 from ehr.store.access_sql import require
 from ehr.store.bundle_entries import READS, Entry, placed, read_entries
 from ehr.store.bundle_resolution import Resolution, resolve
+from ehr.store.preconditions import refuse_unmet
 from ehr.store.resources import Write, Written
 from ehr.store.version import Version
 from ehr.store.writes import Noted
@@ -221,6 +222,7 @@ async def _read(uow: "UnitOfWork", entry: Entry, get: Getter | None) -> dict[str
             else uow.resources.vread(entry.type_name, entry.id, number)
         )
         assert version.body is not None, "a read finds a resource that is not deleted"
+        refuse_unmet(entry.type_name, version.version, entry.if_match, only_new=False, at=entry.at)
         if _not_modified(entry, version):
             return {"response": {"status": "304 Not Modified", **_validators(version)}}
         found, response = codec.loads(version.body, bytes_max=limits.bundle_bytes_max), _validators(version)

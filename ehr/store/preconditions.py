@@ -1,4 +1,4 @@
-"""What a write insists on: If-Match and If-None-Match, of a request or of a Bundle's entry, against what stands.
+"""What is insisted on: If-Match and If-None-Match, of a request or of a Bundle's entry, against what stands.
 
 In:      W/"3", a list of such, or *
 Out:     Versions; ANY is *: whichever stands, but one must
@@ -19,7 +19,7 @@ _TAG: Final = re.compile(r'\s*(?:W/)?"([1-9][0-9]{0,8})"\s*', re.ASCII)
 
 
 def if_match(text: object, at: str) -> Versions:
-    """The versions a write may replace. A strong tag is taken for a weak one: clients mix them up."""
+    """The versions that may stand. A strong tag is taken for a weak one: clients mix them up."""
     if isinstance(text, str):
         if text.strip() == "*":
             return ANY

@@ -102,6 +102,8 @@ async def test_what_is_not_changed_is_not_sent_again(client: httpx.AsyncClient) 
     since = await get(client, "/Binary/b", If_Modified_Since=answer.headers["last-modified"])
     assert since.status_code == 304
     assert (await get(client, "/Binary/b", If_None_Match='W/"2"')).status_code == 200
+    assert (await get(client, "/Binary/b/_history/1", If_None_Match='W/"1"')).status_code == 304
+    assert (await get(client, "/Binary/b", If_Match='W/"2"')).status_code == 412
     await client.delete("/Binary/b")
     assert (await get(client, "/Binary/b")).status_code == 410
     assert (await get(client, "/Binary/b/_history/1")).content == PDF

@@ -85,6 +85,17 @@ class TestConditions:
         told = await client.put("/Patient/p1", json=changed, headers={**before, "If-Match": 'W/"1"'})
         assert told.status_code == 200, "If-Match decides where both are given (RFC 9110 13.1.4)"
 
+    async def test_a_read_in_a_bundle_may_insist_on_a_version(self, client: httpx.AsyncClient) -> None:
+        await client.put("/Patient/p1", json=patient(id="p1"))
+        known, other = [entry("GET", "Patient/p1", request={"ifMatch": f'W/"{n}"'}) for n in (1, 2)]
+        many = entry("GET", "Patient?_id=p1", request={"ifMatch": 'W/"1"'})
+        answer = await client.post("/", json=bundle("batch", known, other, many))
+        assert [one["response"]["status"][:3] for one in answer.json()["entry"]] == ["200", "412", "400"]
+        for asked, status, at in ((known, 200, None), (other, 412, "request.ifMatch"), (many, 400, "request")):
+            answer = await client.post("/", json=bundle("transaction", asked))
+            assert answer.status_code == status
+            assert at is None or expressions(answer) == [f"Bundle.entry[0].{at}"]
+
     @pytest.mark.parametrize(
         ("method", "condition"),
         [

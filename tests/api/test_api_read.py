@@ -52,6 +52,27 @@ async def test_a_conditional_read_says_when_nothing_changed(client: httpx.AsyncC
     assert [(answer.status_code, answer.headers["etag"]) for answer in known] == [(304, 'W/"1"'), (200, 'W/"2"')]
 
 
+async def test_a_read_that_insists_on_another_version_is_refused(client: httpx.AsyncClient) -> None:
+    await client.put("/Patient/p1", json=patient(id="p1"))
+    await client.put("/Patient/p1", json=patient(id="p1", family="Hai"))
+    for method in ("GET", "HEAD"):
+        for url, insists, status in (
+            ("/Patient/p1", 'W/"2"', 200),
+            ("/Patient/p1", "*", 200),
+            ("/Patient/p1", 'W/"1"', 412),
+            ("/Patient/p1/_history/1", 'W/"1"', 200),
+            ("/Patient/p1/_history/1", 'W/"2"', 412),
+            ("/Patient/p1", "2", 400),
+            ("/Patient/none", 'W/"1"', 404),
+        ):
+            answer = await client.request(method, url, headers={"If-Match": insists, "If-None-Match": 'W/"7"'})
+            assert answer.status_code == status, (method, url, insists)
+    both = await client.get("/Patient/p1", headers={"If-Match": 'W/"1"', "If-None-Match": 'W/"2"'})
+    assert both.status_code == 412, "it is looked at first (RFC 9110 13.2.2)"
+    before = await client.get("/Patient/p1", headers={"If-Unmodified-Since": "Mon, 30 Nov 2020 10:00:00 GMT"})
+    assert (before.status_code, before.json()["issue"][0]["expression"]) == (400, ["If-Unmodified-Since"])
+
+
 async def test_vread_serves_every_version_and_the_deletion_as_gone(client: httpx.AsyncClient) -> None:
     id = (await client.post("/Patient", json=patient(family="Một"))).json()["id"]
     await client.put(f"/Patient/{id}", json=patient(family="Hai", id=id))
