@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -230,6 +231,7 @@ class Interactions(RuleBasedStateMachine):
             self.client.histories(self.state, key, "instance", None, "", 0)
 
 
+@pytest.mark.timeout(RUNS * STEPS)  # a second a step: a tenth of it on a busy machine
 async def test_any_mix_of_interactions_is_what_the_model_says(city: City) -> None:
     how = settings(
         max_examples=RUNS,
