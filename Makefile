@@ -2,7 +2,10 @@
 # make test    everything that is checked, from scratch                make bench   ratios to limits measured in the same run
 # Needs Python 3.11 or newer, and nothing else: PostgreSQL and the broker come as wheels.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# Debian's own comes first: it is built with profile-guided optimisation, and a fifth faster than one that is not.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for modules in 'ensurepip, venv' sys; do for python in /usr/bin/python3 python3.11 python3; do \
+	$$python -c "import $$modules; $(NEW_ENOUGH)" 2>/dev/null && command -v $$python && exit; done; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 ARGS ?=
@@ -57,8 +60,9 @@ clean:
 	rm -rf .venv data
 
 .venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: on Debian, apt-get install python3"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: on Debian, apt-get install python3;" \
+		"where it is elsewhere, make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c '$(NEW_ENOUGH)' \
 		|| { echo "$(PYTHON) is older than Python 3.11: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; \
