@@ -7,7 +7,7 @@ from ehr.api import bundle_writer
 from ehr.api.answer import Answer, json_answer, tree_answer
 from ehr.api.exchange import Exchange
 from ehr.api.links import page_links
-from ehr.api.moments import count_of
+from ehr.api.moments import page_count_of
 from ehr.api.written import once
 from ehr.errors import Malformed, NotSupported
 from ehr.fhir import references
@@ -22,15 +22,14 @@ PAGE = "_page"
 
 async def docref_of(exchange: Exchange, arguments: Arguments) -> Answer:
     """DocumentReference/$docref: a searchset."""
-    count, cursor = arguments.one("_count"), exchange.parameter(PAGE)
     wanted = Wanted(
         patient=arguments.one("patient"),
         start=arguments.one("start"),
         end=arguments.one("end"),
         type=arguments.one("type"),
         on_demand=arguments.one("on-demand") or False,
-        count=None if count is None else count_of(str(count)),
-        cursor=cursor,
+        count=page_count_of(arguments.one("_count")),
+        cursor=exchange.parameter(PAGE),
     )
     found = await docref(exchange.record, exchange.caller, wanted, base_url=exchange.base)
     body = bundle_writer.searchset(

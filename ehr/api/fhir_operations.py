@@ -15,7 +15,7 @@ from ehr.api.bundle_writer import Stored
 from ehr.api.exchange import Exchange
 from ehr.api.fhir_lastn import lastn_of
 from ehr.api.links import page_links
-from ehr.api.moments import count_of, period_of, since_of
+from ehr.api.moments import page_count_of, period_of, since_of
 from ehr.api.negotiation import not_modified_tag
 from ehr.api.operation import Binding
 from ehr.api.part import PART, part_of, shown_part
@@ -34,14 +34,13 @@ _EVERYTHING: Final = frozenset({_PAGE, *PART})
 async def everything_of(exchange: Exchange, arguments: Arguments) -> Answer:
     """$everything of a Patient or a Person; of the type Patient, for a citizen, who is one person."""
     start, end = arguments.one("start"), arguments.one("end")
-    count, cursor = arguments.one("_count"), exchange.parameter(_PAGE)
     wanted = Wanted(
         types=arguments.listed("_type"),
         since=since_of(arguments.one("_since")),
         start=period_of(start, "start")[0] if start else None,
         end=period_of(end, "end")[1] if end else None,
-        count=None if count is None else count_of(str(count)),
-        cursor=cursor,
+        count=page_count_of(arguments.one("_count")),
+        cursor=exchange.parameter(_PAGE),
     )
     root, id = _root(exchange)
     part = part_of(exchange)
@@ -53,7 +52,6 @@ async def everything_of(exchange: Exchange, arguments: Arguments) -> Answer:
 
 async def encounter_everything_of(exchange: Exchange, arguments: Arguments) -> Answer:
     """$everything of an Encounter."""
-    count, cursor = arguments.one("_count"), exchange.parameter(_PAGE)
     part = part_of(exchange)
     found = await encounter_everything(
         exchange.record,
@@ -61,8 +59,8 @@ async def encounter_everything_of(exchange: Exchange, arguments: Arguments) -> A
         exchange.path["id"],
         types=arguments.listed("_type"),
         since=arguments.one("_since"),
-        count=None if count is None else count_of(str(count)),
-        cursor=cursor,
+        count=page_count_of(arguments.one("_count")),
+        cursor=exchange.parameter(_PAGE),
     )
     matches = [shown_part(one, part) for one in found.matches]
     included = [shown_part(one, part) for one in found.included]

@@ -85,3 +85,11 @@ def count_of(text: str | None) -> int | None:
     if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
         raise Malformed("a number of entries is wanted", at="_count")
     return int(text)
+
+
+def page_count_of(given: object) -> int | None:
+    """_count of an operation that answers pages: there is none without entries."""
+    found = None if given is None else count_of(str(given))
+    if found == 0:
+        raise Malformed("a page has one entry or more", at="_count")
+    return found

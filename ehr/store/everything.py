@@ -24,13 +24,17 @@ Place = tuple[int, int]
 
 START: Final[Place] = (0, 0)
 
+NO_CARE: Final = [TYPE_IDS[name] for name in ("AllergyIntolerance", "Patient", "Person", "RelatedPerson")]
+"""Types whose main date is none of care: a birth, or when something was written down. They belong to any period
+(patient-operation-everything.html: "care dates, not record currency dates")."""
+
 _COLUMNS: Final = "r.type_id, r.rid, r.id, r.version, r.updated, r.shard, r.source, r.body"
 _PAGE: Final = f"""
 SELECT {_COLUMNS} FROM resource r
 WHERE r.shard = ANY($3::bigint[]) AND r.type_id = ANY($4::smallint[]) AND (r.type_id, r.rid) > ($5::smallint, $6)
   AND ($7::timestamptz IS NULL OR r.updated >= $7)
-  AND ($8::bigint IS NULL OR r.date_hi_us IS NULL OR r.date_hi_us >= $8)
-  AND ($9::bigint IS NULL OR r.date_lo_us IS NULL OR r.date_lo_us <= $9)
+  AND ($8::bigint IS NULL OR r.date_hi_us IS NULL OR r.date_hi_us >= $8 OR r.type_id = ANY($11::smallint[]))
+  AND ($9::bigint IS NULL OR r.date_lo_us IS NULL OR r.date_lo_us <= $9 OR r.type_id = ANY($11::smallint[]))
   AND {seen("r")}
 ORDER BY r.type_id, r.rid LIMIT $10
 """  # noqa: S608 - constants of ours
@@ -44,7 +48,7 @@ _SHARDS: Final = "SELECT shard, patient_id FROM person_link WHERE person_id = $1
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """updated at or after since; of clinical time between start and end, rows without one always included."""
+    """updated at or after since; of clinical time between start and end, rows without one always included (NO_CARE)."""
 
     since: datetime | None = None
     start_us: int | None = None
@@ -67,6 +71,7 @@ async def page(
         bounds.start_us,
         bounds.end_us,
         count + 1,
+        NO_CARE,
     )
     shown = rows[:count]
     following = (shown[-1]["type_id"], shown[-1]["rid"]) if len(rows) > count and shown else None

@@ -108,6 +108,10 @@ async def test_everything_pages_and_keeps_to_its_bounds(client: httpx.AsyncClien
     assert sorted(seen) == sorted([mine, *made])
     bounded = await client.get(f"/Patient/{mine}/$everything", params={"start": "2026", "_type": "Observation"})
     assert sorted(ids(bounded)) == sorted(made[:2])
+    for bounds in ({"start": "2026"}, {"end": "1960"}):
+        assert mine in ids(await client.get(f"/Patient/{mine}/$everything", params=bounds)), "a birth is no care"
+    refused = await client.get(f"/Patient/{mine}/$everything", params={"_count": 0})
+    assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (400, ["_count"])
     parameters = {"resourceType": "Parameters", "parameter": [{"name": "_type", "valueString": "Patient"}]}
     assert ids(await client.post(f"/Patient/{mine}/$everything", json=parameters)) == [mine]
 
