@@ -22,6 +22,7 @@ PAGE = "_page"
 
 async def docref_of(exchange: Exchange, arguments: Arguments) -> Answer:
     """DocumentReference/$docref: a searchset."""
+    cursor = exchange.parameter(PAGE)
     wanted = Wanted(
         patient=arguments.one("patient"),
         start=arguments.one("start"),
@@ -29,7 +30,7 @@ async def docref_of(exchange: Exchange, arguments: Arguments) -> Answer:
         type=arguments.one("type"),
         on_demand=arguments.one("on-demand") or False,
         count=page_count_of(arguments.one("_count")),
-        cursor=exchange.parameter(PAGE),
+        cursor=cursor,
     )
     found = await docref(exchange.record, exchange.caller, wanted, base_url=exchange.base)
     body = bundle_writer.searchset(

@@ -26,7 +26,8 @@ OUTLINES: Final = 4
 CODES: Final = 5
 """The first coding of the main code in its place (ehr.index.main_code). Older rows are found in another way."""
 META: Final = 6
-"""Profiles, tags and labels in meta as terms (ehr.index.meta): no row differs, but all have to be read for them."""
+"""Profiles, tags and labels in meta as terms (ehr.index.meta), for which all rows have to be read; and what lies beyond
+a number, beyond it (ehr.index.numbers)."""
 FORMAT: Final = META
 
 _STANDING: Final = """

@@ -15,6 +15,7 @@ from ehr.fhir.references import LOCAL
 from ehr.index import meta
 from ehr.index.hashing import CACHE_MAX, TARGET_MASK, Hasher, code_form, token_form
 from ehr.index.normalize import VALUE_CHARACTERS_MAX, contact, fold
+from ehr.index.numbers import number_of, quantity_number
 from ehr.index.ranges import Range, date_range, period_range
 from ehr.index.term import UNIT, Term
 from ehr.index.words import narrative, sounds, words
@@ -295,11 +296,11 @@ class Leaves:
     # -- number and quantity -------------------------------------------------------------------------------
 
     def number(self, numbers: Rows, value: Any, param_id: int) -> None:
-        if (found := _number(value)) is not None:
+        if (found := number_of(value)) is not None:
             numbers.add((param_id, found, 0, 0))
 
     def quantity(self, numbers: Rows, value: Any, param_id: int) -> None:
-        if value.__class__ is not dict or (number := _number(value.get("value"))) is None:
+        if value.__class__ is not dict or (number := quantity_number(value)) is None:
             return
         code, unit = value.get("code"), value.get("unit")
         numbers.add((param_id, number, *self.unit_hashes(value.get("system"), code or unit)))
@@ -307,7 +308,7 @@ class Leaves:
             numbers.add((param_id, number, self.unit_hashes(None, unit)[0], 0))
 
     def money(self, numbers: Rows, value: Any, param_id: int) -> None:
-        if value.__class__ is dict and (number := _number(value.get("value"))) is not None:
+        if value.__class__ is dict and (number := number_of(value.get("value"))) is not None:
             numbers.add((param_id, number, *self.unit_hashes("urn:iso:std:iso:4217", value.get("currency"))))
 
     def range(self, numbers: Rows, value: Any, param_id: int) -> None:
@@ -319,7 +320,7 @@ class Leaves:
     def position(self, numbers: Rows, value: Any, param_id: int) -> None:
         """Location.position: the latitude as the number, the longitude in its unit's place."""
         if value.__class__ is dict:
-            latitude, longitude = _number(value.get("latitude")), _number(value.get("longitude"))
+            latitude, longitude = number_of(value.get("latitude")), number_of(value.get("longitude"))
             if latitude is not None and longitude is not None and abs(latitude) <= 90 and abs(longitude) <= 180:
                 numbers.add((param_id, latitude, round(longitude * MICRODEGREES), 0))
 
@@ -371,7 +372,7 @@ class Leaves:
 
     def spanned(self, numbers: Rows, firsts: list[str], start: object, end: object, param_id: int) -> bool:
         """A token with the first and the last of a row of whole numbers: the unit column holds the last."""
-        first, last = _number(start), _number(end)
+        first, last = number_of(start), number_of(end)
         if first is None or last is None or last != int(last):
             return False
         numbers.update((param_id, first, int(last), self.hasher.unit(None, form)) for form in firsts)
@@ -388,13 +389,3 @@ def _coding_forms(value: Any) -> list[str]:
 def _texts(value: Any) -> list[str]:
     values = value if isinstance(value, list) else [value]
     return [text for text in values if isinstance(text, str)]
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or value is None:
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if number - number == 0 else None  # not NaN, not infinite

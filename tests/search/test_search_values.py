@@ -16,8 +16,8 @@ def replaced(id: str, code: str) -> dict[str, Any]:
     return {"resourceType": "DocumentReference", "id": id, "status": "current", "relatesTo": [related]}
 
 
-def measured(id: str, value: float) -> dict[str, Any]:
-    quantity = {"value": value, "unit": "kg", "system": "http://unitsofmeasure.org", "code": "kg"}
+def measured(id: str, value: float, **more: str) -> dict[str, Any]:
+    quantity = {"value": value, "unit": "kg", "system": "http://unitsofmeasure.org", "code": "kg", **more}
     part = {"code": {"coding": [{"code": "w"}]}, "valueQuantity": quantity}
     return {"resourceType": "Observation", "id": id, "valueQuantity": quantity, "component": [part]}
 
@@ -71,3 +71,29 @@ async def test_queries_find_exactly(database: Database) -> None:
     await records.put(*WORLD)
     found = [(*query[:3], " ".join(await records.ids(query[0], query[1:3]))) for query in QUERIES]
     assert found == list(QUERIES)
+
+
+async def test_what_lies_beyond_a_number_is_found_beyond_it(database: Database) -> None:
+    records = Records(database)
+    named = {"below": "<", "most": "<=", "least": ">=", "above": ">"}
+    await records.put(*(measured(id, 50, comparator=comparator) for id, comparator in named.items()))
+    await records.put(measured("negative", 0, comparator="<"))
+    for name, before, unit in (
+        ("value-quantity", "", ""),
+        ("value-quantity", "", "|http://unitsofmeasure.org|kg"),
+        ("component-code-value-quantity", "w$", ""),
+    ):
+        found = {
+            prefix: " ".join(sorted(await records.ids("Observation", (name, f"{before}{prefix}50{unit}"))))
+            for prefix in ("gt", "ge", "le", "lt", "sa", "eb")
+        }
+        assert found == {
+            "gt": "above",
+            "ge": "above least most",
+            "le": "below least most negative",
+            "lt": "below negative",
+            "sa": "above",
+            "eb": "below negative",
+        }
+    assert await records.ids("Observation", ("value-quantity", "gt50000|http://unitsofmeasure.org|g")) == ["above"]
+    assert await records.ids("Observation", ("value-quantity", "lt0")) == ["negative"]
