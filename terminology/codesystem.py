@@ -30,7 +30,8 @@ CONCEPTS_KEPT_MAX: Final = 50_000
 DISPLAY: Final = {"system": "http://terminology.hl7.org/CodeSystem/designation-usage", "code": "display"}
 """The use of the designation that is the display."""
 
-_SYSTEM: Final = "s.id, s.digest, s.url, s.version, s.title, s.language, s.content, s.case_sensitive, s.value_set"
+_SYSTEM: Final = """s.id, s.digest, s.url, s.version, s.title, s.language, s.content, s.case_sensitive, s.value_set,
+  s.meaning"""
 _CONCEPT: Final = """c.code, c.display, c.definition, c.parents, c.selectable, c.active,
   c.properties::text as properties"""
 _HEADS: Final = f"select {_SYSTEM} from code_system s"  # noqa: S608 - constants, here and below
@@ -196,6 +197,7 @@ def _system(row: Mapping[str, Any], concepts: Mapping[str, Concept] = MappingPro
         content=row["content"],
         case_sensitive=row["case_sensitive"],
         value_set=row["value_set"],
+        meaning=row["meaning"],
     )
 
 

@@ -1,7 +1,8 @@
 """The filters of a value set's include → whether a code passes.
 
 In:      Filter; a concept and the code system it is of
-Errors:  Unreadable  a filter that is not served, a pattern that is none, a code that the system does not have
+Errors:  Unreadable  a filter that is not served, a pattern that is none, a code that the system does not have, is-a
+                     where what is below a code is not of its kind (hierarchyMeaning)
 Keeps:   every operator of R4. Properties are the concept's own, and code, display, definition, parent, child,
          inactive, notSelectable; `concept` is the code. A cycle in a published hierarchy ends where it began
 Source:  FHIR R4 valueset.html (compose.include.filter), valueset-filter-operator.html, 4.8.9 filters
@@ -32,7 +33,7 @@ Passes = Callable[[Concept], bool]
 def passes(one: Filter, system: CodeSystem) -> Passes:
     """The question a filter asks of each concept."""
     if one.op in _HIERARCHIC:
-        return _hierarchic(one, system.concepts)
+        return _hierarchic(one, system)
     _require_property(one, system.concepts)
     texts = _texts(one.property, system.concepts)
     if one.op == "exists":
@@ -49,9 +50,13 @@ def passes(one: Filter, system: CodeSystem) -> Passes:
     raise Unreadable(f"the filter {one.property} {one.op} is not served", at=AT)
 
 
-def _hierarchic(one: Filter, concepts: Concepts) -> Passes:
+def _hierarchic(one: Filter, system: CodeSystem) -> Passes:
+    concepts = system.concepts
     if one.property not in _CODE:
         raise Unreadable(f"the filter {one.property} {one.op} is not served: {one.op} is one of concept", at=AT)
+    if not system.subsumes:
+        text = f"the filter {one.op} is not served: the hierarchy of {system.url} is {system.meaning}, not is-a"
+        raise Unreadable(text, at=AT)
     if one.value not in concepts:
         raise Unreadable(f"the code system has no code {one.value[:64]}", at=AT)
     if one.op == "generalizes":

@@ -134,8 +134,8 @@ _DELETE: Final = {
 }
 _INSERT_CODE_SYSTEM: Final = """
 insert into code_system (url, version, digest, title, file_name, language, concept_count, content, case_sensitive,
-  value_set)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) returning id"""
+  value_set, meaning)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) returning id"""
 _INSERT_VALUE_SET: Final = """
 insert into value_set (url, version, digest, title, file_name) values ($1, $2, $3, $4, $5) returning id"""
 _INSERT_CONCEPT_MAP: Final = """
@@ -187,7 +187,8 @@ async def _store_code_system(
         told(count)
         return Loaded("CodeSystem", it.url, it.version, count, changed=False)
     named = (it.url, it.version, digest, it.title, file_name, it.language, count)
-    key = await connection.fetchval(_INSERT_CODE_SYSTEM, *named, it.content, it.case_sensitive, it.value_set)
+    said = (it.content, it.case_sensitive, it.value_set, it.meaning)
+    key = await connection.fetchval(_INSERT_CODE_SYSTEM, *named, *said)
     listed = list(it.concepts.values())
     for begin in range(0, count, ROWS_AT_ONCE):
         part = listed[begin : begin + ROWS_AT_ONCE]

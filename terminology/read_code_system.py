@@ -41,6 +41,7 @@ def code_system(tree: Tree) -> CodeSystem:
         content=content,
         case_sensitive=tree.get("caseSensitive") is not False,
         value_set=str(tree.get("valueSet", "")),
+        meaning=str(tree.get("hierarchyMeaning", "")),
     )
 
 

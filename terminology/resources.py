@@ -5,7 +5,7 @@ Source:  FHIR R4 4.8 CodeSystem, 4.9 ValueSet, 4.10 ConceptMap
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 Value = Mapping[str, Any]
 """One value of a property, as FHIR has it: {"valueCode": "deep"}."""
@@ -47,9 +47,16 @@ class Concept:
     designations: tuple[Designation, ...] = ()
 
 
+NO_KINDS: Final = ("part-of", "grouped-by")
+"""Meanings of a hierarchy in which what is below a code need not be what the code says."""
+
+
 @dataclass(frozen=True, slots=True)
 class CodeSystem:
-    """concepts: by code, in the published order. value_set: canonical url of the one that holds all of them."""
+    """concepts: by code, in the published order. value_set: canonical url of the one that holds all of them.
+
+    meaning  of its hierarchy: is-a, part-of, grouped-by, classified-with; "": it does not say
+    """
 
     url: str
     version: str
@@ -59,6 +66,12 @@ class CodeSystem:
     content: str = "complete"
     case_sensitive: bool = True
     value_set: str = ""
+    meaning: str = ""
+
+    @property
+    def subsumes(self) -> bool:
+        """What is below a code is of its kind. A hierarchy of classes is taken for that, and one that does not say."""
+        return self.meaning not in NO_KINDS
 
     @property
     def is_whole(self) -> bool:

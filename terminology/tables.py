@@ -71,6 +71,7 @@ code_system = Table(
     Column("content", C_TEXT, nullable=False, server_default=text("'complete'")),  # or fragment, example
     Column("case_sensitive", Boolean, nullable=False, server_default=text("true")),
     Column("value_set", C_TEXT, nullable=False, server_default=text("''")),  # canonical url of that with all codes
+    Column("meaning", C_TEXT, nullable=False, server_default=text("''")),  # of its hierarchy
     UniqueConstraint("url", "version"),
 )
 

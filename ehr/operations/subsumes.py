@@ -4,6 +4,7 @@ In:      two codes, or Codings; the code system: the id of one here, or its url 
 Out:     tree of Parameters: outcome is equivalent, subsumes, subsumed-by or not-subsumed
 Errors:  Malformed  two codes of one system are not named
          NotFound   the code system, or one of the codes, is not known here
+         Invalid    a code system that does not tell (hierarchyMeaning grouped-by)
 Source:  FHIR R4 codesystem-operation-subsumes.html
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr.access.policy import Caller
-from ehr.errors import Malformed, NotFound
+from ehr.errors import Invalid, Malformed, NotFound
 from ehr.operations.definition import Named, definition
 from ehr.store.canonicals import Canonicals
 from ehr.store.codes import Codes
@@ -67,6 +68,11 @@ def _code(system: CodeSystem, coding: Mapping[str, Any], at: str) -> str:
 def _outcome(system: CodeSystem, a: str, b: str) -> str:
     if a == b:
         return "equivalent"
+    if system.meaning == "grouped-by":
+        text = f"the codes of {system.url[:200]} are grouped (hierarchyMeaning), which tells of none what it subsumes"
+        raise Invalid(text, at="system")
+    if not system.subsumes:
+        return "not-subsumed"
     if a in ancestors(b, system.concepts):
         return "subsumes"
     return "subsumed-by" if b in ancestors(a, system.concepts) else "not-subsumed"

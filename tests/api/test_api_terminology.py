@@ -271,6 +271,25 @@ async def test_searches_follow_stored_definitions(client: httpx.AsyncClient) -> 
         assert (await client.get(f"/Observation?{refused}")).status_code == 400, refused
 
 
+@pytest.mark.parametrize(
+    ("meaning", "compared", "below"),
+    [("is-a", 200, 2), ("classified-with", 200, 2), ("part-of", 200, 1), ("grouped-by", 422, 1)],
+)
+async def test_a_hierarchy_is_one_of_kinds_where_it_means_that(
+    client: httpx.AsyncClient, stored: None, meaning: str, compared: int, below: int
+) -> None:
+    system = {**SYSTEM, "id": "kept", "url": KEPT, "name": "Kept", "status": "active", "hierarchyMeaning": meaning}
+    await client.put("/CodeSystem/kept", json=system)
+    await client.put("/Observation/kept-warm", json=observed("warm"))
+    answer = await client.get(f"/CodeSystem/$subsumes?system={KEPT}&codeA=warm&codeB=red")
+    assert answer.status_code == compared
+    if compared == 200:
+        assert told(answer) == {"outcome": "subsumes" if below == 2 else "not-subsumed"}
+    assert (await client.get("/ValueSet/kept-warm/$expand")).status_code == (200 if below == 2 else 422)
+    found = await client.get(f"/Observation?code:below={KEPT}|warm")
+    assert len(found.json()["entry"]) == below
+
+
 @pytest.mark.usefixtures("stored")
 async def test_codes_are_compared(client: httpx.AsyncClient) -> None:
     for a, b, expected in (

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from ehr.fhir.structure import codes
-from terminology import codesystem, conceptmap, read_fhir
+from terminology import codesystem, conceptmap, hierarchy, read_fhir
 from terminology.codesystem import Found
 from terminology.conceptmap import Looking
 from terminology.connection import Connection
@@ -124,6 +124,16 @@ async def test_a_code_system_is_found_again_in_both_languages(connection: Connec
     heading = (await found_of(connection, "warm")).concept
     assert heading is not None
     assert not heading.selectable
+
+
+@pytest.mark.parametrize(("meaning", "count"), [("is-a", 4), ("part-of", 1), ("grouped-by", 1)])
+async def test_only_what_is_of_its_kind_is_below_a_code(
+    connection: Connection, tmp_path: Path, meaning: str, count: int
+) -> None:
+    await load_all(connection, tmp_path, COLOURS)
+    await load_all(connection, tmp_path, {**COLOURS, "hierarchyMeaning": meaning})
+    assert len(await hierarchy.below(connection, "http://example.org/colours", "warm", 9)) == count
+    assert len(await hierarchy.above(connection, "http://example.org/colours", "red", 9)) == min(count, 2)
 
 
 async def found_of(connection: Connection, code: str, version: str | None = None) -> Found:
