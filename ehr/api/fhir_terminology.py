@@ -116,7 +116,7 @@ async def subsumes_of(exchange: Exchange, arguments: Arguments) -> Answer:
     """CodeSystem/$subsumes, CodeSystem/[id]/$subsumes."""
     _require(exchange)
     a, b = (_compared(arguments, one) for one in "AB")
-    named = (exchange.path.get("id"), arguments.one("system"), arguments.one("version"))
+    named = (exchange.path.get("id"), _uri(arguments.one("system"), "system"), arguments.one("version"))
     return tree_answer(await subsumption.subsumes(exchange.record, exchange.caller, subsumption.Asked(a, b, *named)))
 
 
@@ -124,10 +124,11 @@ async def translate_of(exchange: Exchange, arguments: Arguments) -> Answer:
     """ConceptMap/$translate, ConceptMap/[id]/$translate."""
     _require(exchange)
     url = canonical(arguments.one("url"), arguments.one("conceptMapVersion"), "conceptMapVersion")
+    target = _uri(arguments.one("targetsystem"), "targetsystem")
     asked = translating.Asked(
         Named(exchange.path.get("id"), url, arguments.one("conceptMap")),
         _codings(arguments),
-        Wanted(arguments.one("targetsystem"), arguments.one("reverse") or False, frozenset(_known(arguments))),
+        Wanted(target, arguments.one("reverse") or False, frozenset(_known(arguments))),
         *(_at_home(exchange, arguments.one(name)) for name in ("source", "target")),
     )
     return tree_answer(await translating.translate(exchange.record, exchange.caller, asked))
@@ -155,6 +156,8 @@ def _compared(arguments: Arguments, which: str) -> Mapping[str, Any]:
     code, coding = arguments.one(f"code{which}"), arguments.one(f"coding{which}")
     if code is not None and coding is not None:
         raise Malformed(f"code{which} and coding{which} exclude one another", at=f"coding{which}")
+    if coding is not None:
+        _uri(coding.get("system"), f"coding{which}")
     return coding if coding is not None else {} if code is None else {"code": code}
 
 
@@ -177,8 +180,17 @@ def _codings(arguments: Arguments) -> list[Mapping[str, Any]]:
         raise Malformed("system and display are given with code", at="code")
     if "code" in given:
         beside = {name: one for name in ("system", "version", "display") if (one := arguments.one(name)) is not None}
+        _uri(beside.get("system"), "system")
         return [{"code": given["code"], **beside}]
-    if "coding" in given:
-        return [given["coding"]]
     concept = given.get("codeableConcept")
-    return [] if concept is None else concept.get("coding") or [concept]
+    codings = [given["coding"]] if "coding" in given else [] if concept is None else concept.get("coding") or [concept]
+    for one in codings:
+        _uri(one.get("system"), next(iter(given)))
+    return codings
+
+
+def _uri(system: str | None, at: str) -> str | None:
+    """What names a code system: a uri, and not a canonical."""
+    if system is not None and "|" in system:
+        raise Malformed("a code system is named by its uri; its version goes into version, not behind a bar", at=at)
+    return system

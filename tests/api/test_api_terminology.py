@@ -290,6 +290,37 @@ async def test_a_hierarchy_is_one_of_kinds_where_it_means_that(
     assert len(found.json()["entry"]) == below
 
 
+@pytest.mark.parametrize(
+    ("asked", "at"),
+    [
+        ("CodeSystem/$lookup?system=urn:x|1&code=a", "system"),
+        ("CodeSystem/$subsumes?system=urn:x|1&codeA=a&codeB=b", "system"),
+        ("ConceptMap/$translate?system=urn:x|1&code=a", "system"),
+        ("ConceptMap/$translate?system=urn:x&code=a&targetsystem=urn:y|1", "targetsystem"),
+        ("ValueSet/$validate-code?url=urn:v&system=urn:x|1&code=a", "system"),
+    ],
+)
+async def test_a_system_is_named_without_its_version(client: httpx.AsyncClient, asked: str, at: str) -> None:
+    answer = await client.get(f"/{asked}")
+    issue = answer.json()["issue"][0]
+    assert (answer.status_code, issue["expression"]) == (400, [at]), asked
+    assert "version" in issue["details"]["text"]
+
+
+async def test_a_coding_names_its_system_without_its_version(client: httpx.AsyncClient) -> None:
+    coding = {"system": "urn:x|1", "code": "a"}
+    for name, given in (
+        ("coding", {"valueCoding": coding}),
+        ("codeableConcept", {"valueCodeableConcept": {"coding": [coding]}}),
+    ):
+        asked = {
+            "resourceType": "Parameters",
+            "parameter": [{"name": name, **given}, {"name": "url", "valueUri": "urn:v"}],
+        }
+        answer = await client.post("/ValueSet/$validate-code", json=asked)
+        assert (answer.status_code, answer.json()["issue"][0]["expression"]) == (400, [name])
+
+
 @pytest.mark.usefixtures("stored")
 async def test_codes_are_compared(client: httpx.AsyncClient) -> None:
     for a, b, expected in (
