@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from ehr.fhir.narrative import XHTML
+from ehr.fhir.narrative import REFERENCE, XHTML, is_character
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import Member, shape
 
@@ -140,11 +140,17 @@ def _xhtml(div: str) -> str:
     try:
         root = etree.fromstring(plain.encode(), _parser(recover=False))
     except etree.XMLSyntaxError:
-        root = etree.fromstring(plain.encode(), _parser(recover=True))
+        root = etree.fromstring(_mended(plain).encode(), _parser(recover=True))
     else:
         if root.tag == f"{{{XHTML}}}div":
             return plain
     return etree.tostring(in_xhtml(root), encoding="unicode")
+
+
+def _mended(div: str) -> str:
+    """What a parser that goes on would leave out of the text: an & that begins no character, and ]]>."""
+    written = REFERENCE.sub(lambda found: found[0] if is_character(found) else f"&amp;{found[0][1:]}", div)
+    return written.replace("]]>", "]]&gt;")
 
 
 def _parser(*, recover: bool) -> etree.XMLParser[etree._Element]:
@@ -166,7 +172,8 @@ def in_xhtml(element: etree._Element) -> etree._Element:
 def _fill(made: etree._Element, element: etree._Element) -> None:
     made.text = element.text
     for name, value in element.attrib.items():
-        made.set(name, value)
+        if ":" not in name.rpartition("}")[2]:  # else a prefix that nothing declares
+            made.set(name, value)
     for child in element:
         if isinstance(child.tag, str):
             inner = etree.SubElement(made, f"{{{XHTML}}}{etree.QName(child).localname}")

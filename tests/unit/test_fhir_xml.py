@@ -155,6 +155,10 @@ def test_official_examples_come_back() -> None:
         (f'<div xmlns="{XHTML}">a&nbsp;b &eacute; &lt;</div>', "a\u00a0b é &lt;"),
         (f'<div xmlns="{XHTML}">a\x01b</div>', "a\ufffdb"),
         (f'<div xmlns="{XHTML}"><p>a</div>', "a"),
+        (f'<div xmlns="{XHTML}">bone & joint</div>', "bone &amp; joint"),
+        (f'<div xmlns="{XHTML}">a &unknown; &#0; &#xD800; b</div>', "a &amp;unknown; &amp;#0; &amp;#xD800; b"),
+        (f'<div xmlns="{XHTML}">a ]]> b</div>', "a ]]&gt; b"),
+        (f'<div xmlns="{XHTML}"><p o:x="1" class="c">a</p></div>', '<p class="c">a</p>'),
     ],
 )
 def test_a_narrative_is_xhtml_whatever_was_stored(div: str, shown: str) -> None:
