@@ -1,4 +1,4 @@
-"""The `ehr` command: every command of `ehr.commands` under one name, and an exit code for every error.
+"""The commands of `ehr`: every command of `ehr.commands` under one name, and an exit code for every error.
 
 Exit:    0 done · 1 done, but something was refused or is not well · 2 wrong arguments · 75 try again later
          130 interrupted
@@ -47,7 +47,7 @@ app.add_typer(terminology.app, name="terminology")
 
 
 def main() -> None:
-    """The entry point: every error of ours becomes one line and an exit code."""
+    """Run one: every error of ours becomes one line and an exit code."""
     try:
         app()
     except ValidationError as error:
