@@ -16,11 +16,12 @@ from urllib.parse import unquote
 
 from starlette.types import Message
 
+from ehr.api import denied
 from ehr.api.answer import Answer
 from ehr.api.exchange import Exchange, Handler, parsed_query
 from ehr.api.negotiation import JSON, not_modified_tag
 from ehr.clock import instant
-from ehr.errors import Malformed, NotFound, NotSupported
+from ehr.errors import EhrError, Malformed, NotFound, NotSupported
 from ehr.fhir import codec
 from ehr.limits import bundle_bytes_max
 from ehr.store.bundle_entries import READS
@@ -60,10 +61,18 @@ class EntryDoor:
             return {"response": response | {"status": "304 Not Modified"}}
         return answered
 
+    async def denied(self, request: Mapping[str, Any], error: EhrError) -> None:
+        """The audit row of an entry of a batch that was refused."""
+        exchange, method, url = self._exchange, str(request.get("method")), str(request.get("url"))
+        await denied.note(exchange.record, exchange.caller, method, self._path(url).partition("?")[0], error)
+
+    def _path(self, url: str) -> str:
+        return url.removeprefix(f"{self._exchange.base}/").lstrip("/")
+
     async def _ask(self, method: str, url: str, conditions: Mapping[str, Any], body: bytes = b"") -> Answer:
         """The answer of the handler that this url has."""
         exchange = self._exchange
-        path, _, query = url.removeprefix(f"{exchange.base}/").lstrip("/").partition("?")
+        path, _, query = self._path(url).partition("?")
         if "://" in path:
             raise NotFound("the url of an entry is below this server's base; this one is another server's")
         handler, parts = self._find(method, _BASE + unquote(path))

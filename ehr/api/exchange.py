@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope
 from ehr import limits
 from ehr.access.authenticate import Authenticator
 from ehr.access.policy import Caller, Grants
+from ehr.api import denied
 from ehr.api.answer import Answer, Header, error_answer
 from ehr.api.at_home import resource_at_home
 from ehr.api.form import shown_as
@@ -34,7 +35,16 @@ from ehr.api.negotiation import (
     read_form,
 )
 from ehr.aside import aside, is_large
-from ehr.errors import EhrError, Malformed, MethodNotAllowed, NotFound, NotSupported, TooMuch, UnsupportedMedia
+from ehr.errors import (
+    EhrError,
+    Forbidden,
+    Malformed,
+    MethodNotAllowed,
+    NotFound,
+    NotSupported,
+    TooMuch,
+    UnsupportedMedia,
+)
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.xml_reader import to_json
 from ehr.store.record import Record
@@ -210,7 +220,11 @@ class Endpoint:
             exchange.query = exchange.negotiated(exchange.query)
         if exchange.format_asked is None and not (self._files and exchange.method in _READING):
             exchange.shown_form = produced(exchange.headers.get("accept"), None)
-        answer = await handler(exchange)
+        try:
+            answer = await handler(exchange)
+        except (Forbidden, NotFound) as error:
+            await denied.note(self._door.record, exchange.caller, exchange.method, _below_base(scope), error)
+            raise
         form, pretty = exchange.shown_form, exchange.pretty
         media = None if exchange.format_asked or self._files else named(exchange.headers.get("accept"), form)
         if form == "json" and not pretty and media is None:
@@ -219,6 +233,11 @@ class Endpoint:
 
     def _allow(self) -> Header:
         return b"allow", ", ".join(sorted({*self._handlers, "OPTIONS"})).encode()
+
+
+def _below_base(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix("/fhir")
 
 
 def refused_as(answer: Answer, scope: Scope) -> Answer:

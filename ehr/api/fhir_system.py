@@ -95,8 +95,10 @@ async def _transaction(exchange: Exchange, body: bytes, bundle: dict[str, Any], 
 async def _batch(exchange: Exchange, bundle: dict[str, Any], find: Find) -> Answer:
     if "idempotency-key" in exchange.headers:
         raise NotSupported("a batch is many transactions; give the key to each request", at="Idempotency-Key")
-    serve = EntryDoor(exchange, find).serve
-    done = await batch(exchange.record, exchange.caller, bundle, serve=serve, prefer=_prefer(exchange))
+    door = EntryDoor(exchange, find)
+    done = await batch(
+        exchange.record, exchange.caller, bundle, serve=door.serve, denied=door.denied, prefer=_prefer(exchange)
+    )
     return tree_answer(done)
 
 

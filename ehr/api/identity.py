@@ -50,15 +50,23 @@ def router(record: Record, authenticator: Authenticator) -> APIRouter:
 
 async def book(record: Record, caller: Caller, cccd: str) -> dict[str, Any]:
     """The health book of the person who holds a national number."""
-    if not (caller.kind == "citizen" or (caller.grants.allow("Person", "r") and caller.grants.allow("Patient", "r"))):
-        raise Forbidden("the health book needs the right to read Person and Patient")
+    granted = caller.kind == "citizen" or all(caller.grants.allow(name, "r") for name in ("Person", "Patient"))
 
-    async def read(uow: UnitOfWork) -> dict[str, Any]:
+    async def read(uow: UnitOfWork) -> dict[str, Any] | None:
         person_id = await identity.by_national_id(uow.connection, cccd)
-        if person_id is None or uow.access.person_id not in (None, person_id):
-            raise NotFound(_UNKNOWN)
+        if not granted or uow.access.person_id not in (None, person_id):
+            detail = {"refused": (NotFound if granted else Forbidden).http_status}
+            await uow.audit.execute("health-book", person_id=person_id, detail=detail)
+            return None
+        if person_id is None:
+            return None
         sources = await sources_of_person(uow, person_id)
         await uow.audit.execute("health-book", shards=sources.shards, detail={})
         return health_book(await gather(uow, sources), now=uow.now)
 
-    return await record.run(replace(caller, purpose="PATRQT"), read)
+    found = await record.run(replace(caller, purpose="PATRQT"), read)
+    if not granted:
+        raise Forbidden("the health book needs the right to read Person and Patient")
+    if found is None:
+        raise NotFound(_UNKNOWN)
+    return found

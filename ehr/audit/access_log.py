@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One line: what one party did on one day (calendar of Viet Nam). facility is its name, '' if none."""
+    """One line: what one party did on one day (calendar of Viet Nam). facility is its name, '' if none.
+
+    refused: nothing was given out or changed
+    """
 
     day: date
     actor_kind: str
@@ -24,16 +27,18 @@ class Look:
     facility: str
     action: str
     purpose: str
+    refused: bool
     times: int
 
 
 _LOOKS: Final = """
 select (a.at at time zone 'Asia/Ho_Chi_Minh')::date as day, a.actor_kind, a.actor,
-       coalesce(f.name, '') as facility, a.action, a.purpose, count(*) as times
+       coalesce(f.name, '') as facility, a.action, a.purpose,
+       coalesce(a.detail ? 'refused', false) as refused, count(*) as times
 from audit a left join facility f on f.id = a.facility_id
 where (a.shard = any($1::bigint[]) or a.person_id = $2) and a.at >= $3
-group by 1, 2, 3, 4, 5, 6
-order by 1 desc, 4, 3, 5
+group by 1, 2, 3, 4, 5, 6, 7
+order by 1 desc, 4, 3, 5, 7
 """
 
 

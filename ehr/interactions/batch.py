@@ -22,6 +22,9 @@ from ehr.store.bundles import Prefer
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 
+Denied = Callable[[Mapping[str, Any], EhrError], Awaitable[None]]
+"""Is told of an entry that was refused, for its audit row."""
+
 Serve = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
 """Answers an entry that reads or executes an operation, as the door would answer its request alone."""
 
@@ -32,7 +35,13 @@ _TURNS: Final[Mapping[str, int]] = {"DELETE": 0, "POST": 1, "PUT": 2, "PATCH": 2
 
 
 async def batch(
-    record: Record, caller: Caller, bundle: Mapping[str, Any], *, serve: Serve, prefer: Prefer = "minimal"
+    record: Record,
+    caller: Caller,
+    bundle: Mapping[str, Any],
+    *,
+    serve: Serve,
+    denied: Denied,
+    prefer: Prefer = "minimal",
 ) -> dict[str, Any]:
     """Every entry's answer."""
     if bundle.get("type") != "batch":
@@ -52,6 +61,7 @@ async def batch(
             else:
                 answers[place] = await _written(record, caller, entry, prefer)
         except EhrError as error:
+            await denied(_request(entry), error)
             issues = placed(error, _ALONE).issues
             told = outcome.operation_outcome([_of_place(issue, place) for issue in issues])
             answers[place] = {"response": {"status": _status(error.http_status), "outcome": told}}

@@ -106,7 +106,7 @@ class CitizenPages:
             book=book,
             numbers=_numbers(book),
             results=_results(held, now),
-            looks=_together([_look(look, language) for look in seen]),
+            looks=_together([_look(look, language, caller.person_id) for look in seen]),
             places=len({look.facility or look.actor for look in seen if _opened(look)}),
         )
 
@@ -161,23 +161,25 @@ def reading(observation: Tree) -> str:
 
 def _opened(look: Look) -> bool:
     """Somebody else read it; what a facility or the city wrote is in the list, but nobody opened anything."""
-    return look.actor_kind not in ("citizen", "system") and look.action in ("R", "S", "E")
+    return look.actor_kind not in ("citizen", "system") and look.action in ("R", "S", "E") and not look.refused
 
 
-def _look(look: Look, language: Language) -> dict[str, Any]:
+def _look(look: Look, language: Language, person_id: str | None) -> dict[str, Any]:
     if look.actor_kind == "citizen":
-        who = phrase("you", language)
+        who = phrase("you" if look.actor == person_id or not look.refused else "another_citizen", language)
     elif look.facility:
         who = look.facility
     else:
         who = phrase("the_city", language) if look.actor_kind == "system" else look.actor
-    return {"day": look.day, "who": who, "action": look.action, "purpose": look.purpose, "times": look.times}
+    told = {name: getattr(look, name) for name in ("day", "action", "purpose", "refused", "times")}
+    return {**told, "who": who}
 
 
 def _together(looks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Lines that read the same, as those of two tasks of the city, are one."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for look in looks:
-        line = found.setdefault((look["day"], look["who"], look["action"], look["purpose"]), {**look, "times": 0})
+        same = (look["day"], look["who"], look["action"], look["purpose"], look["refused"])
+        line = found.setdefault(same, {**look, "times": 0})
         line["times"] += look["times"]
     return list(found.values())

@@ -56,6 +56,8 @@ PHRASES: Final[dict[str, tuple[str, str]]] = {
     "action_U": ("cập nhật", "change"),
     "action_D": ("xóa", "delete"),
     "action_E": ("xem hoặc tổng hợp", "view or summarise"),
+    "refused_look": ("bị từ chối", "refused"),
+    "another_citizen": ("một người dân khác", "another citizen"),
     "purpose_TREAT": ("khám, chữa bệnh", "care"),
     "purpose_HPAYMT": ("thanh toán bảo hiểm", "insurance payment"),
     "purpose_PATRQT": ("bạn yêu cầu", "your request"),

@@ -170,6 +170,22 @@ async def test_a_citizen_sees_who_looked(city: City) -> None:
     assert "clinic-seven" in page.text
 
 
+async def test_a_citizen_sees_who_was_refused(city: City) -> None:
+    person_id = await person(city, CCCD, "Nguyễn Thị Hà")
+    other = await person(city, "001080054321", "Trần Văn Nam")
+    assert (await city.citizen(other).get(f"/Person/{person_id}")).status_code == 404
+    assert (
+        await city.system("system/Observation.rs", name="clinic-eight").get(f"/Person/{person_id}")
+    ).status_code == 403
+    made = await browser(city, citizen_link(city.authenticator.tokens, person_id))
+    page = await made.get("/citizen")
+    rows = [" ".join(row.split()) for row in page.text.split("<tr>") if "(bị từ chối)" in row]
+    assert len(rows) == 2
+    assert any("một người dân khác" in row for row in rows)
+    assert any("clinic-eight" in row for row in rows)
+    assert "0 nơi đã mở" in page.text
+
+
 async def test_a_link_opens_one_record_and_may_be_used_once(city: City) -> None:
     mine, other = await person(city, CCCD, "Nguyễn Thị Hà"), await person(city, "001080054321", "Trần Văn Nam")
     link = citizen_link(city.authenticator.tokens, mine, once=True)
