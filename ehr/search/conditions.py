@@ -218,8 +218,7 @@ def _ids(modifier: str, value: str, at: str) -> Condition:
 
 def chain(type_name: str, parameter: Parameter, target: str, at: str, link: Link) -> Chain:
     """Every type the reference may point to that knows the next parameter; one must."""
-    if parameter.kind != "reference" or not any(path.type in {"Reference", "Resource"} for path in parameter.paths):
-        raise NotSupported(f"{parameter.code} is not a reference to follow", at=at)
+    _followed(parameter, at)
     if target and (target not in TYPE_IDS or not parameter.may_target(target)):
         raise BadSearch(f"{parameter.code} does not point to that type", at=at)
     if target:
@@ -233,6 +232,12 @@ def chain(type_name: str, parameter: Parameter, target: str, at: str, link: Link
     if not links:
         raise refused or NotSupported(f"{parameter.code} points to no type we know", at=at)
     return Chain(type_name, parameter, tuple(links), len(links) == 1)
+
+
+def _followed(parameter: Parameter, at: str) -> None:
+    """Refuse what holds no reference, or canonical urls only: the index cannot tell what these name."""
+    if parameter.kind != "reference" or not any(path.type in {"Reference", "Resource"} for path in parameter.paths):
+        raise NotSupported(f"{parameter.code} is not a reference to follow", at=at)
 
 
 def _has(table: Parameters, type_name: str, name: str, value: str, *, at: str, depth: int) -> Has:
@@ -255,4 +260,5 @@ def has(table: Parameters, type_name: str, named: tuple[str, str], at: str, link
     parameter = known(table, source, code, at)
     if parameter.kind != "reference" or (type_name != parameters.COMMON and not parameter.may_target(type_name)):
         raise NotSupported(f"{source}.{code[:NAME_SHOWN_MAX]} does not point to {type_name}", at=at)
+    _followed(parameter, at)
     return Has(type_name, source, parameter, link(source))

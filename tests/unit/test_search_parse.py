@@ -34,6 +34,7 @@ REFUSED: tuple[tuple[str, str, str, type[EhrError]], ...] = (
     ("Patient", "_has:Observation:patient", "x", Invalid),
     ("Patient", "_has:Nothing:patient:code", "x", Invalid),
     ("Patient", "_has:Observation:encounter:code", "x", NotSupported),
+    ("Questionnaire", "_has:QuestionnaireResponse:questionnaire:status", "x", NotSupported),
     ("Patient", "_content:exact", "x", NotSupported),
     ("Patient", "organization._content", "x", NotSupported),
     ("Patient", "_query", "x", NotSupported),
