@@ -86,6 +86,10 @@ class NotSupported(Refused):
     http_status, issue_code, ack = 400, "not-supported", "AR"
 
 
+class UnservedModifier(NotSupported):
+    """Of a search parameter: refused even where an unknown parameter is let be (FHIR R4 search.html#modifiers)."""
+
+
 class Unauthenticated(Refused):
     """presented: a token was sent, and is none we accept (RFC 6750 3.1)."""
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ehr import limits
-from ehr.errors import BadSearch, NotSupported, TooMuch
+from ehr.errors import BadSearch, NotSupported, TooMuch, UnservedModifier
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
@@ -173,7 +173,7 @@ _WORDS: Final[Mapping[str, Callable[[str, str, words.Leaf], Condition]]] = Mappi
 
 def _refuse_modifier(parameter: Parameter, modifier: str, at: str) -> None:
     if modifier and modifier not in modifiers(parameter):
-        raise NotSupported(f"the modifier :{modifier[:NAME_SHOWN_MAX]} is not served for {parameter.code}", at=at)
+        raise UnservedModifier(f"the modifier :{modifier[:NAME_SHOWN_MAX]} is not served for {parameter.code}", at=at)
 
 
 def _refuse_version(found: tuple[Value, ...], at: str) -> None:
@@ -210,7 +210,7 @@ def _composite_there(type_name: str, parameter: Parameter) -> Condition:
 
 def _ids(modifier: str, value: str, at: str) -> Condition:
     if modifier not in {"", "not"}:
-        raise NotSupported(f"the modifier :{modifier[:NAME_SHOWN_MAX]} is not served for _id", at=at)
+        raise UnservedModifier(f"the modifier :{modifier[:NAME_SHOWN_MAX]} is not served for _id", at=at)
     found = [values.unescape(text.removeprefix("|")) for text in values.alternatives(value, at)]
     named = Ids(tuple(one for one in found if FHIR_ID.fullmatch(one)))
     return Not(named) if modifier else named

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ehr import limits
-from ehr.errors import BadSearch, NotSupported, TooMuch
+from ehr.errors import BadSearch, NotSupported, TooMuch, UnservedModifier
 from ehr.fhir import parameters
 from ehr.fhir.compartments import COMPARTMENTS, PATIENT_TYPES, members
 from ehr.fhir.parameters import Parameters
@@ -152,7 +152,8 @@ def _take(request: SearchRequest, name: str, value: str, *, strict: bool) -> Non
             request.conditions.append(_condition(request, name, value))
         request.served.append((name, value))
     except (NotSupported, BadSearch) as error:
-        if strict or name == "_query" or (isinstance(error, BadSearch) and value.strip()):
+        understood = isinstance(error, BadSearch) and value.strip()
+        if strict or understood or name == "_query" or isinstance(error, UnservedModifier):
             raise  # without a _query it would be another search
         request.ignored += [
             type(issue)(issue.code, f"ignored: {issue.text}", name, "warning") for issue in error.issues
@@ -254,7 +255,7 @@ def _query(_: SearchRequest, name: str, value: str) -> None:
 
 def _filter(request: SearchRequest, name: str, value: str) -> None:
     if name != "_filter":
-        raise NotSupported("_filter has no modifiers", at=name)
+        raise UnservedModifier("_filter has no modifiers", at=name)
     if request.of != parameters.COMMON or not request.named:
         request.conditions.append(filtered(request.known, request.of, value, name))
     else:
@@ -266,7 +267,7 @@ def _filter(request: SearchRequest, name: str, value: str) -> None:
 def _content(request: SearchRequest, name: str, value: str) -> None:
     """Kept apart: no index answers it (ehr.search.read)."""
     if name != "_content":
-        raise NotSupported("_content has no modifiers", at=name)
+        raise UnservedModifier("_content has no modifiers", at=name)
     parameter = request.known.of(parameters.COMMON)["_content"]
 
     def leaf(word: str) -> Condition:
@@ -279,7 +280,7 @@ def _content(request: SearchRequest, name: str, value: str) -> None:
 def _list(request: SearchRequest, name: str, value: str) -> None:
     """Members of a List: what its entries refer to."""
     if name != "_list":
-        raise NotSupported("_list has no modifiers", at=name)
+        raise UnservedModifier("_list has no modifiers", at=name)
     found = [values.unescape(text).removeprefix("List/") for text in values.alternatives(value, name)]
     for one in found:
         if one.startswith("$"):
