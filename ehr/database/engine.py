@@ -17,6 +17,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from ehr import limits
 from ehr.database.hand import PLAN_CACHE_MODE, Hand, Loan, Plans
 from ehr.database.partitions import GIN_PENDING
+from ehr.database.together import Together
 from ehr.errors import Unavailable
 
 DIALECT = asyncpg_dialect.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
@@ -63,6 +64,7 @@ class Database:
     def __init__(self, url: str, pool: "asyncpg.Pool[asyncpg.Record]", installation: Installation) -> None:
         self.url, self.pool, self.installation = url, pool, installation
         self._hand = Hand(pool)
+        self.together = Together()
 
     @classmethod
     async def open(cls, url: str, *, connections_max: int) -> Self:

@@ -49,7 +49,7 @@ class Hand:
     def at_once(self, plans: Plans) -> "Connection | None":
         """The last one of those that plan so that was given back, where it lives."""
         for at in range(len(self.at_hand) - 1, -1, -1):
-            if not _lost(self.at_hand[at]) and self.plans(self.at_hand[at]) == plans:
+            if not lost(self.at_hand[at]) and self.plans(self.at_hand[at]) == plans:
                 return self.at_hand.pop(at)
         return None
 
@@ -75,14 +75,14 @@ class Hand:
         async with asyncio.timeout(timeout_s):
             while True:
                 connection = self._other() or await self._next()
-                if not _lost(connection):
+                if not lost(connection):
                     return await self._planning(connection, plans)
                 await self.give(connection, whole=False)
 
     def _other(self) -> "Connection | None":
         """One at hand that is lost, to be looked after; or one that plans otherwise, where the pool has no other."""
         for at, connection in enumerate(self.at_hand):
-            if _lost(connection):
+            if lost(connection):
                 return self.at_hand.pop(at)
         return self.at_hand.pop() if self.at_hand and not self._pool_has() else None
 
@@ -157,7 +157,7 @@ class Hand:
         await self.pool.close()
 
 
-def _lost(connection: "Connection") -> bool:
+def lost(connection: "Connection | asyncpg.Connection[Any]") -> bool:
     """The server ended it. The pool takes a connection back at once when that happens, whoever holds it."""
     try:
         return bool(connection.is_closed())

@@ -97,10 +97,12 @@ Blank = tuple[int, int | None, Parameter | None]
 
 @dataclass(slots=True)
 class First:
-    """The statement of a first page with its values. blanks: which of them are ANYONE's."""
+    """The statement of a first page with its values. asker: the place of whose rows they are, where several ask
+    together; blanks: which values are ANYONE's."""
 
     text: str
     values: list[Any]
+    asker: int | None
     blanks: Sequence[Blank] = ()
 
     def of(self, id: str, hasher: Hasher) -> list[Any]:

@@ -76,7 +76,8 @@ def page_of(asked: PageOf) -> Select[Any]:
         return rows
     shown = rows.cte("shown")
     order = _ordering(asked, _places(asked, shown))
-    return select(shown).order_by(*order).add_cte(noted(asked.noted, shown, order))
+    asker = [] if asked.asker is None else [value(asked.asker, Integer()).label("asker")]
+    return select(shown, *asker).order_by(*order).add_cte(noted(asked.noted, shown, order))
 
 
 def _straight(asked: PageOf) -> Select[Any]:

@@ -10,7 +10,7 @@ Limits:  includes over limits.include_count_max shorten the page; of one match t
 Errors:  BadSearch (cursor), Unavailable (statement timeout, by the caller's edge)
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -55,6 +55,9 @@ if TYPE_CHECKING:
 FIRSTS_MAX: Final = 64
 """Of one plan: one for each caller with its rights that asks it."""
 
+Ask = Callable[[str, Sequence[Any], int], Awaitable[Sequence["Row"]]]
+"""SQL, its values, and the place of the number by which rows are told apart, where several ask together → rows."""
+
 
 @dataclass(slots=True)
 class Note:
@@ -86,6 +89,7 @@ class _Search:
     note: Note | None
     bodies: Bodies
     counts: Counts | None = None
+    ask: Ask | None = None
     noted: bool = False
     rid_max: int = 0
     began: str | None = None
@@ -177,7 +181,9 @@ class _Search:
         first = self._first(phase, count, last=last)
         of_one = self.plan.anyone is not None
         values = first.of(self.plan.request.patient, self.lowering.hasher) if of_one else first.values
-        return await self.connection.fetch(first.text, *values)
+        if self.ask is None or first.asker is None:
+            return await self.connection.fetch(first.text, *values)
+        return await self.ask(first.text, values, first.asker)
 
     def _first(self, phase: int | None, count: int, *, last: bool) -> First:
         """The statement of the first page; of anyone's, where the plan was made of that."""
@@ -185,8 +191,10 @@ class _Search:
         made = plan.kept.firsts.get(key)
         if made is None:
             asked, to = replace(self, plan=plan)._asked(phase, None, count, [], last=last)
+            if asked.noted is not None:
+                asked = replace(asked, asker=to.add(0))
             sql = sql_of(asked)
-            made = First(sql.text, sql.arguments(to))
+            made = First(sql.text, sql.arguments(to), None if asked.asker is None else sql.order.index(asked.asker))
             if plan is not self.plan and self.plan.request.anyone is not None:
                 parts = parts_of(self.plan.request.anyone.parameter)
                 made.blanks = blanks(made.values, parts, self.lowering.hasher)
@@ -269,8 +277,10 @@ async def search(
     bodies: Bodies,
     note: Note | None = None,
     counts: Counts | None = None,
+    ask: Ask | None = None,
 ) -> Page:
-    """counts: those kept of this record, so that what was counted is not visited again."""
+    """counts: those kept of this record, so that what was counted is not visited again. ask: how a first page that is
+    planned once asks for its rows."""
     request = plan.request
     cursor = _cursor(plan, installation) if request.cursor else None
     if request.contained != "own":
@@ -284,7 +294,7 @@ async def search(
         running = Reading(connection, plan, lowering, cursor, bodies)
     else:
         one_statement = not plan.includes and request.contained == "own"
-        running = _Search(connection, plan, lowering, cursor, note if one_statement else None, bodies, counts)
+        running = _Search(connection, plan, lowering, cursor, note if one_statement else None, bodies, counts, ask)
     page = Page(total=await running.total())
     if request.count and not await _went_on(page, running, installation):
         await _fill(page, running, installation, bodies)

@@ -32,6 +32,7 @@ async def run(uow: "UnitOfWork", request: SearchRequest) -> Page:
         bodies=record.bodies,
         note=note,
         counts=record.counts,
+        ask=uow.fetch,
     )
     if not page.noted:
         shards = {found.shard for found in (*page.matches, *page.included) if found.type_name in PATIENT_TYPES}

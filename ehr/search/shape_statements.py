@@ -69,6 +69,7 @@ class PageOf:
                it, so few different ones are asked for
     partition  the table of the one type; None: of all types
     coded      the first coding's token, by which the index of codes lists rows in order; and that of further codings
+    asker      each row says whose it is, where several ask together
     """
 
     clauses: tuple[Clause, ...]
@@ -84,6 +85,7 @@ class PageOf:
     passing: int | None = None
     partition: str | None = None
     coded: tuple[Slot, Slot] | None = None
+    asker: Slot | None = None
 
 
 @dataclass(slots=True, unsafe_hash=True)

@@ -18,7 +18,9 @@ _READ: Final = """
 SELECT r.rid, r.version, r.updated, r.shard, r.source, r.body FROM <partition> r
 WHERE r.type_id = $1 AND r.id = $2 <confined>
 """
-_READ_NOTED: Final = f"WITH found AS ({_READ}), noted AS ({_NOTED}) SELECT * FROM found"  # noqa: S608 - constants of ours
+_READ_NOTED: Final = f"WITH found AS ({_READ}), noted AS ({_NOTED}) SELECT *, $7::integer FROM found"  # noqa: S608 - constants of ours
+ASKER: Final = 6
+"""The place of $7 among the values: whose a row is, where several read together."""
 VREAD: Final = f"""
 WITH found AS (
     SELECT r.rid, r.version, r.updated, r.shard, r.source, r.op, r.body FROM resource r
@@ -38,5 +40,5 @@ SELECT h.op FROM resource_history h WHERE h.type_id = $3 AND h.id = $4 AND {seen
 def read(partition: str, *, noted: bool, confined: bool) -> str:
     """noted: it is of a patient. confined: the caller sees one person's only. Planned over one table, not over all."""
     text = _READ_NOTED if noted else _READ
-    condition = f"AND {seen('r', 7 if noted else 3)}" if confined else ""
+    condition = f"AND {seen('r', 8 if noted else 3)}" if confined else ""
     return text.replace("<partition>", partition).replace("<confined>", condition)

@@ -93,13 +93,17 @@ class Resources:
         access, noted = self.access, type_name in PATIENT_TYPES
         values: tuple[Any, ...] = TYPE_IDS[type_name], id
         if noted:
-            values += self._who()
+            values += *self._who(), 0
         if access.person_id is not None:
             values += arguments(access)
         sql = read_sql.read(partition_name(type_name), noted=noted, confined=access.person_id is not None)
-        row = await self._uow.connection.fetchrow(sql, *values)
-        if row is None:
+        if noted:
+            rows = await self._uow.fetch(sql, values, read_sql.ASKER)
+        else:
+            rows = await self._uow.connection.fetch(sql, *values)
+        if not rows:
             raise await self._absent(type_name, id)
+        row = rows[0]
         body = self._uow.record.bodies.decompress(row["body"])
         op: Op = "C" if row["version"] == 1 else "U"
         return Version(type_name, id, row["version"], row["updated"], op, body, row["rid"], row["shard"], row["source"])

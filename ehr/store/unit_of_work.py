@@ -10,17 +10,17 @@ Plans:   values  each statement is planned for its values: searches must be, or 
                  all partitions takes 3 ms where running it takes 0.3. Of reading, the session itself is set so
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from ehr import limits
 from ehr.access.policy import AccessPredicate, Caller, predicate
 from ehr.audit.append import Audit
 from ehr.clock import Clock
-from ehr.database.connection import Connection
+from ehr.database.connection import Connection, Row
 from ehr.database.hand import PLAN_CACHE_MODE, Plans
 from ehr.index import term
 from ehr.index.term import Term
@@ -118,6 +118,12 @@ class UnitOfWork:
         refusal = faults.refused(error) if error is not None else None
         if refusal is not None and refusal is not error:
             raise refusal from error
+
+    async def fetch(self, sql: str, values: Sequence[Any], number: int) -> Sequence[Row]:
+        """Rows of a statement that is planned once; where it is all there is to do, asked with others (Together)."""
+        if self.reading and self._plans == "once":
+            return await self.record.database.together.fetch(self.connection, sql, values, number)
+        return await self.connection.fetch(sql, *values)
 
     async def keep(self, terms: Collection[Term]) -> None:
         """Terms of what is written in here; the extractor learns of them when they are committed."""

@@ -9,7 +9,7 @@ import pytest
 
 from ehr.database.child import until
 from ehr.database.engine import Database
-from ehr.database.hand import AT_HAND_MAX, Plans, _lost
+from ehr.database.hand import AT_HAND_MAX, Plans, lost
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ async def test_who_waits_is_told_when_connections_are_cut(two: Database) -> None
             waiting.extend(asyncio.create_task(pid(two)) for _ in range(6))
             await asyncio.sleep(0)
             await one.fetch("select pg_terminate_backend($1)", other.get_server_pid())
-            assert await until(lambda: _lost(other), 10), "before that is noticed, it may be handed on"
+            assert await until(lambda: lost(other), 10), "before that is noticed, it may be handed on"
             await one.fetch("select pg_terminate_backend(pg_backend_pid())")
 
     with pytest.raises(asyncpg.PostgresError):

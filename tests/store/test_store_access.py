@@ -1,5 +1,7 @@
 """What a confined caller may see, and that every access leaves its audit row."""
 
+import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -79,6 +81,39 @@ async def test_a_citizen_sees_their_own_person_only(record: Record, city: Caller
         )
         assert isinstance(there, NotFound)
         assert there.http_status == nowhere.http_status
+
+
+async def test_who_reads_together_sees_and_is_noted_apart(record: Record, city: Caller) -> None:
+    an = await patient(record, city, "an", "001090000001", "An")
+    binh = await patient(record, city, "binh", "001090000002", "Bình")
+    asked = [
+        (citizen(an), "o-an"),
+        (citizen(binh), "o-an"),
+        (citizen(binh), "o-binh"),
+        (Caller("client", "clinic", READS, facility_id=1), "o-an"),
+    ] * 10
+
+    async def read(caller: Caller, id: str) -> bytes | None:
+        async with record.reading(caller, plans="once") as uow:
+            try:
+                return (await uow.resources.read("Observation", id)).body
+            except NotFound:
+                return None
+
+    bodies = await asyncio.gather(*(read(caller, id) for caller, id in asked))
+    for (caller, id), body in zip(asked, bodies, strict=True):
+        shown = caller.person_id is None or (caller.person_id == an) == (id == "o-an")
+        assert (body is not None) == shown
+        assert body is None or f'Patient/{id.removeprefix("o-")}"'.encode() in body
+    rows = await audit(record, "action = 'R' AND resource_id LIKE 'o-%'")
+    assert Counter((row["actor"], row["resource_id"]) for row in rows) == {
+        (an, "o-an"): 10,
+        (binh, "o-binh"): 10,
+        ("clinic", "o-an"): 10,
+    }
+    async with record.database.acquire() as connection:
+        commits = await connection.fetchval("SELECT count(DISTINCT xmin::text) FROM audit WHERE action = 'R'")
+    assert commits < len(rows), "reads that wait for each other go together"
 
 
 async def test_a_deletion_is_not_told_to_others(record: Record, city: Caller) -> None:
