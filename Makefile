@@ -24,7 +24,9 @@ develop: .venv/developing
 demo: install
 	$(BIN)/ehr demo $(ARGS)
 
-test: develop lint browser
+# Chromium is fetched while mypy, which keeps one core busy, reads everything.
+test: develop
+	@$(MAKE) --no-print-directory -j2 -O lint browser
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: develop
