@@ -103,8 +103,32 @@ def _find(node: Mapping[str, Any], path: str) -> Iterator[FoundReference]:
                     yield from _find(item, f"{path}.{name}[{position}]")
 
 
-def texts(tree: Mapping[str, Any]) -> list[str]:
-    """Every Reference.reference as find gives it, in no order and without its place: a fraction of the cost."""
+def outward(tree: Mapping[str, Any]) -> list[str]:
+    """Every Reference.reference as find gives it, in no order and without its place: a fraction of the cost. Of a
+    Bundle, those that do not name its own entries."""
+    if tree.get("resourceType") == "Bundle":
+        own = _own_names(tree)
+        return [text for text in _texts(tree) if text.partition(VERSION)[0] not in own]
+    return _texts(tree)
+
+
+def _own_names(bundle: Mapping[str, Any]) -> set[str]:
+    """What a Bundle calls its entries, those of Bundles within included: a reference means the nearest
+    (bundle.html#references)."""
+    own: set[str] = set()
+    entries = bundle.get("entry")
+    for entry in entries if isinstance(entries, list) else ():
+        if not isinstance(entry, dict):
+            continue
+        if isinstance(name := entry.get("fullUrl"), str):
+            parsed = parse(name)
+            own |= {name, f"{parsed.type}/{parsed.id}"} if parsed.kind == "absolute" else {name}
+        if isinstance(resource := entry.get("resource"), dict) and resource.get("resourceType") == "Bundle":
+            own |= _own_names(resource)
+    return own
+
+
+def _texts(tree: Mapping[str, Any]) -> list[str]:
     found = []
     waiting: list[Any] = [tree]
     while waiting:
@@ -123,7 +147,11 @@ def texts(tree: Mapping[str, Any]) -> list[str]:
 
 
 def rewrite(tree: Mapping[str, Any], mapping: Mapping[str, str]) -> dict[str, Any]:
-    """A copy of the tree in which values equal to a key of mapping are replaced; shares what did not change."""
+    """A copy of the tree in which values equal to a key of mapping are replaced; shares what did not change. A Bundle
+    keeps the names of its own entries."""
+    if tree.get("resourceType") == "Bundle":
+        own = _own_names(tree)
+        mapping = {text: meant for text, meant in mapping.items() if text.partition(VERSION)[0] not in own}
     return dict(_rewritten(tree, mapping))
 
 

@@ -106,7 +106,7 @@ def _creates(entry: Mapping[str, Any]) -> bool:
 
 def _refuse_dependence(entry: Mapping[str, Any], place: int, created: Mapping[str, int]) -> None:
     resource = entry.get("resource")
-    named: Sequence[str] = references.texts(resource) if created and isinstance(resource, dict) else ()
+    named: Sequence[str] = references.outward(resource) if created and isinstance(resource, dict) else ()
     for text in named:
         if created.get(text, place) != place:
             why = f"refers to what entry {created[text]} creates: entries of a batch stand alone; send a transaction"

@@ -127,7 +127,7 @@ def _entry(at: str, raw: Mapping[str, Any]) -> Entry:
 
 
 def _loose(referring: Mapping[str, Any] | None) -> tuple[str, ...]:
-    texts = dict.fromkeys(references.texts(referring)) if referring is not None else ()
+    texts = dict.fromkeys(references.outward(referring)) if referring is not None else ()
     return tuple(text for text in texts if text.startswith("urn:") or "?" in text or references.VERSION in text)
 
 

@@ -33,6 +33,21 @@ async def test_a_transaction_is_stored_together_with_its_references(client: http
     assert stored.json()["subject"]["reference"] == f"Patient/{patient_id}"
 
 
+@pytest.mark.parametrize("kind", ["transaction", "batch"])
+async def test_a_document_within_keeps_the_names_of_its_own_entries(client: httpx.AsyncClient, kind: str) -> None:
+    composition: dict[str, Any] = {"resourceType": "Composition", "status": "final", "type": {"text": "t"}}
+    composition |= {"date": "2026", "title": "t", "author": [{"display": "a"}], "subject": {"reference": URN}}
+    first = {"fullUrl": URN[:-1] + "c", "resource": composition}
+    document = bundle("document", first, {"fullUrl": URN, "resource": patient()})
+    document |= {"identifier": {"system": "urn:x", "value": "1"}, "timestamp": "2026-11-30T08:00:00+07:00"}
+    beside = entry("POST", "Patient", patient((MRN, "9")), fullUrl=URN)
+    answer = await client.post("/", json=bundle(kind, entry("POST", "Bundle", document), beside))
+    made = answer.json()["entry"]
+    assert [one["response"]["status"] for one in made] == ["201 Created"] * 2, made
+    stored = (await client.get("/" + made[0]["response"]["location"])).json()
+    assert stored["entry"] == document["entry"]
+
+
 async def test_a_transaction_is_all_or_nothing(client: httpx.AsyncClient) -> None:
     bad = visit()
     bad["entry"].append(entry("PUT", "Patient/p9", patient(id="p9"), request={"ifMatch": 'W/"4"'}))

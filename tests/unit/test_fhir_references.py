@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ehr.fhir.references import URI_ELEMENTS, ParsedReference, find, parse, rewrite
+from ehr.fhir.references import URI_ELEMENTS, ParsedReference, find, outward, parse, rewrite
 from ehr.fhir.structure import shape
 
 URN = "urn:uuid:0a3a9b8c-5d0c-4d5e-8f55-1f6d5a9d3c01"
@@ -14,7 +14,7 @@ TREE: dict[str, Any] = {
     "resourceType": "Bundle",
     "entry": [
         {
-            "fullUrl": URN,
+            "fullUrl": "urn:uuid:0a3a9b8c-5d0c-4d5e-8f55-1f6d5a9d3c02",
             "resource": {
                 "resourceType": "DocumentReference",
                 "text": {"status": "generated", "div": f"<div><a href=\"{URN}\">{URN}</a><img src='{URN}'/></div>"},
@@ -67,7 +67,6 @@ def test_a_found_reference_can_be_changed_in_place() -> None:
 def test_rewriting_changes_references_uris_and_links_only() -> None:
     written = rewrite(TREE, {URN: "Patient/9", "Practitioner?identifier=1": "Practitioner/3"})["entry"][0]
     resource = written["resource"]
-    assert written["fullUrl"] == "Patient/9"
     assert resource["subject"] == {"reference": "Patient/9"}
     assert resource["author"] == [{"reference": "Practitioner/3"}, {"display": "x"}]
     assert resource["content"][0]["attachment"] == {"url": "Patient/9", "title": URN}
@@ -75,6 +74,27 @@ def test_rewriting_changes_references_uris_and_links_only() -> None:
     assert resource["meta"]["profile"] == [URN, "other"], "a canonical names no instance (http.html#trules)"
     assert resource["identifier"] == [{"system": "urn:ietf:rfc:3986", "value": URN}]
     assert resource["text"]["div"] == f"<div><a href=\"Patient/9\">{URN}</a><img src='Patient/9'/></div>"
+
+
+def test_a_bundle_means_its_own_entries_by_their_names() -> None:
+    other = "urn:uuid:9"
+    own = ["urn:uuid:1", "http://h/fhir/Patient/2", "Patient/2", "urn:uuid:3", "urn:uuid:1/_history/1"]
+    inner = {"resourceType": "Bundle", "entry": [{"fullUrl": "urn:uuid:3", "resource": {"resourceType": "Basic"}}]}
+    member = [{"entity": {"reference": text}} for text in (*own, other)]
+    tree = {
+        "resourceType": "Bundle",
+        "entry": [
+            {"fullUrl": "urn:uuid:1", "resource": {"resourceType": "Group", "member": member}},
+            {"fullUrl": "http://h/fhir/Patient/2", "resource": {"resourceType": "Patient", "id": "2"}},
+            {"fullUrl": "urn:uuid:8", "resource": inner},
+        ],
+    }
+    assert outward(tree) == [other]
+    written = rewrite(tree, dict.fromkeys([*own, other], "Patient/9"))
+    assert written["entry"][1:] == tree["entry"][1:]
+    assert written["entry"][0]["fullUrl"] == "urn:uuid:1"
+    named = [one["entity"]["reference"] for one in written["entry"][0]["resource"]["member"]]
+    assert named == [*own, "Patient/9"]
 
 
 def test_rewriting_leaves_the_tree_it_was_given() -> None:
