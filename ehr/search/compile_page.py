@@ -168,11 +168,14 @@ def _of_list(asked: PageOf, found: shape.Listed) -> Select[Any]:
 def _looked_up(asked: PageOf) -> Select[Any]:
     """Places first, then the rows at the places of the page."""
     row, body = _of(asked, "r"), _of(asked, "body")
-    columns = [_expression(key, row).label(f"k{number}") for number, key in enumerate(asked.keys[:-1])]
-    page = gathered(
-        select(row.c.type_id, row.c.rid, *columns).where(*conditions(row, asked.clauses)), narrow=asked.narrow
-    )
-    chosen = _first_of(asked, select(page), _places(asked, page)).subquery("chosen")
+    found = {key.by: _found(key.by, row).label(f"v{number}") for number, key in enumerate(asked.keys[:-1])}
+    rows = select(row.c.type_id, row.c.rid, *found.values()).where(*conditions(row, asked.clauses))
+    if any(isinstance(by, SideValue) for by in found):  # else the planner looks a value up for each key it is in
+        rows = rows.offset(literal_column("0", Integer))
+    page = gathered(rows, narrow=asked.narrow)
+    columns = [_place(key, page.c[found[key.by].name]).label(f"k{n}") for n, key in enumerate(asked.keys[:-1])]
+    placed = select(page.c.type_id, page.c.rid, *columns).subquery("placed")
+    chosen = _first_of(asked, select(placed), _places(asked, placed)).subquery("chosen")
     again = _places(asked, chosen)
     return (
         select(*columns_of(body), *again[:-1], *_said(asked))
@@ -203,7 +206,14 @@ def gathered(inner: Select[Any], *, narrow: bool) -> FromClause:
 
 
 def _expression(key: Key, row: FromClause) -> ColumnElement[Any]:
-    found = row.c[key.by] if isinstance(key.by, str) else _side_value(key.by, row)
+    return _place(key, _found(key.by, row))
+
+
+def _found(by: str | SideValue, row: FromClause) -> ColumnElement[Any]:
+    return row.c[by] if isinstance(by, str) else _side_value(by, row)
+
+
+def _place(key: Key, found: ColumnElement[Any]) -> ColumnElement[Any]:
     if key.absent:
         return cast(case((found.is_(None), 1), else_=0), Integer)
     if key.filled:

@@ -5,8 +5,15 @@ import pytest
 from ehr import limits
 from ehr.database.engine import Database
 from ehr.errors import Invalid
+from ehr.search.lower import Lowering, typed
+from ehr.search.order import keys_of
 from ehr.search.page import Page
-from tests.search.store import Records
+from ehr.search.parse import parse
+from ehr.search.plan import plan
+from ehr.search.shape import Values
+from ehr.search.shape_statements import PageOf
+from ehr.search.statements import sql_of
+from tests.search.store import EVERYTHING, Records
 
 COUNT = 23
 
@@ -59,6 +66,20 @@ async def test_pages_are_the_whole_in_order_while_others_write(records: Records,
     pages = await walk(records, [*sorting, ("_count", str(count))], disturb=True)
     assert [one.id for page in pages for one in page.matches] == whole
     assert all(len(page.matches) == count for page in pages[:-1])
+
+
+@pytest.mark.parametrize("query", [[], [("date", "ge2026-03-04")]])
+async def test_a_value_that_orders_is_looked_up_once_a_row(records: Records, query: list[tuple[str, str]]) -> None:
+    """A page has two keys of it: whether there is one, and which."""
+    to = Values()
+    asked = plan(parse("Observation", [*query, ("_sort", "value-quantity")]), EVERYTHING)
+    clauses, narrow = Lowering(records.hasher, EVERYTHING).plan(to, asked)
+    page = PageOf(tuple(clauses), typed(to, asked.types), narrow, keys_of(to, asked, None), True, None, to.add(21))
+    sql = sql_of(page)
+    async with records.database.acquire() as connection:
+        rows = await connection.fetch(f"EXPLAIN {sql.text}", *sql.arguments(to))
+    looked = [row[0] for row in rows if "quantity_index" in row[0] and " on " in row[0]]
+    assert len(looked) == 1, looked
 
 
 @pytest.mark.parametrize("sort", SORTS)
