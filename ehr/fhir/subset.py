@@ -116,12 +116,12 @@ def _chosen(kind: str, node: Mapping[str, Any], wanted: Branch) -> dict[str, Any
 
 
 def _summarized(kind: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """The elements that the definitions mark as summary, at every depth."""
+    """The elements that the definitions mark as summary, at every depth, and what may say that they are not so."""
     members = shape(kind).members
     kept: dict[str, Any] = {}
     for name, value in node.items():
         member = members.get(name.removeprefix("_"))
-        if member is None or member.element.is_summary or member.element.min:
+        if member is None or member.element.is_summary or member.element.min or name == "modifierExtension":
             kept[name] = _within(member, value, _summarized)
     return kept
 

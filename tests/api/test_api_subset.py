@@ -116,9 +116,11 @@ def test_a_summary_goes_down_to_the_datatypes() -> None:
             photo=PHOTO["photo"],
             link=[{"other": {"reference": "Patient/x"}, "type": "seealso", "id": "l"}],
             identifier=[{"extension": [{"url": "http://x", "valueString": "only this"}]}],
+            modifierExtension=[{"url": "http://x/not", "valueBoolean": True}],
         )
     )
     found = codec.loads(part.of("Patient", body))
+    assert found["modifierExtension"], "it may negate all that the summary says"
     assert "photo" not in found
     assert found["link"] == [{"other": {"reference": "Patient/x"}, "type": "seealso"}]
     assert found["identifier"][0]["extension"], "nothing would be left of it, and FHIR has no empty elements"
