@@ -10,6 +10,7 @@ from typing import Final
 
 import typer
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from ehr.commands import (
     bulk_export,
@@ -53,6 +54,8 @@ def main() -> None:
     except ValidationError as error:
         places = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors(include_url=False))
         fail(f"settings: {places}", EXIT_USAGE)
+    except SettingsError:
+        fail('settings: import_urls: a JSON list, ["https://files.example.org/ehr/"]', EXIT_USAGE)
     except Unavailable as error:
         fail(str(error), EXIT_LATER)
     except faults.LOST as error:

@@ -3,15 +3,20 @@
 Nothing else reads the environment. docs/operations.md lists every field; a test checks it.
 """
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+BROKERS: Final = ("redis://", "rediss://", "redis+socket://", "amqp://", "amqps://")
+_ADDRESS: Final = re.compile(r"https?://[^/\s]")
+
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="EHR_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix="EHR_", env_ignore_empty=True, frozen=True, extra="forbid")
 
     data_dir: Path = Field(Path("data"), description="Where the embedded database, broker, keys and drop folders live.")
     database_url: SecretStr | None = Field(
@@ -71,9 +76,36 @@ class Settings(BaseSettings):
             raise ValueError("the address of a PostgreSQL begins with postgresql://")
         return given
 
+    @field_validator("broker_url")
+    @classmethod
+    def _is_a_broker(cls, given: SecretStr | None) -> SecretStr | None:
+        if given is not None and not given.get_secret_value().startswith(BROKERS):
+            raise ValueError("the address of a broker begins with redis://, rediss://, amqp:// or amqps://")
+        return given
+
+    @field_validator("base_url", "insurer_url")
+    @classmethod
+    def _is_an_address(cls, given: str | None) -> str | None:
+        if given is not None and not _ADDRESS.match(given):
+            raise ValueError("an address begins with https:// or http:// and names a host")
+        return given.rstrip("/") if given is not None else None
+
+    @field_validator("insurer_accounts_file")
+    @classmethod
+    def _is_there(cls, given: Path | None) -> Path | None:
+        if given is not None and not given.is_file():
+            raise ValueError(f"there is no file {given}")
+        return given
+
     @field_validator("data_dir")
     @classmethod
     def _is_no_file(cls, given: Path) -> Path:
         if given.exists() and not given.is_dir():
             raise ValueError(f"{given} is a file: name a folder")
         return given
+
+
+def unread(environment: Iterable[str]) -> list[str]:
+    """Names in an environment that look like settings of ours and are none: misspelt, or of another version."""
+    known = {f"EHR_{name.upper()}" for name in Settings.model_fields}
+    return sorted(name for name in environment if name.upper().startswith("EHR_") and name.upper() not in known)

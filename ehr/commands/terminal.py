@@ -5,6 +5,7 @@ Prints:  results on standard output, bars and complaints on standard error
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
 from ehr.serve import record_of
-from ehr.settings import Settings
+from ehr.settings import Settings, unread
 from ehr.store.record import Record
 
 EXIT_REFUSED: Final = 1
@@ -39,7 +40,9 @@ Now = TypeVar("Now")
 
 
 def settings_of(**given: Any) -> Settings:
-    """The environment, with what the command line says instead."""
+    """The environment, with what the command line says instead. What looks like a setting and is none is told."""
+    for name in unread(os.environ):
+        sys.stderr.write(f"ehr: {name} is no setting, and is not read\n")
     return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
