@@ -3,8 +3,8 @@
 Nothing else reads the environment. docs/operations.md lists every field; a test checks it.
 """
 
+import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal
 
@@ -105,7 +105,7 @@ class Settings(BaseSettings):
         return given
 
 
-def unread(environment: Iterable[str]) -> list[str]:
-    """Names in an environment that look like settings of ours and are none: misspelt, or of another version."""
+def unread() -> list[str]:
+    """Names in the environment that look like settings of ours and are none: misspelt, or of another version."""
     known = {f"EHR_{name.upper()}" for name in Settings.model_fields}
-    return sorted(name for name in environment if name.upper().startswith("EHR_") and name.upper() not in known)
+    return sorted(name for name in os.environ if name.upper().startswith("EHR_") and name.upper() not in known)

@@ -5,7 +5,6 @@ Prints:  results on standard output, bars and complaints on standard error
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +40,7 @@ Now = TypeVar("Now")
 
 def settings_of(**given: Any) -> Settings:
     """The environment, with what the command line says instead. What looks like a setting and is none is told."""
-    for name in unread(os.environ):
+    for name in unread():
         sys.stderr.write(f"ehr: {name} is no setting, and is not read\n")
     return Settings(**{name: value for name, value in given.items() if value is not None})
 

@@ -147,16 +147,40 @@ def _results(held: PersonRecord, now: datetime) -> list[dict[str, str]]:
 
 
 def reading(observation: Tree) -> str:
-    """Where a value lies: 'above', 'below', 'within' its reference range, or '' where nobody can say."""
-    value = (observation.get("valueQuantity") or {}).get("value")
-    for reference in observation.get("referenceRange", ()):
-        low, high = (reference.get("low") or {}).get("value"), (reference.get("high") or {}).get("value")
-        if not isinstance(value, Decimal | int) or (low is None and high is None):
-            continue
-        if high is not None and value > high:
-            return "above"
-        return "below" if low is not None and value < low else "within"
-    return ""
+    """Where a value lies: 'above', 'below', 'within' its reference range, or '' where nobody can say.
+
+    Nobody can say where several ranges, as of men and women, read differently, or where units do.
+    """
+    quantity = observation.get("valueQuantity") or {}
+    if not isinstance(quantity.get("value"), Decimal | int):
+        return ""
+    read = {
+        _against(quantity, one.get("low") or {}, one.get("high") or {})
+        for one in observation.get("referenceRange", ())
+        if "low" in one or "high" in one
+    }
+    return read.pop() if len(read) == 1 else ""
+
+
+def _against(quantity: Tree, low: Tree, high: Tree) -> str:
+    """One range. "<5" is below a range from 5 up, and lies nowhere in one from 3 to 8."""
+    value, comparator = quantity["value"], quantity.get("comparator", "")
+    least, most = low.get("value"), high.get("value")
+    if any(_unit(bound) and _unit(bound) != _unit(quantity) for bound in (low, high)) or least is most is None:
+        return ""
+    at_least = None if comparator.startswith("<") else value
+    at_most = None if comparator.startswith(">") else value
+    if most is not None and at_least is not None and (at_least > most or (comparator == ">" and at_least == most)):
+        return "above"
+    if least is not None and at_most is not None and (at_most < least or (comparator == "<" and at_most == least)):
+        return "below"
+    from_below = least is None or (at_least is not None and at_least >= least)
+    from_above = most is None or (at_most is not None and at_most <= most)
+    return "within" if from_below and from_above else ""
+
+
+def _unit(quantity: Tree) -> str:
+    return str(quantity.get("code") or quantity.get("unit") or "")
 
 
 def _opened(look: Look) -> bool:
