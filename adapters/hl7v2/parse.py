@@ -5,7 +5,7 @@ Out:     Message
 Charset: MSH-18, else UTF-8; bytes that are not in the declared set are refused with their path, never replaced
 Errors:  Malformed     no MSH, two MSH, a line that is no segment        (AR)
          Invalid       undecodable bytes                                 (AE)
-         NotSupported  a character set we do not know                    (AR)
+         NotSupported  a character set we do not know, a batch           (AR)
          TooMuch       more segments or values than a message can need   (AR)
 Why:     the hl7 library reads a message with LF separators as one segment, without error, and PID is gone; it raises
          IndexError or AssertionError on short headers. Both end here.
@@ -49,6 +49,8 @@ _LINE_END: Final = re.compile(r"\r\n|\n(?=[A-Z][A-Z0-9]{2}\W)|\n+\Z")
 def parse(payload: bytes) -> Message:
     """Read one message; every fault of the input is an EhrError."""
     body = payload.removeprefix(BOM).lstrip(b"\r\n\t ")
+    if body.startswith((b"FHS", b"BHS")):
+        raise NotSupported("a batch is not read here: send each message in a block of its own", at=body[:3].decode())
     if not body.startswith(b"MSH"):
         raise Malformed("a message starts with MSH", at="MSH")
     charset = _charset(body)

@@ -68,6 +68,8 @@ def test_a_doubled_escape_character_in_the_header_is_one() -> None:
     [
         (b"", Malformed, "MSH"),
         (b"PID|1", Malformed, "MSH"),
+        (b"FHS|^~\\&|HIS|01Z01\rBHS|^~\\&|HIS|01Z01\r" + message(HEADER, PID), NotSupported, "FHS"),
+        (b"BHS|^~\\&|HIS|01Z01\r" + message(HEADER, PID), NotSupported, "BHS"),
         (b"MSH", Malformed, "MSH-1"),
         (b"MSH|", Malformed, "MSH-1"),
         (b"MSH|^~", Malformed, "MSH-1"),
