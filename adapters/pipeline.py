@@ -14,6 +14,7 @@ Why:     an HL7 message that meets a fault of ours is marked failed and answered
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -28,7 +29,7 @@ from adapters.port import Bundle, Origin
 from adapters.weave import weave
 from ehr.access.policy import Action, Caller
 from ehr.aside import aside, is_large
-from ehr.errors import EhrError, Forbidden, Invalid, Issue, Unavailable
+from ehr.errors import Duplicate, EhrError, Forbidden, Invalid, Issue, Unavailable
 from ehr.intake import FacilityRow, Held, Intake, Receipt, Source
 
 log = structlog.get_logger(__name__)
@@ -86,10 +87,11 @@ class Pipeline:
         """A GIAMDINHHS envelope: ledger first, then every dossier of it in one transaction."""
         facility = await self._intake.facility_of(caller.facility_id)
         _demand(caller, claim_xml.ASKED)
-        control_id = claim_xml.control_id(body)
-        receipt = await self._intake.keep(
-            body, Source(facility.id, facility.code, "claim_xml", "GIAMDINHHS", control_id)
-        )
+        source = Source(facility.id, facility.code, "claim_xml", "GIAMDINHHS", claim_xml.control_id(body))
+        receipt = await self._intake.keep(body, source)
+        if receipt.state == "applied" and (since := await self._replaced_since(body, facility)):
+            # the sender goes back to this file
+            receipt = await self._intake.keep(body, replace(source, control_id=f"{source.control_id}@{since}"))
         if receipt.answer is not None:
             return fhir_push.unpacked(receipt.answer)
         return await self._answer_http(receipt, lambda: self._dossiers(body, facility, receipt))
@@ -191,9 +193,23 @@ class Pipeline:
 
     async def _dossiers(self, body: bytes, facility: FacilityRow, receipt: Receipt) -> Bundle:
         """The Bundle of an envelope, with the removal of what its earlier file had and it has not."""
-        bundle = _settled(await aside(is_large(body), claim_xml.bundle_of, body, _origin(facility, receipt)))
+        links = await aside(is_large(body), claim_xml.episodes_of, body)
+        last = await claim_xml.last_files(self._intake, facility, links)
+        later = {link for link, (number, _) in last.items() if number > receipt.message_id}
+        if later:
+            log.info("message came late", message_id=receipt.message_id, count=len(later))
+        if later.issuperset(links):
+            raise Duplicate("a later file of the same episode was taken before this one", at="XML1.MA_LK")
+        bundle = _settled(await aside(is_large(body), claim_xml.bundle_of, body, _origin(facility, receipt), later))
         bundle["entry"] += await claim_xml.replaced(self._intake, facility, bundle)
         return bundle
+
+    async def _replaced_since(self, body: bytes, facility: FacilityRow) -> int:
+        """The newest file that another than this one wrote an episode of it by; 0 where there is none."""
+        links = await aside(is_large(body), claim_xml.episodes_of, body)
+        last = await claim_xml.last_files(self._intake, facility, links)
+        own = hashlib.sha256(body).digest()
+        return max((number for number, sha256 in last.values() if sha256 != own), default=0)
 
     async def _answer_http(self, receipt: Receipt, read: Callable[[], Awaitable[Bundle]]) -> tuple[int, bytes]:
         made: list[bytes] = []

@@ -118,6 +118,10 @@ FROM intake_message m LEFT JOIN facility f ON f.id = m.facility_id
 WHERE m.state IN ('received', 'failed') AND m.received < now() - $1 * interval '1 second' AND m.attempts < $2
   AND m.id > $4 ORDER BY m.id LIMIT $3
 """
+_NEWEST: Final = """
+SELECT id, sha256 FROM intake_message WHERE id = ANY($1::bigint[]) AND channel = $2 AND state = 'applied'
+ORDER BY id DESC LIMIT 1
+"""
 _FACILITY: Final = "SELECT id, code, name, feed, active, organization_id, location_id FROM facility WHERE code = $1"
 _FACILITY_BY_ID: Final = "SELECT id, code, name, feed, active, organization_id, location_id FROM facility WHERE id = $1"
 
@@ -248,6 +252,14 @@ class Intake:
                 raise TooMuch(f"more than {count_max} resources of one type belong together", at=type_name)
             return [await _current(uow, type_name, id) for id in ids]
 
+    async def newest(self, facility: FacilityRow, visit: Held, channel: str) -> tuple[int, bytes] | None:
+        """The last message of a channel that wrote a visit: its id, and the SHA-256 of what was sent."""
+        made = await self.held_with(facility, "Provenance", "target", f"Encounter/{visit.id}")
+        ids = [int(number) for one in made if (number := _ledger_number(one.tree))]
+        async with self._record.reading(Caller.system(KEEPER)) as uow:
+            row = await uow.connection.fetchrow(_NEWEST, ids, channel)
+        return (row["id"], row["sha256"]) if row else None
+
     @property
     def clock(self) -> Clock:
         return self._record.clock
@@ -295,9 +307,9 @@ def _provenance(
     standing: Sequence[Version],
 ) -> Sequence[Write]:
     """Which message of which facility made these versions. A Patient is named even where it did not change:
-    so the Provenance lies with the patient."""
-    patients = [version for version in standing if version.type_name == "Patient"]
-    targets = [{"reference": version.location} for version in (*made, *patients)]
+    so the Provenance lies with the patient. So is the visit of a claim file, by which its last file is found."""
+    always = ("Patient", "Encounter") if receipt.source.channel == "claim_xml" else ("Patient",)
+    targets = [{"reference": version.location} for version in (*made, *(v for v in standing if v.type_name in always))]
     if not targets:
         return ()
     source = receipt.source
@@ -317,6 +329,11 @@ def _provenance(
         ],
     }
     return (Write("C", "Provenance", id, None, tree, made_id=True),)
+
+
+def _ledger_number(provenance: Mapping[str, Any]) -> str | None:
+    named = (entity["what"].get("identifier", {}) for entity in provenance.get("entity", ()))
+    return next((each["value"] for each in named if each.get("system") == LEDGER_SYSTEM), None)
 
 
 def _as_held(weave: Weaver) -> Weave:

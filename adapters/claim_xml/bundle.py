@@ -8,6 +8,7 @@ Source:  QĐ 4750/QĐ-BYT and QĐ 3176/QĐ-BYT; CV 1245/BHXH-CNTT; VN Core's QĐ
 """
 
 import base64
+from collections.abc import Collection
 
 from adapters import systems
 from adapters.claim_xml.charges import medicines, services
@@ -25,7 +26,13 @@ from ehr.fhir import vietnam
 from ehr.fhir.elements import coded
 
 
-def bundle_of(body: bytes, origin: Origin) -> Mapped:
+def episodes_of(body: bytes) -> list[str]:
+    """MA_LK of every dossier."""
+    return [dossier.summary.get("MA_LK", "") for dossier in open_envelope(body).dossiers]
+
+
+def bundle_of(body: bytes, origin: Origin, without: Collection[str] = ()) -> Mapped:
+    """without: episodes (MA_LK) to leave as they are."""
     envelope = open_envelope(body)
     if envelope.facility_code != origin.facility_code:
         at = "THONGTINDONVI.MACSKCB"
@@ -40,8 +47,9 @@ def bundle_of(body: bytes, origin: Origin) -> Mapped:
     if issues:
         return issues
     draft = Draft(origin)
-    for dossier in envelope.dossiers:
-        _dossier(draft, dossier)
+    for dossier, link in zip(envelope.dossiers, links, strict=True):
+        if link not in without:
+            _dossier(draft, dossier)
     return draft.bundle()
 
 

@@ -2,11 +2,13 @@
 
 In:      the Bundle of an envelope; the record, as this facility's feed sees it
 Out:     DELETE entries for the same transaction
-Why:     a later file with the same MA_LK replaces the earlier one; a row that was taken out must not stay on the bill
+Why:     a later file with the same MA_LK replaces the earlier one; a row that was taken out must not stay on the bill.
+         The later one is the one that came later: a file that waited is not laid over it, and one sent again after
+         it is no repeat
 Source:  QĐ 4750 annex (MA_LK is the key of the episode); at the portal a re-sent file replaces all its tables
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from adapters.draft import criteria
@@ -55,6 +57,16 @@ async def replaced(intake: Intake, facility: FacilityRow, bundle: Mapping[str, A
         for held in await intake.held_with(facility, type_name, parameter, f"Encounter/{visits[its].id}")
         if _left_out(held, link, named)
     ]
+
+
+async def last_files(intake: Intake, facility: FacilityRow, links: Iterable[str]) -> dict[str, tuple[int, bytes]]:
+    """Of each episode that a file wrote: the ledger's number of the last one, and the SHA-256 of its bytes."""
+    asked = {link: ("Encounter", criteria(EPISODE_LINK, link)) for link in links if link}
+    visits = await intake.held(facility, asked.values())
+    found = {
+        link: await intake.newest(facility, visits[its], "claim_xml") for link, its in asked.items() if its in visits
+    }
+    return {link: last for link, last in found.items() if last is not None}
 
 
 def _left_out(held: Held, link: str, named: set[tuple[str, str]]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from adapters import claim_xml
 from adapters.facilities import claim_xml as sender
 from adapters.facilities.arrivals import arrivals
 from adapters.facilities.episode import Episode
@@ -18,6 +19,7 @@ from ehr.access import scopes
 from ehr.access.policy import Caller
 from ehr.errors import Forbidden
 from ehr.fhir import codec
+from ehr.intake import Intake, Source
 from ehr.store.record import Record
 from terminology.claim_tables import SUMS
 from tests.mllp.conftest import FACILITY, register
@@ -167,6 +169,40 @@ async def test_a_later_file_replaces_the_rows_of_the_earlier(
     assert status == 200, body
     assert len(await charges(record)) == before - len(story.medicines) + 1
     assert len(await search(record, "MedicationRequest", status="completed")) == 1
+
+
+async def test_a_file_that_is_gone_back_to_stands_again(
+    record: Record, pipeline: Pipeline, claimant: Caller, story: Episode
+) -> None:
+    """The same bytes once more are a repeat only while no other file of the episode came between."""
+    rows = rows_of(story)
+    first = envelope(rows, story.facility.code)
+    keep_medicines(rows, 1)
+    second = envelope(rows, story.facility.code)
+    bills = []
+    for body in (first, second, second, first, first, second, first):
+        assert (await pipeline.receive_claim_xml(body, claimant))[0] == 200
+        bills.append(len(await charges(record)))
+    one, other = bills[:2]
+    assert other < one
+    assert bills == [one, other, other, one, one, other, one]
+    assert len(await ledger(record)) == 5
+
+
+async def test_a_file_that_waited_is_not_laid_over_a_later_one(
+    record: Record, pipeline: Pipeline, claimant: Caller, story: Episode
+) -> None:
+    rows = rows_of(story)
+    first = envelope(rows, story.facility.code)
+    source = Source(claimant.facility_id, claimant.id, "claim_xml", "GIAMDINHHS", claim_xml.control_id(first))
+    await Intake(record).keep(first, source)
+    keep_medicines(rows, 1)
+    assert (await pipeline.receive_claim_xml(envelope(rows, story.facility.code), claimant))[0] == 200
+    bill = len(await charges(record))
+    assert await pipeline.recover(older_than_s=0) == 1
+    assert len(await charges(record)) == bill
+    assert [state for state, _, _ in await ledger(record)] == ["refused", "applied"]
+    assert (await pipeline.receive_claim_xml(first, claimant))[0] == 409
 
 
 async def test_a_wrong_claim_file_is_refused_with_its_row(
