@@ -4,6 +4,8 @@ Order    database, migration, broker, record, HTTP, MLLP, worker; stopped the ot
          that was answered has been stored and nothing is answered that cannot be
 Alone    with no EHR_DATABASE_URL the embedded PostgreSQL is ours, with no EHR_BROKER_URL the embedded broker and one
          worker with its clock are too. An outside broker has workers of its own: `ehr worker`, `ehr beat`
+Ends     when it is asked to, and when something it started has ended by itself: who started us then starts us again,
+         rather than that a city serves without its database, or without its workers and nobody knows
 Knows    running.json in the data folder tells `ehr token` and others the address that tokens are issued for
 """
 
@@ -37,6 +39,7 @@ from ehr.app import create_app
 from ehr.database import migrate
 from ehr.database.child import Child, ourselves
 from ehr.database.embedded import EmbeddedPostgres
+from ehr.database.owned import OwnedServer
 from ehr.errors import Forbidden, Invalid, TooMuch, Unavailable
 from ehr.intake import Intake
 from ehr.jobs.broker import EmbeddedBroker
@@ -50,12 +53,16 @@ RUNNING: Final = "running.json"
 WORKER_HANDS: Final = 1
 """Processes of the worker that `serve` brings along; a loaded city runs `ehr worker` beside it."""
 
+WORKER: Final = "the worker"
 WORKER_END_S: Final = 10
 LOOK_S: Final = 0.5
 SWITCH_S: Final = 0.001
 """How long one thread keeps the interpreter while another wants it."""
 COLLECT_AT: Final = 10_000
 """New objects that make Python look for cycles: half a millisecond each time."""
+
+Children = dict[str, Callable[[], bool]]
+"""What a process has started: its name → whether it runs."""
 
 log = structlog.get_logger(__name__)
 
@@ -70,10 +77,11 @@ class City:
     pipeline: Pipeline
     base_url: str
     mllp_port: int
+    children: Children
 
 
 @asynccontextmanager
-async def database_of(settings: Settings) -> AsyncIterator[str]:
+async def database_of(settings: Settings, children: Children | None = None) -> AsyncIterator[str]:
     """The URL of a migrated database: the outside one, or the embedded one for as long as the block lasts."""
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
@@ -83,6 +91,7 @@ async def database_of(settings: Settings) -> AsyncIterator[str]:
     embedded = EmbeddedPostgres(settings.data_dir, settings.postgres_bin)
     try:
         url = await embedded.start()
+        _watch(embedded, children)
         await migrate.upgrade(url)
         yield url
     finally:
@@ -90,16 +99,23 @@ async def database_of(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def broker_of(settings: Settings) -> AsyncIterator[str]:
+async def broker_of(settings: Settings, children: Children | None = None) -> AsyncIterator[str]:
     """The URL of a broker: the outside one, or the embedded one for as long as the block lasts."""
     if settings.broker_url is not None:
         yield settings.broker_url.get_secret_value()
         return
     embedded = EmbeddedBroker(settings.data_dir)
     try:
-        yield await embedded.start()
+        url = await embedded.start()
+        _watch(embedded, children)
+        yield url
     finally:
         await embedded.stop()
+
+
+def _watch(server: OwnedServer, children: Children | None) -> None:
+    if children is not None and server.owned:
+        children[server.name] = server.running
 
 
 @asynccontextmanager
@@ -117,9 +133,10 @@ async def record_of(settings: Settings) -> AsyncIterator[Record]:
 async def city(settings: Settings) -> AsyncIterator[City]:
     """Everything `ehr serve` starts, ready to serve inside the block."""
     refuse_unsafe(settings)
+    children: Children = {}
     async with AsyncExitStack() as stack:
-        database_url = await stack.enter_async_context(database_of(settings))
-        broker_url = await stack.enter_async_context(broker_of(settings))
+        database_url = await stack.enter_async_context(database_of(settings, children))
+        broker_url = await stack.enter_async_context(broker_of(settings, children))
         brings_worker = settings.broker_url is None
         late = _Late()
         http = await run_http(late, settings.host, settings.port)
@@ -151,9 +168,10 @@ async def city(settings: Settings) -> AsyncIterator[City]:
         stack.push_async_callback(mllp.stop)
         settings = settings.model_copy(update={"mllp_port": mllp.port})
         if brings_worker:
-            await stack.enter_async_context(worker_of(settings, "--hands", str(WORKER_HANDS), "--beat"))
+            worker = await stack.enter_async_context(worker_of(settings, "--hands", str(WORKER_HANDS), "--beat"))
+            children[WORKER] = worker.running
         await stack.enter_async_context(_announced(settings))
-        yield City(settings, record, intake, pipeline, settings.base_url or http.base_url, mllp.port)
+        yield City(settings, record, intake, pipeline, settings.base_url or http.base_url, mllp.port, children)
 
 
 def refuse_unsafe(settings: Settings) -> None:
@@ -186,18 +204,31 @@ async def worker_of(
 
 async def work(settings: Settings, *arguments: str) -> None:
     """Be a worker, or its clock, until SIGTERM or SIGINT: what it has in hand is finished first."""
-    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-    for asked in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(asked, stopping.set)
-    async with database_of(settings) as database_url, broker_of(settings) as broker_url:
+    stopping, children = _stopping(), Children()
+    async with database_of(settings, children) as database_url, broker_of(settings, children) as broker_url:
         known = {"database_url": SecretStr(database_url), "broker_url": SecretStr(broker_url)}
         settings = settings.model_copy(update=known)
         async with worker_of(settings, *arguments, patience_s=limits.job_lease_s) as worker:
-            while worker.running() and not stopping.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stopping.wait(), LOOK_S)
-            if not stopping.is_set():
-                raise Unavailable("the worker ended by itself: see the log above")
+            children[WORKER] = worker.running
+            await _asked_to_end(stopping, children)
+
+
+def _stopping() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(asked, stopping.set)
+    return stopping
+
+
+async def _asked_to_end(stopping: asyncio.Event, children: Children) -> None:
+    """Wait until somebody asks; Unavailable when something that we started ends before."""
+    while not stopping.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), LOOK_S)
+        gone = next((name for name, runs in children.items() if not runs()), None)
+        if gone is not None and not stopping.is_set():
+            raise Unavailable(f"{gone} ended by itself: see the log above")
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -214,14 +245,12 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
     """Run until SIGTERM or SIGINT. announce gets the one line that says we can serve."""
-    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-    for asked in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(asked, stopping.set)
+    stopping = _stopping()
     async with city(settings) as running:
         _set_interpreter()
         announce(f"ready {running.base_url}")
         log.info("serving", port=running.settings.port, pid=os.getpid())
-        await stopping.wait()
+        await _asked_to_end(stopping, running.children)
         log.info("stopping", pid=os.getpid())
 
 

@@ -52,6 +52,10 @@ class OwnedServer(ABC):
         """Whether this process runs the server, rather than using another's."""
         return self._child is not None
 
+    def running(self) -> bool:
+        """Whether the server that this process started has not ended."""
+        return self._child is not None and self._child.running()
+
     async def start(self) -> str:
         """Start the server, or find the one that another process of ours runs."""
         assert self._child is None, "start() once"

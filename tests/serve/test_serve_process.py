@@ -150,6 +150,21 @@ async def test_kill_9_loses_nothing_that_was_answered_and_leaves_no_process(data
     assert not living_in(data_dir)
 
 
+@pytest.mark.parametrize(
+    ("named", "told"), [("ehr.worker", "the worker"), ("postgres", "PostgreSQL")], ids=["worker", "database"]
+)
+async def test_serve_leaves_when_what_it_started_is_gone(
+    data_dir: Path, named: str, told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As the kernel does when memory is short: serving on would look well, and nothing in the background be done."""
+    async with serving(data_dir) as (process, _):
+        (child,) = [one for one in psutil.Process(process.pid).children() if named in " ".join(one.cmdline()[:3])]
+        child.kill()
+        assert await asyncio.to_thread(process.wait, 60) == 75
+    assert f"{told} ended by itself" in capfd.readouterr().err
+    assert living_in(data_dir) == []
+
+
 @pytest.mark.parametrize("arguments", [["worker", "--hands", "1"], ["beat"]])
 async def test_a_worker_of_its_own_ends_when_it_is_asked(
     data_dir: Path, database_url: str, arguments: list[str]
