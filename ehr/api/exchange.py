@@ -222,8 +222,10 @@ class Endpoint:
             exchange.shown_form = produced(exchange.headers.get("accept"), None)
         try:
             answer = await handler(exchange)
-        except (Forbidden, NotFound) as error:
-            await denied.note(self._door.record, exchange.caller, exchange.method, _below_base(scope), error)
+        except EhrError as error:
+            scope["format_asked"] = exchange.format_asked  # by a form, too
+            if isinstance(error, Forbidden | NotFound):
+                await denied.note(self._door.record, exchange.caller, exchange.method, _below_base(scope), error)
             raise
         form, pretty = exchange.shown_form, exchange.pretty
         media = None if exchange.format_asked or self._files else named(exchange.headers.get("accept"), form)
@@ -243,7 +245,7 @@ def _below_base(scope: Scope) -> str:
 def refused_as(answer: Answer, scope: Scope) -> Answer:
     """A refusal in the format that was asked for, whatever else is wrong with the request."""
     try:
-        asked = dict(parsed_query(scope["query_string"])).get("_format")
+        asked = scope.get("format_asked") or dict(parsed_query(scope["query_string"])).get("_format")
     except EhrError:
         asked = None
     accept = header_map(scope).get("accept")

@@ -136,3 +136,9 @@ async def test_what_is_no_fhir_xml_is_refused(client: httpx.AsyncClient, name: s
     answer = await client.post("/Patient", content=body.encode(), headers={"Content-Type": XML})
     assert answer.status_code == status, answer.text
     assert answer.json()["issue"][0].get("expression", [None]) == [at]
+
+
+async def test_a_search_by_form_is_refused_in_the_format_the_form_asks_for(client: httpx.AsyncClient) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    refused = await client.post("/Patient/_search", content="_format=xml&bogus=1", headers=form)
+    assert (refused.status_code, refused.headers["content-type"]) == (400, "application/fhir+xml; charset=utf-8")
