@@ -184,9 +184,15 @@ class Child:
         return lines[-1] if lines else "no log"
 
     async def stop(self, asking: signal.Signals, *, patience_s: float = 60.0) -> None:
-        """Ask it to end and wait; after patience_s kill its session (PostgreSQL then recovers at its next start)."""
+        """Ask it to end and wait; after patience_s kill its session (PostgreSQL then recovers at its next start).
+
+        One that has ended by itself may have left its own children behind: they end too.
+        """
         if self.running():
             self._process.send_signal(asking)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         if not await until(lambda: not self.running(), patience_s):
             os.killpg(self._process.pid, signal.SIGKILL)
             await until(lambda: not self.running(), None)

@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from ehr.bulk import drop
+from ehr.database.child import until
 from ehr.database.embedded import EmbeddedPostgres
 from tests.facility import add_facility
 
@@ -159,6 +160,8 @@ async def test_serve_leaves_when_what_it_started_is_gone(
     """As the kernel does when memory is short: serving on would look well, and nothing in the background be done."""
     async with serving(data_dir) as (process, _):
         (child,) = [one for one in psutil.Process(process.pid).children() if named in " ".join(one.cmdline()[:3])]
+        # the worker's hand and its clock may not outlive it
+        assert await until(lambda: len(child.children()) > 1, 60)
         child.kill()
         assert await asyncio.to_thread(process.wait, 60) == 75
     assert f"{told} ended by itself" in capfd.readouterr().err
