@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Final
 
-from terminology.claim_tables import Version, check_row, tables
+from terminology.claim_tables import SUMS, Version, check_row, tables
 
 Row = Mapping[str, str]
 Hoso = Mapping[str, Sequence[Row]]
@@ -20,14 +20,6 @@ _MAIN: Final = re.compile(r"[A-Z][0-9]{2}(\.[0-9]{1,2})?[†]?")
 _NEVER_MAIN: Final = re.compile(r"[VWXY].*|B9[5-7].*|U8.*|.*\*")
 _FORM: Final = re.compile(r"0[1-9]|1[0-6]")
 _CENT: Final = Decimal("0.01")
-_TOTALS: Final = {
-    "T_TONGCHI_BV": "THANH_TIEN_BV",
-    "T_TONGCHI_BH": "THANH_TIEN_BH",
-    "T_BNTT": "T_BNTT",
-    "T_BNCCT": "T_BNCCT",
-    "T_BHTT": "T_BHTT",
-    "T_NGUONKHAC": "T_NGUONKHAC",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +66,7 @@ def _money(hoso: Hoso, summary: Row) -> Iterator[Fault]:
             bv, bh = share * _number(row, "DON_GIA_BV"), share * _number(row, "DON_GIA_BH")
             yield from _row_fault("XML3", number, row, bv, bh)
         rows = [*drugs, *services]
-        for total, part in _TOTALS.items():
+        for total, part in SUMS.items():
             if _number(summary, total) != sum((_number(row, part) for row in rows), Decimal(0)):
                 yield Fault("TONG_TIEN", f"XML1.{total} khác tổng {part} của XML2 và XML3")
         if _number(summary, "T_THUOC") != sum((_number(row, "THANH_TIEN_BV") for row in drugs), Decimal(0)):

@@ -114,15 +114,17 @@ async def test_more_than_go_together_go_one_after_the_other(database: Database) 
 
 
 @pytest.mark.parametrize("at", [0, 2])
-async def test_who_fails_fails_alone(database: Database, at: int) -> None:
+@pytest.mark.parametrize(("bad", "error"), [(0, asyncpg.DivisionByZeroError), (1 << 40, asyncpg.DataError)])
+async def test_who_fails_fails_alone(database: Database, at: int, bad: int, error: type[Exception]) -> None:
+    """On the server, or before anything is sent there."""
     sql = "SELECT 10 / $1::integer AS said, pg_advisory_xact_lock_shared($3)::text, $2::integer"
     asked = [1, 2, 5]
-    asked[at] = 0
+    asked[at] = bad
     async with company(database, *asked, first=1, sql=sql) as tasks:
         pass
     answers = await ended(tasks[1:])
-    assert isinstance(answers.pop(at), asyncpg.DivisionByZeroError)
-    assert answers == [10 // one for one in asked if one]
+    assert isinstance(answers.pop(at), error)
+    assert answers == [10 // one for one in asked if one != bad]
 
 
 @pytest.mark.parametrize("gone", [1, 2, 3])
