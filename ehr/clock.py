@@ -33,7 +33,8 @@ class SystemClock:
 
 def instant(moment: datetime) -> str:
     """FHIR instant in UTC with milliseconds, "2026-11-23T02:35:48.120Z" (R4 datatypes, instant)."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def us_of(moment: datetime) -> int:

@@ -19,7 +19,7 @@ import orjson
 import zstandard
 
 from ehr import limits
-from ehr.access.policy import Caller, predicate
+from ehr.access.policy import Caller
 from ehr.aside import LARGE_ENTRIES, aside, is_large
 from ehr.clock import Clock, instant
 from ehr.database.connection import Row
@@ -228,7 +228,7 @@ class Intake:
         caller = Caller.of_facility(facility.id, facility.code)
         meant = {one: criteria.parse(*one) for one in asked}
         async with self._record.reading(caller) as uow:
-            found = await criteria.matches_many(uow, caller, predicate(caller), list(meant.values()))
+            found = await criteria.matches_many(uow, caller, caller.access, list(meant.values()))
             return {
                 one: await _current(uow, one[0], found[its][0]) for one, its in meant.items() if len(found[its]) == 1
             }
@@ -244,7 +244,7 @@ class Intake:
                 uow.connection,
                 type_name,
                 [(parameter, value)],
-                predicate(caller),
+                caller.access,
                 source=facility.id,
                 limit=count_max + 1,
             )

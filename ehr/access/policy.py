@@ -28,43 +28,6 @@ ALL_GRANTS = Grants({"*": frozenset[Action](("c", "r", "u", "d", "s"))})
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """The authenticated party of one request, message or task.
-
-    kind         system (the city's own tasks), client (SMART backend), facility (a feed), citizen
-    id           client id, facility code, or person id; goes to the audit
-    facility_id  facility.id for facility callers and clients bound to one, else 0
-    person_id    Person.id a citizen token is confined to, else None
-    purpose      why, as the citizen reads it beside each access: v3-ActReason
-    reason       why a system caller acts ("summary refresh"); empty for others
-    """
-
-    kind: CallerKind
-    id: str
-    grants: Grants
-    facility_id: int = 0
-    person_id: str | None = None
-    purpose: str = "TREAT"
-    reason: str = ""
-
-    @property
-    def owner(self) -> str:
-        """Who may ask for what this caller began, a job above all."""
-        return f"{self.kind}/{self.id}"
-
-    @staticmethod
-    def system(reason: str, *, facility_id: int = 0, purpose: str = "HOPERAT") -> "Caller":
-        """The city acting for itself; every use states its reason."""
-        assert reason, "a system caller states its reason"
-        return Caller("system", f"system/{reason}", ALL_GRANTS, facility_id, purpose=purpose, reason=reason)
-
-    @staticmethod
-    def of_facility(facility_id: int, code: str) -> "Caller":
-        """A facility's feed, known by its listener or token."""
-        return Caller("facility", code, ALL_GRANTS, facility_id=facility_id)
-
-
-@dataclass(frozen=True, slots=True)
 class AccessPredicate:
     """What the database must enforce for one caller.
 
@@ -84,9 +47,47 @@ DIRECTORY_TYPES: frozenset[str] = frozenset(
 """Types that tell nothing about a patient: a confined caller may read them to resolve references."""
 
 
-def predicate(caller: Caller) -> AccessPredicate:
-    """The access predicate of a caller. Pure: consent and links are applied by the query itself, at its moment."""
-    if caller.kind == "citizen":
-        assert caller.person_id, "a citizen is confined to a person"
-        return AccessPredicate(caller.grants, caller.person_id, DIRECTORY_TYPES)
-    return AccessPredicate(caller.grants)
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The authenticated party of one request, message or task.
+
+    kind         system (the city's own tasks), client (SMART backend), facility (a feed), citizen
+    id           client id, facility code, or person id; goes to the audit
+    facility_id  facility.id for facility callers and clients bound to one, else 0
+    person_id    Person.id a citizen token is confined to, else None
+    purpose      why, as the citizen reads it beside each access: v3-ActReason
+    reason       why a system caller acts ("summary refresh"); empty for others
+    access       what that lets it see. Consent and links are applied by the query itself, at its moment
+    """
+
+    kind: CallerKind
+    id: str
+    grants: Grants
+    facility_id: int = 0
+    person_id: str | None = None
+    purpose: str = "TREAT"
+    reason: str = ""
+    access: AccessPredicate = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        access = AccessPredicate(self.grants)
+        if self.kind == "citizen":
+            assert self.person_id, "a citizen is confined to a person"
+            access = AccessPredicate(self.grants, self.person_id, DIRECTORY_TYPES)
+        object.__setattr__(self, "access", access)
+
+    @property
+    def owner(self) -> str:
+        """Who may ask for what this caller began, a job above all."""
+        return f"{self.kind}/{self.id}"
+
+    @staticmethod
+    def system(reason: str, *, facility_id: int = 0, purpose: str = "HOPERAT") -> "Caller":
+        """The city acting for itself; every use states its reason."""
+        assert reason, "a system caller states its reason"
+        return Caller("system", f"system/{reason}", ALL_GRANTS, facility_id, purpose=purpose, reason=reason)
+
+    @staticmethod
+    def of_facility(facility_id: int, code: str) -> "Caller":
+        """A facility's feed, known by its listener or token."""
+        return Caller("facility", code, ALL_GRANTS, facility_id=facility_id)

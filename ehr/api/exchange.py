@@ -117,7 +117,7 @@ class Exchange:
 
     def negotiated(self, query: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """The parameters without those that say how the answer is to look, which are noted."""
-        if not any(name in _LOOKS for name, _ in query):
+        if _LOOKS.isdisjoint(dict(query)):
             return query
         asked = _once(query, "_format")
         if asked is not None:

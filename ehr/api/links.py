@@ -59,11 +59,13 @@ def page_links(
 ) -> list[Link]:
     """Links of a page; parameters are those that were used."""
     others = [one for one in parameters if one[0] != cursor_name]
-    links = [("self", address(path, parameters))]
+    first = address(path, others)
+    links = [("self", first)]
     if len(others) != len(parameters):
-        links.append(("first", address(path, others)))
+        links = [("self", address(path, parameters)), ("first", first)]
+    begun = f"{first}{'&' if others else '?'}{cursor_name}="
     if previous_cursor is not None:
-        links.append(("previous", address(path, [*others, (cursor_name, previous_cursor)])))
+        links.append(("previous", begun + previous_cursor))
     if next_cursor is not None:
-        links.append(("next", address(path, [*others, (cursor_name, next_cursor)])))
+        links.append(("next", begun + next_cursor))
     return links

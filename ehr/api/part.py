@@ -5,7 +5,6 @@ Out:     Subset, or None where the whole is wanted
 Source:  FHIR R4 search.html#summary, #elements
 """
 
-from dataclasses import replace
 from typing import Final, TypeVar
 
 from ehr.api.exchange import Exchange
@@ -33,4 +32,4 @@ def shown_part(one: Shown, part: Subset | None) -> Shown:
     """The same resource with the part of its body; a deletion has none."""
     if part is None or one.body is None:
         return one
-    return replace(one, body=part.of(one.type_name, one.body))
+    return one.with_body(part.of(one.type_name, one.body))

@@ -8,9 +8,9 @@ Source:  FHIR R4 search.html, http.html#search
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ehr.access.policy import Caller, predicate
+from ehr.access.policy import Caller
 from ehr.errors import Issue, NotSupported
 from ehr.fhir.subset import Subset, subset_of
 from ehr.search import parse
@@ -58,7 +58,7 @@ async def search(
 
 def reading(record: Record, caller: Caller, request: SearchRequest) -> AbstractAsyncContextManager[UnitOfWork]:
     """Where the search runs: on a connection that plans statements once, if this search is always found in one way."""
-    once = settled(plan(request, predicate(caller)), record.hasher)
+    once = settled(plan(request, caller.access), record.hasher)
     return record.reading(caller, plans="once" if once else "values")
 
 
@@ -90,10 +90,8 @@ async def understood(
 
 def _shown(page: Page, part: Subset) -> Page:
     """The page with the part of each resource that is wanted."""
-    page.matches = [replace(found, body=part.of(found.type_name, found.body)) for found in page.matches]
-    page.included = [
-        replace(found, body=part.of(found.type_name, found.body, included=True)) for found in page.included
-    ]
+    page.matches = [found.with_body(part.of(found.type_name, found.body)) for found in page.matches]
+    page.included = [found.with_body(part.of(found.type_name, found.body, included=True)) for found in page.included]
     return page
 
 

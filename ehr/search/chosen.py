@@ -28,7 +28,7 @@ class Chosen:
 
     @property
     def rows(self) -> list["Row"]:
-        return [*self.moved, *(row for row, _ in self.placed)]
+        return [*self.moved, *[row for row, _ in self.placed]]
 
     def cut(self, kept: int, forward: bool, seen: str | None) -> None:
         """Show fewer: the first ones, or the last ones when going back; seen: what the page before had seen."""

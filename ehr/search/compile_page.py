@@ -31,7 +31,7 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import array
 
 from ehr.database.tables import resource
 from ehr.search import shape
@@ -112,7 +112,7 @@ def _passed(asked: PageOf, passing: int) -> Select[Any]:
 
 def _coded(asked: PageOf, coded: tuple[shape.Slot, shape.Slot]) -> Select[Any]:
     """Two lists in one order, each no longer than the page."""
-    first, further = value(coded[0], BigInteger()), value(coded[1], ARRAY(BigInteger))
+    first, further = value(coded[0], BigInteger()), array([value(coded[1], BigInteger())])
     row, other = _of(asked, "r"), _of(asked, "o")
     under_it = _keyed(asked, row).where(row.c.tokens[_CODE] == first)
     beside = _keyed(asked, other).where(other.c.tokens.contains(further), other.c.tokens[_CODE] != first)

@@ -9,7 +9,7 @@ Keeps:   the highest rid when the first page was read, so that what is created m
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import orjson
@@ -88,6 +88,10 @@ class Cursor:
     total: int | None
     walk: Walk | None = None
     inside: Inside | None = None
+
+    def within(self, inside: Inside | None) -> "Cursor":
+        """The same place, at the includes of its row."""
+        return replace(self, inside=inside)
 
 
 def search_hash(plan: SearchPlan) -> str:

@@ -1,8 +1,10 @@
 """A row of resource → Found: one current resource with its bytes as they were sent."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ehr.fhir.r4 import TYPE_NAMES
 
@@ -21,9 +23,8 @@ class Bodies(Protocol):
     def decompress(self, frame: bytes) -> bytes: ...
 
 
-@dataclass(slots=True)
-class Found:
-    """Not frozen: a page makes twenty, and a frozen one takes three times as long."""
+class Found(Struct, gc=False):
+    """A page makes twenty: a struct takes a third of the time of a dataclass."""
 
     type_name: str
     id: str
@@ -40,9 +41,11 @@ class Found:
         """The type of the body, which is another one's where a contained resource stands at its container's address."""
         return self.type_name
 
+    def with_body(self, body: bytes) -> Self:
+        return replace(self, body=body)
 
-@dataclass(slots=True)
-class FoundInside(Found):
+
+class FoundInside(Found, gc=False):
     """A contained resource: type and id are those of its address, "MedicationRequest" and "23#m1"."""
 
     inside_type: str

@@ -8,8 +8,11 @@ Access    every row of resource that is asked for in here, however deep, carries
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ehr.access.policy import AccessPredicate
 from ehr.fhir import parameters
@@ -76,9 +79,8 @@ class Gathered:
     narrow: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lowering:
-    """For one caller.
+class Lowering(Struct, frozen=True):
+    """For one caller. A search makes several: a struct, which takes a third of the time of a dataclass.
 
     broad  chains, _has and side-table criteria that many rows satisfy (ehr.search.probe)
     vast   chains and _has that more satisfy than fit in memory

@@ -7,9 +7,10 @@ For:     searches of one type that tokens decide, and _has by them: nothing else
 Source:  docs/adr/0105
 """
 
-from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from ehr.search import expect, lower_values, order
 from ehr.search.lower import Lowering

@@ -11,8 +11,11 @@ Errors:  BadSearch (cursor), Unavailable (statement timeout, by the caller's edg
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from ehr.access.policy import Caller
 from ehr.database.partitions import partition_name
@@ -78,8 +81,7 @@ class Page:
     noted: bool = False
 
 
-@dataclass(slots=True)
-class _Search:
+class _Search(Struct):
     """One search while it runs."""
 
     connection: "Connection"
@@ -192,7 +194,7 @@ class _Search:
         if made is None:
             asked, to = replace(self, plan=plan)._asked(phase, None, count, [], last=last)
             if asked.noted is not None:
-                asked = replace(asked, asker=to.add(0))
+                asked.asker = to.add(0)
             sql = sql_of(asked)
             made = First(sql.text, sql.arguments(to), None if asked.asker is None else sql.order.index(asked.asker))
             if plan is not self.plan and self.plan.request.anyone is not None:
@@ -243,7 +245,7 @@ class _Search:
         if self.lowering.coded is None:
             return None
         first, further = self.lowering.coded
-        return to.add(first), to.add([further])
+        return to.add(first), to.add(further)
 
     def _noted(self, to: Values, count: int, before: list[Placed], *, last: bool) -> Noted:
         assert self.note is not None, "asked for with a note only"
@@ -258,12 +260,14 @@ class _Search:
             to.add(TYPE_IDS[self.plan.request.type_name] if self.plan.request.type_name else None),
             to.add(self.note.detail),
             to.add(count),
-            to.add(sorted(earlier)),
+            to.add(sorted(earlier)) if earlier else None,
             not last,
             patients,
         )
 
     async def total(self) -> int | None:
+        if self.plan.request.total == "none":
+            return None
         if self.cursor is not None and self.cursor.total is not None:
             return self.cursor.total
         return await Total(self.connection, self.plan, self.lowering, self.bodies, self.counts).asked()
@@ -325,10 +329,10 @@ async def _fill(page: Page, running: _Search | Reading, installation: "Installat
         walked = await include_walk.walked(look, (Frame(matches[0].reference),))
         page.included, page.issues = walked.found, walked.issues
         if walked.frames:
-            following = replace(places.after(chosen), inside=Inside(walked.frames, more=following is not None))
-    page.next_cursor, page.previous_cursor = (
-        None if one is None else sealed(one, installation.cursor_key) for one in (following, preceding)
-    )
+            following = places.after(chosen).within(Inside(walked.frames, more=following is not None))
+    key = installation.cursor_key
+    page.next_cursor = None if following is None else sealed(following, key)
+    page.previous_cursor = None if preceding is None else sealed(preceding, key)
 
 
 async def _went_on(page: Page, running: _Search | Reading, installation: "Installation") -> bool:
@@ -339,7 +343,7 @@ async def _went_on(page: Page, running: _Search | Reading, installation: "Instal
     look = Look(running.connection, running.plan, running.lowering, running.bodies)
     walked = await include_walk.walked(look, cursor.inside.frames)
     page.included, page.issues = walked.found, walked.issues
-    rest = replace(cursor, inside=Inside(walked.frames, cursor.inside.more) if walked.frames else None)
+    rest = cursor.within(Inside(walked.frames, cursor.inside.more) if walked.frames else None)
     if rest.inside is not None or cursor.inside.more:
         page.next_cursor = sealed(rest, installation.cursor_key)
     running.cursor = rest

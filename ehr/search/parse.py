@@ -102,12 +102,15 @@ def understood(
     base: str | None = None,
 ) -> SearchRequest:
     """parse, once for a query that is asked again and again; nobody changes what comes of it."""
-    if base is not None and not any(base in value for _, value in query):
-        base = None
-    if sum(len(name) + len(value) for name, value in query) > limits.search_kept_characters_max:
+    characters, names_base = 0, False
+    for name, value in query:  # each time, so no generator
+        characters += len(name) + len(value)
+        names_base = names_base or (base is not None and base in value)
+    base = base if names_base else None
+    if characters > limits.search_kept_characters_max:
         return parse(type_name, query, strict=strict, compartment=compartment, known=known, base=base)
     named = anyone.named(type_name, query) if compartment is None and base is None else None
-    if named is not None and all(name != CURSOR for name, _ in query):
+    if named is not None and CURSOR not in dict(query):
         at, id = named
         of_anyone = _kept_of_anyone(type_name, anyone.without(query, at, id), at, strict, known)
         if of_anyone is not None:

@@ -36,7 +36,8 @@ class IncludeStep:
 @dataclass(slots=True)
 class Kept:
     """firsts: statements of first pages with their values; tokens: hashes of criteria, of each installation; name: what
-    cursors call it; settled: whether one plan of the server serves all values (ehr.search.settled)."""
+    cursors call it; settled: whether one plan of the server serves all values (ehr.search.settled); may_pass: whether
+    its rows can be passed in their order (ehr.search.pace)."""
 
     firsts: dict[tuple[Any, ...], First] = field(default_factory=dict)
     tokens: dict[tuple[Any, ...], tuple[int, ...]] = field(default_factory=dict)
@@ -71,7 +72,7 @@ class SearchPlan:
 def plan(request: SearchRequest, access: AccessPredicate) -> SearchPlan:
     """Worked out once for these rights, as long as the request is kept."""
     for made in request.plans:
-        if made.access == access:
+        if made.access is access or made.access == access:
             return made
     made = _plan(request, access) if request.anyone is None else _of_patient(request, request.anyone, access)
     if len(request.plans) >= PLANS_MAX:

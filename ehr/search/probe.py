@@ -8,8 +8,10 @@ Not for: a search within one patient's shard, which is small
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import Hasher

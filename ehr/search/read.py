@@ -12,7 +12,7 @@ Source:  FHIR R4 3.1.1.5.2 _sort, 3.1.1.4.15 _content; docs/adr/0091
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -180,7 +180,7 @@ class Reading:
         made = []
         for row, one in zip(rows, found_of(rows, self.bodies), strict=True):
             if self._holds(orjson.loads(one.body)):
-                was = replace(one, body=self.bodies.decompress(row["was_body"]))
+                was = one.with_body(self.bodies.decompress(row["was_body"]))
                 made.append(Place(self._keys(orjson.loads(was.body), was), one.rid))
         return made
 

@@ -54,7 +54,7 @@ class Noted:
     type_id: Slot
     detail: Slot
     shown: Slot
-    earlier: Slot
+    earlier: Slot | None
     kept_full: bool
     patients: Literal["all", "none"] | Slot
 

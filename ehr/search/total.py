@@ -9,11 +9,12 @@ Source:   FHIR R4 3.1.1.5.1 _total; docs/adr/0099
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import orjson
+from msgspec.structs import replace
 
 from ehr import limits
 from ehr.errors import TooMuch
@@ -57,11 +58,8 @@ class Total:
     bodies: Bodies
     counts: Counts | None
 
-    async def asked(self) -> int | None:
-        asked = self.plan.request.total
-        if asked == "none":
-            return None
-        return await (self._accurate() if asked == "accurate" else self._estimate())
+    async def asked(self) -> int:
+        return await (self._accurate() if self.plan.request.total == "accurate" else self._estimate())
 
     async def _estimate(self) -> int:
         counted = await self._counted(ESTIMATE_EXACT_MAX + 1)

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from ehr import limits
-from ehr.access.policy import Caller, predicate
+from ehr.access.policy import Caller
 from ehr.database.connection import Row
 from ehr.errors import NotFound, NotSupported
 from ehr.fhir.compartments import PATIENT_TYPES
@@ -116,7 +116,7 @@ async def page(uow: "UnitOfWork", caller: Caller, asked: Asked) -> HistoryPage:
 
 async def _of_one(uow: "UnitOfWork", caller: Caller, asked: Asked, count: int) -> Sequence[Row]:
     assert asked.type_name, "one resource has a type"
-    access = predicate(caller)
+    access = caller.access
     require(access, asked.type_name, "r")
     place = (*arguments(access), TYPE_IDS[asked.type_name], asked.id)
     _, before = _place(asked.cursor)
@@ -128,7 +128,7 @@ async def _of_one(uow: "UnitOfWork", caller: Caller, asked: Asked, count: int) -
 
 
 async def _of_many(uow: "UnitOfWork", caller: Caller, asked: Asked, count: int) -> Sequence[Row]:
-    access = predicate(caller)
+    access = caller.access
     if asked.type_name:
         require(access, asked.type_name, "r")
         names = [asked.type_name]

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ehr import limits
-from ehr.access.policy import AccessPredicate, Caller, predicate
+from ehr.access.policy import AccessPredicate, Caller
 from ehr.audit.append import Audit
 from ehr.clock import Clock
 from ehr.database.connection import Connection, Row
@@ -50,7 +50,7 @@ class UnitOfWork:
     def __init__(self, record: "Record", caller: Caller, *, reading: bool = False, plans: Plans = "values") -> None:
         self.record = record
         self.caller = caller
-        self.access = predicate(caller)
+        self.access = caller.access
         self.reading = reading
         self._plans: Plans = plans
         self._loan = record.database.acquire(timeout_s=limits.statement_s, plans=plans if reading else "values")
@@ -97,7 +97,7 @@ class UnitOfWork:
     def as_city(self, reason: str) -> Resources:
         """The same transaction, acting as the city itself: for what a write brings with it (a Person, a Provenance)."""
         city = Caller.system(reason)
-        return Resources(self, city, predicate(city))
+        return Resources(self, city, city.access)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ehr.access.policy import Caller, predicate
+from ehr.access.policy import Caller
 from ehr.fhir import codec
 from ehr.store.record import Record
 
@@ -78,7 +78,7 @@ async def search(record: Record, type_name: str, **criteria: str) -> list[dict[s
     pairs = list(criteria.items())
     assert record.matcher is not None, "open_record gives the record its search"
     async with record.reading(caller) as uow:
-        ids = await record.matcher(uow.connection, type_name, pairs, predicate(caller), source=None, limit=500)
+        ids = await record.matcher(uow.connection, type_name, pairs, caller.access, source=None, limit=500)
         versions = [await uow.resources.read(type_name, id) for id in ids]
     return [codec.loads(version.body) for version in versions if version.body]
 

@@ -1,9 +1,9 @@
 """What few resources have is looked up before any order is tried, and gives the same pages."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from ehr.database.engine import Database
 from ehr.search import expect, pace, probe
