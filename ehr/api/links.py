@@ -22,10 +22,11 @@ def address(path: str, parameters: Sequence[tuple[str, str]]) -> str:
     """A url with its query; commas, bars, colons and slashes stay readable."""
     if not parameters:
         return path
-    return f"{path}?" + "&".join(
+    pairs = [
         _kept(name, value) if len(name) + len(value) <= KEPT_CHARACTERS_MAX else _written(name, value)
         for name, value in parameters
-    )
+    ]
+    return f"{path}?{'&'.join(pairs)}"
 
 
 def _written(name: str, value: str) -> str:

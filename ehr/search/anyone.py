@@ -10,8 +10,10 @@ Why:     a ward asks the same of one patient after another; to work it out is a 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from ehr.fhir.compartments import PATIENT_TYPES, shard_params
 from ehr.fhir.parameters import Parameter

@@ -140,7 +140,13 @@ class Lowering(Struct, frozen=True):
         return bool(self.broad or self.vast or self.inside)
 
     def sharded(self, plan: SearchPlan) -> bool:
-        """One patient's, or one person's, resources are searched."""
+        """One patient's, or one person's, resources are searched; of anyone's the same."""
+        of = plan.anyone or plan
+        if of.kept.sharded is None:
+            of.kept.sharded = self._sharded(of)
+        return of.kept.sharded
+
+    def _sharded(self, plan: SearchPlan) -> bool:
         if plan.request.compartment is not None and plan.request.compartment.name == "Person":
             return True
         return any(

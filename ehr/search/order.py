@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 WITH_DATE: Final = 0
 WITHOUT_DATE: Final = 1
+_BY_DATE: Final = {way: (Key("date_lo_us", down), Key("rid", down)) for way, down in (("asc", False), ("desc", True))}
 
 
 def phases_of(plan: SearchPlan) -> tuple[int | None, ...]:
@@ -40,8 +41,7 @@ def keys_of(to: Values, plan: SearchPlan, phase: int | None) -> tuple[Key, ...]:
     """What rows of a phase are ordered by, rid at the end; rows without a date by rid alone."""
     made: list[Key] = []
     if phase is not None:
-        down = plan.request.sort[0].direction == "desc"
-        return (Key("date_lo_us", down), Key("rid", down))[phase:]
+        return _BY_DATE[plan.request.sort[0].direction][phase:]
     for one in plan.request.sort:
         made += _keys(to, plan, one)
     last_down = bool(made) and made[-1].descending

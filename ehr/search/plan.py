@@ -7,8 +7,10 @@ Why:     a count or a chain through a type tells what is in it, so it needs the 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from ehr.access.policy import AccessPredicate, Action
 from ehr.errors import Forbidden
@@ -33,20 +35,19 @@ class IncludeStep:
     iterate: bool
 
 
-@dataclass(slots=True)
-class Kept:
+class Kept(Struct, eq=False):
     """firsts: statements of first pages with their values; tokens: hashes of criteria, of each installation; name: what
-    cursors call it; settled: whether one plan of the server serves all values (ehr.search.settled); may_pass: whether
-    its rows can be passed in their order (ehr.search.pace)."""
+    cursors call it; settled: whether one plan of the server serves all values (ehr.search.settled); sharded: whether
+    it searches one patient's, or one person's, resources (ehr.search.lower)."""
 
-    firsts: dict[tuple[Any, ...], First] = field(default_factory=dict)
-    tokens: dict[tuple[Any, ...], tuple[int, ...]] = field(default_factory=dict)
+    firsts: dict[tuple[Any, ...], First] = {}
+    tokens: dict[tuple[Any, ...], tuple[int, ...]] = {}
     name: str | None = None
     settled: bool | None = None
+    sharded: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SearchPlan:
+class SearchPlan(Struct, frozen=True, eq=False):
     """What compile turns into SQL.
 
     types       the types searched, never empty
@@ -60,8 +61,8 @@ class SearchPlan:
     types: tuple[str, ...]
     conditions: tuple[Condition, ...]
     includes: tuple[IncludeStep, ...]
-    anyone: "SearchPlan | None" = field(default=None, compare=False)
-    kept: Kept = field(init=False, default_factory=Kept, compare=False)
+    anyone: "SearchPlan | None" = None
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def type_name(self) -> str:

@@ -88,7 +88,8 @@ async def resolved(
     if not any(map(_asks, plan.conditions)):
         return plan
     resolver = _Resolver(connection, plan, installation, hasher, bodies)
-    return replace(plan, conditions=tuple([await resolver.condition(one) for one in plan.conditions]), anyone=None)
+    conditions = [await resolver.condition(one) for one in plan.conditions]
+    return SearchPlan(plan.request, plan.access, plan.types, tuple(conditions), plan.includes)
 
 
 def _asks(condition: Condition) -> bool:

@@ -5,8 +5,10 @@ Source:   FHIR R4 3.1.1.3 to 3.1.1.5
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
 
 from ehr.errors import Issue
 from ehr.fhir import parameters
@@ -267,9 +269,8 @@ class Compartment:
     id: str
 
 
-@dataclass(slots=True)
-class SearchRequest:
-    """One search as it will be run.
+class SearchRequest(Struct, eq=False):
+    """One search as it will be run. Another patient's is made of it for each request: a struct, which is copied fast.
 
     type_name  None: of several types (types)
     types      the types searched; empty with type_name None: all that the caller may search
@@ -287,10 +288,10 @@ class SearchRequest:
     types: tuple[str, ...]
     named: bool = False
     compartment: Compartment | None = None
-    conditions: list[Condition] = field(default_factory=list)
-    content: list[Condition] = field(default_factory=list)
-    sort: list[SortKey] = field(default_factory=list)
-    includes: list[Include] = field(default_factory=list)
+    conditions: list[Condition] = []
+    content: list[Condition] = []
+    sort: list[SortKey] = []
+    includes: list[Include] = []
     count: int = 0
     total: Literal["none", "estimate", "accurate"] = "none"
     summary: str | None = None
@@ -298,12 +299,12 @@ class SearchRequest:
     cursor: str | None = None
     contained: Rows = "own"
     contained_type: Literal["container", "contained"] = "container"
-    served: list[tuple[str, str]] = field(default_factory=list)
-    ignored: list[Issue] = field(default_factory=list)
+    served: list[tuple[str, str]] = []
+    ignored: list[Issue] = []
     known: Parameters = parameters.R4
-    plans: "list[SearchPlan]" = field(default_factory=list, repr=False, compare=False)
-    anyone: "Anyone | None" = field(default=None, repr=False, compare=False)
-    patient: str = field(default="", repr=False, compare=False)
+    plans: "list[SearchPlan]" = []
+    anyone: "Anyone | None" = None
+    patient: str = ""
 
     @property
     def of(self) -> str:
