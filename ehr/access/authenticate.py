@@ -9,6 +9,7 @@ Source:  RFC 6750, SMART App Launch 2.2
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, Literal, Protocol
@@ -53,7 +54,7 @@ class Authenticator:
         self.open = settings.access == "open"
         self.tokens = Tokens(load_keys(settings.data_dir), issuer=issuer(settings), clock=record.clock)
         self._clock = record.clock
-        self._known: OrderedDict[str, tuple[int, Caller]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[datetime, Caller]] = OrderedDict()
 
     def caller(self, headers: Mapping[str, str], peer: str | None = None) -> Caller:
         """Who asks. headers are looked up in lower case; peer is the address of the other end of the socket."""
@@ -72,13 +73,13 @@ class Authenticator:
     def of_token(self, token: str) -> Caller:
         """The caller a token stands for: the Authorization header's, or that of the citizen page's cookie."""
         known = self._known.get(token)
-        if known is not None and self._clock.now().timestamp() < known[0]:
+        if known is not None and self._clock.now() < known[0]:
             return known[1]
         claims = self.tokens.verify(token)
         rights = _rights(claims.scope, claims.kind)
         purpose = "PATRQT" if claims.kind == "citizen" else "TREAT"
         caller = Caller(claims.kind, claims.subject, rights, claims.facility_id, claims.person_id, purpose)
-        self._known[token] = claims.expires_s, caller
+        self._known[token] = datetime.fromtimestamp(claims.expires_s, UTC), caller
         if len(self._known) > _KNOWN_MAX:
             self._known.popitem(last=False)
         return caller

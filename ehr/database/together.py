@@ -14,7 +14,7 @@ Errors:  those of asyncpg
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -31,7 +31,7 @@ class _Waiting:
     """Told when it is its turn: its rows are there; or it is to ask for the others, too; or, with neither, alone."""
 
     values: Sequence[Any]
-    told: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    told: asyncio.Future[None]
     rows: list[Row] | None = None
     others: list["_Waiting"] | None = None
 
@@ -66,7 +66,7 @@ class Together:
             self._next(sql)
 
     async def _turn(self, waiting: deque[_Waiting], sql: str, values: Sequence[Any]) -> _Waiting:
-        one = _Waiting(values)
+        one = _Waiting(values, asyncio.get_running_loop().create_future())
         waiting.append(one)
         try:
             await one.told

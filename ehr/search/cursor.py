@@ -111,7 +111,7 @@ def _hash(request: SearchRequest, person_id: str | None) -> str:
 
 def sealed(cursor: Cursor, key: bytes) -> str:
     content = orjson.dumps(cursor)
-    return base64.urlsafe_b64encode(_signature(content, key) + content).rstrip(b"=").decode()
+    return base64.b64encode(_signature(content, key) + content, b"-_").rstrip(b"=").decode()
 
 
 def opened(text: str, key: bytes, search: str) -> Cursor:
