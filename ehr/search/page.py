@@ -24,7 +24,7 @@ from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import formats
 from ehr.index.hashing import hasher_of
-from ehr.search import coded, contained, include, include_walk, order, probe, read
+from ehr.search import contained, include, include_walk, order, read
 from ehr.search.anyone import First, blanks
 from ehr.search.chosen import Chosen, Placed
 from ehr.search.cursor import Cursor, Frame, Inside, Walk, opened, sealed, search_hash
@@ -32,6 +32,7 @@ from ehr.search.found import Bodies, Found, found_of
 from ehr.search.include import Look
 from ehr.search.link import Places
 from ehr.search.lower import Lowering, parts_of, typed
+from ehr.search.lowered import lowered
 from ehr.search.moved import Left, Moved, may_move
 from ehr.search.plan import SearchPlan
 from ehr.search.read import Reading
@@ -291,8 +292,7 @@ async def search(
         await formats.require(connection, installation, formats.CONTAINED, "_contained")
     hasher = hasher_of(installation.hash_key)
     plan = await resolved(connection, plan, installation, hasher, bodies)
-    lowering = await coded.listed(connection, plan, installation, hasher)
-    lowering = lowering or await probe.lowering_of(connection, plan, hasher)
+    lowering = await lowered(connection, plan, installation, hasher)
     running: _Search | Reading
     if read.asked_of(plan):
         running = Reading(connection, plan, lowering, cursor, bodies)

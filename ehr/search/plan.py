@@ -8,7 +8,7 @@ Why:     a count or a chain through a type tells what is in it, so it needs the 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
@@ -19,6 +19,10 @@ from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.search.anyone import Anyone, First
 from ehr.search.terms import Chain, Condition, Criterion, Has, Include, ReferenceValue, SearchRequest, rebuilt
+
+if TYPE_CHECKING:
+    from ehr.index.hashing import Hasher
+    from ehr.search.lower import Lowering
 
 PLANS_MAX: Final = 8
 """Of one request: callers that ask the same have few different rights."""
@@ -38,13 +42,15 @@ class IncludeStep:
 class Kept(Struct, eq=False):
     """firsts: statements of first pages with their values; tokens: hashes of criteria, of each installation; name: what
     cursors call it; settled: whether one plan of the server serves all values (ehr.search.settled); sharded: whether
-    it searches one patient's, or one person's, resources (ehr.search.lower)."""
+    it searches one patient's, or one person's, resources (ehr.search.lower); lowered: how it is found, of each
+    installation, and since when that is known (ehr.search.lowered)."""
 
     firsts: dict[tuple[Any, ...], First] = {}
     tokens: dict[tuple[Any, ...], tuple[int, ...]] = {}
     name: str | None = None
     settled: bool | None = None
     sharded: bool | None = None
+    lowered: "dict[Hasher, tuple[Lowering, float]]" = {}
 
 
 class SearchPlan(Struct, frozen=True, eq=False):
