@@ -42,7 +42,7 @@ from ehr.search.compile_values import SIDE, Condition, listed, value, wanted
 from ehr.search.found import COLUMNS, CONTAINER
 from ehr.search.shape_statements import Key, PageOf, SideValue
 
-NOW: Final = literal_column("pg_current_snapshot()::text", Text)
+NOW: Final = literal_column("(select pg_current_snapshot()::text)", Text)
 _CODE: Final = literal_column("2", Integer)
 """Where ehr.index.main_code puts it. Part of the text, as it is of the index."""
 RID_MAX: Final = literal_column("(select last_value from resource_rid)", BigInteger)
