@@ -25,6 +25,7 @@ ERROR_CODES: Final = {
     "code-invalid": ("103", "Table value not found"),
     "not-supported": ("200", "Unsupported message type"),
     "unknown-event": ("201", "Unsupported event code"),
+    "unknown-processing": ("202", "Unsupported processing id"),
     "not-found": ("204", "Unknown key identifier"),
     "forbidden": ("204", "Unknown key identifier"),
     "duplicate": ("205", "Duplicate key identifier"),

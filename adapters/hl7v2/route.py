@@ -1,7 +1,8 @@
 """Find the mapper of a message by MSH-9, or say that there is none.
 
-Errors:  NotSupported (AR): ERR 200 for a message type, 201 for an event, at MSH-9
-Source:  HL7 v2.5.1 tables 0076 (message types), 0003 (events), 0357 (error codes)
+Errors:  NotSupported (AR): ERR 200 for a message type, 201 for an event, at MSH-9; 202 at MSH-11 for what is no
+         production: patients of a training or a test are nobody's, and are never asked for again
+Source:  HL7 v2.5.1 tables 0076 (message types), 0003 (events), 0103 (processing ID), 0357 (error codes)
 """
 
 from collections.abc import Mapping
@@ -38,7 +39,16 @@ SUPPORTED: Final = tuple(f"{code}^{event}" for code, events in _EVENTS.items() f
 """What the listener understands, as "ADT^A01"."""
 
 
+_PRODUCTION: Final = frozenset({"P", ""})
+"""Some senders leave MSH-11 out."""
+
+
 def mapper(message: Message) -> Mapper[Message]:
+    if message.header.text(11, 1).upper() not in _PRODUCTION:
+        text = (
+            "only messages of production (P) are read here; send those of a training or a test to a record of their own"
+        )
+        raise NotSupported(text, issues=[Issue("unknown-processing", text, "MSH-11")])
     code, event = message.type
     events = _EVENTS.get(code)
     if events is None:

@@ -66,6 +66,15 @@ def code_of(answer: bytes) -> str:
     return answer.decode().split("\r")[1].split("|")[1]
 
 
+def in_production(sent: str) -> str:
+    """Samples of makers' tests say in MSH-11 that they are tests."""
+    header, end, rest = sent.partition("\r")
+    fields = header.split(sent[3])
+    if len(fields) > 10:
+        fields[10] = "P"
+    return sent[3].join(fields) + end + rest
+
+
 def errors_of(answer: bytes) -> list[tuple[str, str]]:
     """(ERR-2, ERR-3.1) of every ERR."""
     lines = [line.split("|") for line in answer.decode().split("\r") if line.startswith("ERR|")]

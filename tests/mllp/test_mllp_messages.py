@@ -201,6 +201,23 @@ async def test_a_merge_links_and_moves_nothing(record: Record, client: MllpClien
     assert visit["subject"]["reference"] == f"Patient/{replaced['id']}"
 
 
+@pytest.mark.parametrize("processing", ["T", "D", "t", "X", "T^I"])
+async def test_a_message_of_a_training_or_a_test_is_no_care(
+    record: Record, client: MllpClient, processing: str
+) -> None:
+    sent = admission().replace(b"|P|2.5.1", f"|{processing}|2.5.1".encode())
+    answer = await client.send(sent)
+    assert (code_of(answer), errors_of(answer)) == ("AR", [("MSH^1^11", "202")])
+    assert await search(record, "Patient", identifier=MRN) == []
+
+
+@pytest.mark.parametrize("processing", ["", "P^T", "p"])
+async def test_a_message_of_production_is_taken(record: Record, client: MllpClient, processing: str) -> None:
+    sent = admission().replace(b"|P|2.5.1", f"|{processing}|2.5.1".encode())
+    assert code_of(await client.send(sent)) == "AA"
+    assert len(await search(record, "Patient", identifier=MRN)) == 1
+
+
 async def test_refusals_name_the_place_and_are_kept(record: Record, client: MllpClient) -> None:
     unknown = message(header("ADT^A04", "1", facility="XXXXX"), pid(), pv1())
     assert errors_of(await client.send(unknown)) == [("MSH^1^4", "204")]

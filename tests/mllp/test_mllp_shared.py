@@ -10,7 +10,7 @@ from adapters.mllp.server import MllpServer
 from adapters.pipeline import Pipeline
 from ehr.store.record import Record
 from tests.mllp.conftest import register
-from tests.mllp.mothers import code_of, errors_of, search
+from tests.mllp.mothers import code_of, errors_of, in_production, search
 
 DEADLINE_S = 10.0
 LEAST_ACCEPTED = 245
@@ -40,7 +40,7 @@ async def test_every_message_is_answered_and_accepted_content_is_found(
         await listener.start()
         client = MllpClient("127.0.0.1", listener.port)
         async with asyncio.timeout(DEADLINE_S):
-            answer = await client.send(sent["msg"].encode(), timeout_s=DEADLINE_S)
+            answer = await client.send(in_production(sent["msg"]).encode(), timeout_s=DEADLINE_S)
         await client.close()
         await listener.stop()
         outcomes[code_of(answer)] += 1
