@@ -10,6 +10,7 @@ Why:     uvicorn writes headers and body apart, which is a system call and a pac
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.types import Message
@@ -24,6 +25,8 @@ _THEIR_OWN: Final = frozenset({b"date", b"etag", b"last-modified", b"location", 
 
 _LINES_MAX: Final = 1_024
 _lines: Final[dict[Header, bytes]] = {}
+_names: Final[set[bytes]] = set()
+"""Names that are ones: there are as many as the program has."""
 
 
 class OneWrite:
@@ -65,8 +68,8 @@ def _whole(cycle: RequestResponseCycle, start: Message, message: Message) -> byt
     if not (body and cycle.keep_alive) or message.get("more_body") or cycle.disconnected or cycle.flow.write_paused:
         return None
     length = b"content-length", b"%d" % len(body)
-    pieces, told = [STATUS_LINE[start["status"]]], False
-    for header in (*cycle.default_headers, *start["headers"]):
+    pieces, told = [STATUS_LINE[start["status"]], _defaults.of(cycle.default_headers)], False
+    for header in start["headers"]:
         if header == length:
             told = True
             pieces.append(b"content-length: %b\r\n" % header[1])
@@ -79,10 +82,27 @@ def _whole(cycle: RequestResponseCycle, start: Message, message: Message) -> byt
     return b"".join((*pieces, b"\r\n", body))
 
 
+class _Defaults:
+    """The lines of uvicorn's own headers, which are others each second."""
+
+    def __init__(self) -> None:
+        self._headers: Sequence[Header] = ()
+        self._lines = b""
+
+    def of(self, headers: Sequence[Header]) -> bytes:
+        if headers is not self._headers:
+            self._headers, self._lines = headers, b"".join(map(_line, headers))
+        return self._lines
+
+
+_defaults: Final = _Defaults()
+
+
 def _line(header: Header) -> bytes:
     name, value = header
-    if not (_NAME.fullmatch(name) and _VALUE.fullmatch(value)):
+    if not ((name in _names or _NAME.fullmatch(name)) and _VALUE.fullmatch(value)):
         raise ValueError("a header's name or value has a character that ends it")
+    _names.add(name)
     line = b"%b: %b\r\n" % (name, value)
     if name not in _THEIR_OWN and len(_lines) < _LINES_MAX:
         _lines[header] = line

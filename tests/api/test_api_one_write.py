@@ -61,14 +61,18 @@ class Wire:
         return counted
 
     async def ask(self, *requests: bytes) -> bytes:
-        """Everything that comes back until the server has nothing more to say, without the date."""
+        """What comes back, without the date."""
+        return b"\r\n".join(line for line in await self.lines(*requests) if not line.startswith(b"date: "))
+
+    async def lines(self, *requests: bytes) -> list[bytes]:
+        """Everything that comes back until the server has nothing more to say."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
         writer.write(b"".join(requests))
         writer.write_eof()
         async with asyncio.timeout(10):
             raw = await reader.read()
         writer.close()
-        return b"\r\n".join(line for line in raw.split(b"\r\n") if not line.startswith(b"date: "))
+        return raw.split(b"\r\n")
 
 
 @pytest.fixture
@@ -131,3 +135,12 @@ async def test_a_body_shorter_than_its_length_is_not_taken_for_whole(wire: Wire)
 
 async def test_nothing_is_written_behind_an_answer(wire: Wire) -> None:
     assert await wire.ask(get("/too-often", ends=False)) == WHOLE
+
+
+async def test_the_date_is_that_of_the_answer(wire: Wire) -> None:
+    dates: set[bytes] = set()
+    for _ in range(2):
+        lines = await wire.lines(b"GET /whole HTTP/1.1\r\nhost: x\r\n\r\n")
+        dates.update(line for line in lines if line.startswith(b"date: "))
+        await asyncio.sleep(1.1)  # the server makes it anew each second
+    assert len(dates) == 2
