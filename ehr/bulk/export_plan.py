@@ -60,7 +60,11 @@ END AS count FROM unnest($1::smallint[]) AS t(type_id)
 _EARLIER: Final = """
 SELECT min((params -> 'snapshot' ->> 'xid')::bigint) FROM job WHERE kind = ANY($1::text[]) AND params ->> 'time' = $2
 """
-_KNOWN: Final = "SELECT id FROM resource WHERE type_id = $1 AND id = ANY($2::text[])"
+_KNOWN: Final = """
+SELECT n.id FROM unnest($2::text[]) AS n(id)
+WHERE EXISTS (SELECT 1 FROM resource r WHERE r.type_id = $1 AND r.id = n.id OFFSET 0)
+"""
+"""Key by key: a hash index finds many at once, and then each row is compared with all of them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import asyncpg
-
 from ehr.access.policy import Caller
 from ehr.bulk import rows
 from ehr.bulk.dangling import Target, left_over
@@ -35,7 +33,7 @@ from ehr.fhir.compartments import PATIENT_TYPES
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.store import dictionaries
 from ehr.store.arrays import texts
-from ehr.store.faults import IndexChanged, Raced
+from ehr.store.faults import TAKEN, IndexChanged, Raced
 from ehr.store.locks import Holding, hold
 from ehr.store.resources import Write, Written
 from ehr.store.version import Version
@@ -320,7 +318,7 @@ async def _insert(uow: "UnitOfWork", fresh: Sequence[Ready], preparer: Preparer)
     try:
         for table, columns, content in encoder.tables():
             await connection.copy_to_table(table, source=_whole(content), columns=columns, format="binary")
-    except asyncpg.UniqueViolationError as error:
+    except TAKEN as error:
         raise Raced("a resource of the part was created by another writer at the same moment") from error
     if await connection.fetchval(_INDEX_VERSION) != preparer.extractor.version:
         raise IndexChanged("the search parameters changed meanwhile")

@@ -6,6 +6,8 @@ Storage   body is a zstd frame already: TOAST must not try again (external); tok
 Indexes   each partition has the same; where types share one, the type comes first. Of one patient's resources at one
           moment, and of what one transaction wrote, there are few: they share an entry and are sorted when read. What
           lasts no longer than LONG_US is found by its beginning, so only longer ranges are listed by their end
+Ids       of one type are held apart by a hash index, exactly: rows it finds are compared by their ids. It is half of a
+          B-tree, and has no order (docs/adr/0116)
 Codes     CODED_TYPES have the rows of a code in the order of their date, too
 GIN       a pending list, which every search reads through; how long it may grow is said by the session that writes
           (gin_pending_list_limit): GIN_PENDING, or GIN_PENDING_IMPORT for imports into a record of GIN_LARGE_ROWS,
@@ -110,6 +112,16 @@ def indexes() -> list[str]:
     return [*made, _index("resource_default", "xid", ORDERS["feed"])]
 
 
+def key_constraints() -> list[str]:
+    """The DDL of what no two rows of a partition share: their numbers and their ids, which are of one type."""
+    made = []
+    for name in map(partition_name, OWN_TYPES):
+        made.append(_key(name, "pk", f"primary key (rid) {PACKED}"))
+        made.append(_key(name, "id_ex", "exclude using hash (id with =)"))
+    made.append(_key("resource_default", "pk", "primary key (type_id, rid)"))
+    return [*made, _key("resource_default", "type_id_id_uq", "unique (type_id, id)")]
+
+
 def code_indexes() -> list[str]:
     """The DDL of the lists by code."""
     return [_index(partition_name(type_name), "code", CODED) for type_name in CODED_TYPES]
@@ -117,6 +129,10 @@ def code_indexes() -> list[str]:
 
 def _index(table_name: str, order_name: str, columns: str) -> str:
     return f"create index {table_name}_{order_name}_ix on {table_name} {columns}"
+
+
+def _key(table_name: str, key_name: str, over_columns: str) -> str:
+    return f"alter table {table_name} add constraint {table_name}_{key_name} {over_columns}"
 
 
 def _partition(name: str, values: str) -> list[str]:

@@ -96,8 +96,8 @@ resource = Table(
     "resource",
     metadata,
     # The current version of every resource that is not deleted. Partitioned by list of type_id: the clinical
-    # types have partitions of their own, the rest share the default one; ehr.database.partitions says which, and what
-    # indexes a partition has beside those that stand here.
+    # types have partitions of their own, the rest share the default one; ehr.database.partitions says which, what
+    # keeps numbers and ids apart in each, and what indexes it has beside those that stand here.
     Column("rid", BigInteger, nullable=False),
     Column("shard", BigInteger, nullable=False),
     Column("updated", MOMENT, nullable=False),
@@ -112,8 +112,6 @@ resource = Table(
     Column("id", C_TEXT, nullable=False),
     Column("tokens", ARRAY(BigInteger), nullable=False),
     Column("body", LargeBinary, nullable=False),  # zstd frame of the JSON as sent, with meta set
-    PrimaryKeyConstraint("type_id", "rid"),
-    UniqueConstraint("type_id", "id"),
     Index("resource_tokens_ix", "tokens", postgresql_using="gin", postgresql_with={"fastupdate": "on"}),
     postgresql_partition_by="LIST (type_id)",
 )

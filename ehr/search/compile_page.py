@@ -49,7 +49,7 @@ RID_MAX: Final = literal_column("(select last_value from resource_rid)", BigInte
 
 
 @cache
-def _partition(name: str) -> Table:
+def partition(name: str) -> Table:
     """Written as a table by itself, so that the server need not look for it among all."""
     return resource.to_metadata(MetaData(), name=name)
 
@@ -58,7 +58,7 @@ def _of(asked: PageOf, alias: str) -> FromClause:
     """The rows a page is made of."""
     if asked.of != "own":
         return inside(asked.of).subquery(alias)
-    return (resource if asked.partition is None else _partition(asked.partition)).alias(alias)
+    return (resource if asked.partition is None else partition(asked.partition)).alias(alias)
 
 
 def page_of(asked: PageOf) -> Select[Any]:

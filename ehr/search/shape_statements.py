@@ -90,12 +90,14 @@ class PageOf:
 
 @dataclass(slots=True, unsafe_hash=True)
 class CountOf:
-    """How many rows there are, counted up to a bound where there is one; dated: and in which snapshot."""
+    """How many rows there are, counted up to a bound where there is one; dated: and in which snapshot; partition: the
+    table whose rows need not be asked for their type."""
 
     clauses: tuple[Clause, ...] | Listed
     count_max: Slot | None
     of: Rows = "own"
     dated: bool = False
+    partition: str | None = None
 
 
 @dataclass(slots=True, unsafe_hash=True)

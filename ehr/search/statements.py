@@ -37,7 +37,7 @@ from ehr.database.tables import PgSnapshot, change, resource, resource_history
 from ehr.search import shape
 from ehr.search.compile import conditions, visible
 from ehr.search.compile_contained import inside
-from ehr.search.compile_page import NOW, RID_MAX, columns_of, gathered, page_of
+from ehr.search.compile_page import NOW, RID_MAX, columns_of, gathered, page_of, partition
 from ehr.search.compile_values import Condition, listed, value
 from ehr.search.found import COLUMNS
 from ehr.search.shape_statements import (
@@ -141,7 +141,7 @@ def _count(asked: CountOf) -> Select[Any]:
     if isinstance(asked.clauses, shape.Listed):
         rows = _counted(asked.clauses)
     else:
-        row = ROWS[asked.of]
+        row = ROWS[asked.of] if asked.partition is None else partition(asked.partition).alias("r")
         rows = select(literal_column("1").label("one")).select_from(row).where(*conditions(row, asked.clauses))
     if asked.count_max is not None:
         rows = rows.limit(value(asked.count_max, Integer()))

@@ -17,6 +17,7 @@ import orjson
 from msgspec.structs import replace
 
 from ehr import limits
+from ehr.database.partitions import OWN_TYPES, partition_name
 from ehr.errors import TooMuch
 from ehr.fhir import codec
 from ehr.fhir.r4 import TYPE_NAMES
@@ -27,6 +28,7 @@ from ehr.search.plan import SearchPlan
 from ehr.search.served import added_of
 from ehr.search.shape import (
     Clause,
+    Slot,
     Tokens,
     Typed,
     Values,
@@ -82,8 +84,16 @@ class Total:
         to = Values()
         lowering = self.lowering if count_max is not None else replace(self.lowering, counts=True)
         clauses, _ = lowering.plan(to, self.plan)
-        asked = CountOf(tuple(clauses), None if count_max is None else to.add(count_max), self.lowering.of)
+        asked = self._count_of(clauses, None if count_max is None else to.add(count_max))
         return int((await fetch(self.connection, asked, to))[0][0])
+
+    def _count_of(self, clauses: Iterable[Clause], count_max: Slot | None, *, dated: bool = False) -> CountOf:
+        """In a partition of one type any index counts its rows: none of theirs has the type in it."""
+        of, types = self.lowering.of, self.plan.types
+        if of != "own" or len(types) > 1 or types[0] not in OWN_TYPES:
+            return CountOf(tuple(clauses), count_max, of, dated)
+        others = tuple([one for one in clauses if not isinstance(one, Typed)])
+        return CountOf(others, count_max, of, dated, partition_name(types[0]))
 
     async def _kept(self, counts: Counts) -> int | None:
         """None where something else than a row's own type and tokens decides."""
@@ -96,7 +106,7 @@ class Total:
         before = counts.get(key)
         counted = None if before is None else await self._since(before, clauses, to)
         if counted is None:
-            row = (await fetch(self.connection, CountOf(tuple(clauses), None, dated=True), to))[0]
+            row = (await fetch(self.connection, self._count_of(clauses, None, dated=True), to))[0]
             counted = Counted(row[0], row["snapshot"])
         await counts.put(self.connection, key, counted)
         return counted.rows

@@ -20,6 +20,9 @@ class IndexChanged(Busy):
     """The table of search parameters changed between our extraction and our write (docs/adr/0093)."""
 
 
+TAKEN: Final = (asyncpg.UniqueViolationError, asyncpg.ExclusionViolationError)
+"""Somebody has the id: as the default partition says it, and as those of one type do (ehr.database.partitions)."""
+
 _AGAIN: Final = (IndexChanged, asyncpg.SerializationError, asyncpg.DeadlockDetectedError, Raced)
 _BUSY: Final = (
     asyncpg.SerializationError,

@@ -19,7 +19,6 @@ from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-import asyncpg
 import orjson
 
 from ehr.access.policy import Caller
@@ -30,7 +29,7 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.index import contained
 from ehr.index.extract import IndexRows
 from ehr.store.arrays import numbers, texts
-from ehr.store.faults import IndexChanged, Raced
+from ehr.store.faults import TAKEN, IndexChanged, Raced
 from ehr.store.version import Before, Op, Version
 
 if TYPE_CHECKING:
@@ -76,6 +75,8 @@ class Noted:
     unchanged: bool = False
 
 
+ALONE_MAX: Final = 100
+"""Ids of one flush that are locked: the server's table of locks is shared, and has room for some thousands."""
 _STAGED: Final = """
 WITH s AS MATERIALIZED (
     SELECT n.n, n.type_id, CASE WHEN n.rid = 0 THEN nextval('resource_rid') ELSE n.rid END AS rid, n.id, n.version,
@@ -83,6 +84,7 @@ WITH s AS MATERIALIZED (
     FROM unnest($1::text::smallint[], $2::text::bigint[], $3::text::text[], $4::text::int[], $5::text::text[],
                 $6::text::bigint[], $7::text::int[], $8::text::timestamptz[])
          WITH ORDINALITY AS n(type_id, rid, id, version, op, shard, source, updated, n)
+    WHERE (SELECT count(pg_advisory_xact_lock(k)) FROM unnest($37::text::bigint[]) AS k) >= 0
 ), made AS (
     INSERT INTO resource
         (type_id, rid, shard, id, version, updated, seq, source, op, date_lo_us, date_hi_us, tokens, body)
@@ -92,6 +94,8 @@ WITH s AS MATERIALIZED (
          AS b(n, lo, hi, tokens, body)
     JOIN s USING (n) WHERE s.op IN ('C', 'P')
 )"""
+"""Writers of one id wait for its lock, and the second finds what the first committed. Were they to meet in the index of
+ids, they could wait for one another: it looks for others after the entry is made (docs/adr/0116)."""
 _VERSION: Final = "(SELECT index_version FROM installation) AS index_version"
 """Read by the statement that locks the table it writes: docs/adr/0093 needs both in one."""
 
@@ -187,7 +191,7 @@ async def flush(
     arguments = await _arguments(uow, caller, staged, noted)
     try:
         rows = await uow.connection.fetch(_WRITE if replaced else _CREATE, *arguments)
-    except asyncpg.UniqueViolationError as error:
+    except TAKEN as error:
         raise Raced("the resource was created by another writer at the same moment") from error
     fresh = {one for s in staged if s.rows is not None for one in s.rows.terms}
     if fresh:
@@ -226,7 +230,7 @@ async def _delete(connection: Connection, deleted: list[Staged]) -> None:
 async def _arguments(
     uow: "UnitOfWork", caller: Caller, staged: Sequence[Staged], noted: Sequence[Noted]
 ) -> tuple[object, ...]:
-    """$1 … $36 of _CREATE and _WRITE."""
+    """$1 … $37 of _CREATE and _WRITE."""
     return (
         numbers([TYPE_IDS[s.type_name] for s in staged]),
         numbers([s.rid for s in staged]),
@@ -248,7 +252,13 @@ async def _arguments(
         caller.facility_id,
         caller.purpose,
         *_columns_of(noted),
+        numbers(_alone(staged)),
     )
+
+
+def _alone(staged: Sequence[Staged]) -> list[int]:
+    """What is locked of ids that others may write, too: the hashes that name them, in one order for all writers."""
+    return sorted([s.rows.tokens[0] for s in staged if s.op != "C" and s.rows is not None])[:ALONE_MAX]
 
 
 async def _contents(uow: "UnitOfWork", staged: Sequence[Staged]) -> Iterable[object]:

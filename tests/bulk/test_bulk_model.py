@@ -16,7 +16,7 @@ import zstandard
 
 from ehr.access.policy import Caller
 from ehr.bulk import files, job, winner
-from ehr.bulk.ingest import CITY, prepare_part
+from ehr.bulk.ingest import CITY, ingest, prepare_part
 from ehr.bulk.order import Order
 from ehr.errors import Malformed
 from ehr.fhir import codec
@@ -228,6 +228,15 @@ async def test_onto_what_is_stored_two_workers_bring_the_newest_lines(
     assert done.lines == done.blank + done.stored + done.updated + done.unchanged + done.superseded + done.refused
     named = {id: tree for id, (_, tree) in (await stored(record)).items() if id in model.current}
     assert named == {id: without_meta(tree) for id, (_, tree) in model.current.items()}
+
+
+async def test_several_that_bring_the_same_ids_at_once_store_each_once(record: Record, tmp_path: Path) -> None:
+    path = tmp_path / "Patient.ndjson"
+    path.write_text("".join(f'{{"resourceType":"Patient","id":"p{n}","gender":"other"}}\n' for n in range(400)))
+    (part,) = files.parts(path.name, path)
+    outcomes = await asyncio.gather(*(ingest(record, part, job_id=uuid4().hex) for _ in range(4)))
+    assert sorted((one.tally.stored, one.tally.unchanged) for one in outcomes) == [(0, 400)] * 3 + [(400, 0)]
+    assert {version for version, _ in (await stored(record)).values()} == {1}
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("EHR_IMPORT_KILLS", "2"))))

@@ -1,6 +1,7 @@
 """The alembic history makes exactly the tables of the metadata, whole, from nothing and after going back."""
 
 import asyncio
+from itertools import chain
 
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -54,7 +55,13 @@ async def create_from_metadata(url: str) -> None:
     async with engine.begin() as connection:
         await connection.run_sync(metadata.create_all)
         await connection.run_sync(terminology_tables.metadata.create_all)
-        for statement in [*partitions.statements(TYPE_IDS), *partitions.indexes(), *partitions.code_indexes()]:
+        ddl = (
+            partitions.statements(TYPE_IDS),
+            partitions.key_constraints(),
+            partitions.indexes(),
+            partitions.code_indexes(),
+        )
+        for statement in chain.from_iterable(ddl):
             await connection.exec_driver_sql(statement)
     await engine.dispose()
 

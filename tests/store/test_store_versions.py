@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from typing import Any
 
 import pytest
@@ -9,10 +10,14 @@ import pytest
 from ehr.access.policy import Caller
 from ehr.errors import Duplicate, Gone, NotFound, PreconditionFailed
 from ehr.fhir import codec
+from ehr.fhir.r4 import TYPE_IDS
+from ehr.store.faults import TAKEN
 from ehr.store.preconditions import Versions
 from ehr.store.record import Record
+from ehr.store.resources import Write
 from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
+from ehr.store.writes import ALONE_MAX
 
 
 def observation(value: str = "13.50", **more: Any) -> bytes:
@@ -138,12 +143,52 @@ async def test_versions_are_gapless_under_parallel_writers(record: Record, city:
     async def writer(number: int) -> int:
         return (await put(record, city, "hot", observation(str(number))))[0].version
 
-    versions = await asyncio.gather(*(writer(number) for number in range(16)))
-    assert sorted(versions) == list(range(1, 17))
+    versions = await asyncio.gather(*(writer(number) for number in range(32)))
+    assert sorted(versions) == list(range(1, 33))
     async with record.reading(city) as uow:
         page = await uow.resources.history("Observation", "hot", count=100)
-    assert [v.version for v in page.entries] == list(range(16, 0, -1))
-    assert await count(record, "change", "id = 'hot'") == 16
+    assert [v.version for v in page.entries] == list(range(32, 0, -1))
+    assert await count(record, "change", "id = 'hot'") == 32
+    assert await count(record, "change", "id = 'hot' and op = 'P'") == 1
+
+
+async def test_sets_of_one_set_of_chosen_ids_are_written_in_any_order(record: Record, city: Caller) -> None:
+    """More of them than are locked."""
+    ids = [f"o-{number}" for number in range(ALONE_MAX + 20)]
+
+    async def writer(number: int) -> None:
+        order = random.Random(number).sample(ids, len(ids))
+        body = observation(str(number))
+
+        async def work(uow: UnitOfWork) -> None:
+            await uow.resources.apply([Write("U", "Observation", id, body, codec.loads(body)) for id in order])
+
+        await record.run(city, work)
+
+    await asyncio.gather(*(writer(number) for number in range(6)))
+    assert await count(record, "resource", "version = 6") == len(ids)
+    assert await count(record, "resource_history") == 5 * len(ids)
+
+
+async def test_an_id_is_one_resource_of_a_type(record: Record, city: Caller) -> None:
+    """In the partition of one type, and in the one that types share."""
+    again = (
+        "INSERT INTO resource SELECT (jsonb_populate_record(r, '{\"rid\": 0}')).* FROM resource r WHERE type_id = $1"
+    )
+    for type_name in ("Observation", "Basic"):
+        tree = {"resourceType": type_name, "status": "final", "code": {"text": "x"}}
+        if type_name == "Basic":
+            del tree["status"]
+        body = json.dumps(tree).encode()
+
+        async def work(uow: UnitOfWork, type_name: str = type_name, body: bytes = body) -> None:
+            await uow.resources.update(type_name, "same", body, codec.loads(body))
+
+        await record.run(city, work)
+        async with record.database.acquire() as connection:
+            with pytest.raises(TAKEN):
+                await connection.execute(again, TYPE_IDS[type_name])
+    assert await count(record, "resource", "id = 'same'") == 2
 
 
 async def test_versions_are_gapless_through_parallel_deletes(record: Record, city: Caller) -> None:
