@@ -21,12 +21,12 @@ from ehr.fhir.parameters import Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.generate import source
 from ehr.index.hashing import TARGET_MASK, Hasher
-from ehr.index.leaves import Add, Leaves, Rows, Update
+from ehr.index.leaves import Leaves, Rows
 from ehr.index.main_code import MainCodes, main_code
 from ehr.index.outline import Outlines, stated
 from ehr.index.term import KEPT_MAX, Term
 
-Generated = Callable[[Mapping[str, Any], Add, Update, Rows, Rows, Rows], tuple[int | None, int | None]]
+Generated = Callable[[Mapping[str, Any], list[int], Rows, Rows, Rows], tuple[int | None, int | None]]
 
 
 class IndexRows(Struct, gc=False):
@@ -81,8 +81,7 @@ class Extractor:
         self.known, self.version = known, version
         self._leaves = leaves or Leaves(hasher)
         self._codes: dict[str, CodeType] = {}
-        self._functions: dict[str, Generated] = {}
-        self._main_codes: dict[str, MainCodes | None] = {}
+        self._functions: dict[str, tuple[Generated, MainCodes | None]] = {}
 
     def revised(self, known: Parameters, version: int) -> "Extractor":
         """Another for a changed table: the types that did not change keep their functions, and all their hashes."""
@@ -90,7 +89,6 @@ class Extractor:
         same = {name for name in self._codes if known.added_to(name) == self.known.added_to(name)}
         made._codes = {name: code for name, code in self._codes.items() if name in same}
         made._functions = {name: function for name, function in self._functions.items() if name in same}
-        made._main_codes = self._main_codes
         return made
 
     def apart(self) -> "Extractor":
@@ -101,33 +99,44 @@ class Extractor:
 
     def extract(self, tree: Mapping[str, Any], type_name: str, id: str, within: str | None = None) -> IndexRows:
         """within: the container's "Type/id", where the resource is a contained one."""
-        function = self._functions.get(type_name) or self._generate(type_name)
+        function, codes = self._functions.get(type_name) or self._generate(type_name)
+        leaves, hasher = self._leaves, self.hasher
         whole = f"{type_name}/{id}"
-        self._leaves.whole = within or whole
+        leaves.references.whole = within or whole
         if within is None:
-            self._leaves.contained = tree.get("contained")
+            leaves.references.contained = tree.get("contained")
         hashes: list[int] = []  # a list grows faster than a set
         strings: Rows = set()
         dates: Rows = set()
         numbers: Rows = set()
-        low, high = function(tree, hashes.append, hashes.extend, strings, dates, numbers)
-        place = self.hasher.digest(whole)  # not looked up: each resource has its own
+        low, high = function(tree, hashes, strings, dates, numbers)
+        place = hasher.digest(whole)  # not looked up: each resource has its own
         own = place & TARGET_MASK
         tokens = set(hashes)
         tokens.discard(own)
         placed = [own]
-        if within is None and (codes := self._main_codes[type_name]) is not None:
+        if codes is not None and within is None:
             first, further = codes.of(tree)
-            tokens.update(further)
+            if further:
+                tokens.update(further)
             if first is not None:
                 placed.append(first)
                 tokens.discard(first)
         patient = id if type_name == "Patient" else patient_of(tree)
-        shard = self.hasher.shard("Patient", patient) if patient else place
-        beside = tuple(strings), tuple(dates), tuple(numbers)
-        made = IndexRows(shard, [*placed, *tokens], *beside, low, high, self.version, patient, placed=len(placed))
-        if self._leaves.terms and not self._leaves.gathers:
-            made.terms, self._leaves.terms = self._leaves.terms, set()
+        made = IndexRows(
+            hasher.shard("Patient", patient) if patient else place,
+            [*placed, *tokens],
+            tuple(strings) if strings else (),
+            tuple(dates) if dates else (),
+            tuple(numbers) if numbers else (),
+            low,
+            high,
+            self.version,
+            patient,
+            placed=len(placed),
+        )
+        if leaves.terms and not leaves.gathers:
+            made.terms, leaves.terms = leaves.terms, set()
         if within is None and "contained" in tree:
             self._add_contained(made, tree["contained"], whole)
         return made
@@ -155,7 +164,7 @@ class Extractor:
             self._leaves.kept.clear()
         self._leaves.kept.update(terms)
 
-    def _generate(self, type_name: str) -> Generated:
+    def _generate(self, type_name: str) -> tuple[Generated, MainCodes | None]:
         code = self._codes.get(type_name)
         if code is None:
             text = source(type_name, self.hasher, self.known)
@@ -164,7 +173,6 @@ class Extractor:
         namespace = {**self._leaves.namespace(), "outline": outlines.token}
         exec(code, namespace)  # noqa: S102 - our own text, made from our own table
         function: Generated = namespace.pop("extract")  # else it could only be freed with all that it remembers
-        self._functions[type_name] = function
         coded = main_code(type_name)
-        self._main_codes[type_name] = None if coded is None else MainCodes(self.hasher, coded)
-        return function
+        made = self._functions[type_name] = function, None if coded is None else MainCodes(self.hasher, coded)
+        return made

@@ -1,8 +1,8 @@
 """Search parameters of one type → the source of a straight-line Python function that extracts them all.
 
 In:      type name; constants (salts of references) from a Hasher
-Out:     source of  extract(tree, add, update, strings, dates, numbers) -> (lo, hi) of the main date parameter; its
-         globals are those of Leaves.namespace
+Out:     source of  extract(tree, hashes, strings, dates, numbers) -> (lo, hi) of the main date parameter; its globals
+         are those of Leaves.namespace
 Why:     each member is looked up once, whatever the number of parameters that read it: about 40 times faster than
          evaluating FHIRPath expressions one by one
 Not in:  _id and _lastUpdated (columns), parameters that a union of others answers (but for their presence)
@@ -16,6 +16,7 @@ from ehr.fhir.parameters import ElementPath, Parameter, Parameters, Step
 from ehr.index.hashing import Hasher
 from ehr.index.main_date import main_date
 from ehr.index.outline import stated
+from ehr.index.references import Asked
 
 NO_TEXT = frozenset({"_profile", "_source"})
 """uri parameters of every resource, without :below: their texts would be a row for each resource."""
@@ -67,9 +68,10 @@ def source(type_name: str, hasher: Hasher, known: Parameters = parameters.R4) ->
     writer = _Writer(hasher, main_date(type_name), bits)
     body = list(writer.node(root, "tree", 1))
     memories = [f"{name} = {{}}" for name in writer.memories]
-    head = [*memories, "def extract(tree, add, update, strings, dates, numbers):", "    lo = hi = None", "    have = 0"]
-    last = ["    if have:", "        add(outline(have))", "    return lo, hi", ""]
-    return "\n".join([*head, *body, *last])
+    head = [*memories, "def extract(tree, hashes, strings, dates, numbers):", "    update = hashes.extend"]
+    first = ["    lo = hi = None", "    have = 0"]
+    last = ["    if have:", "        hashes.append(outline(have))", "    return lo, hi", ""]
+    return "\n".join([*head, *first, *body, *last])
 
 
 class _Writer:
@@ -100,14 +102,14 @@ class _Writer:
 
     def _step(self, step: Step, below: Node, variable: str, depth: int) -> Iterator[str]:
         pad, value = "    " * depth, self._fresh()
-        yield f"{pad}{value} = {variable}.get({step.name!r})"
+        there = f"{pad}if {step.name!r} in {variable} and ({value} := {variable}[{step.name!r}])"
         if step.many or step.first:
-            yield f"{pad}if {value}.__class__ is list:"
+            yield f"{there}.__class__ is list:"
             item = self._fresh()
             yield f"{pad}    for {item} in {value}{'[:1]' if step.first else ''}:"
             value, depth = item, depth + 2
         else:
-            yield f"{pad}if {value} is not None:"
+            yield f"{there} is not None:"
             depth += 1
         if step.where:
             key, wanted = step.where
@@ -122,33 +124,29 @@ class _Writer:
             return
         pad, known = "    " * depth, f"to_{value}"
         self.memories.append(known)
-        yield f"{pad}if {value}.__class__ is dict and 'identifier' not in {value}:"
-        yield f"{pad}    literal = {value}.get('reference')"
-        yield f"{pad}    kept = {known}.get(literal) if literal.__class__ is str else None"
-        yield f"{pad}else:"
-        yield f"{pad}    literal = kept = None"
-        yield f"{pad}if kept is None:"
-        yield f"{pad}    stated, hashes = 0, set()"
-        for parameter, path in leaves:
-            yield from self._leaf(parameter, path, value, depth + 1, of_one=True)
-        yield f"{pad}    kept = stated, tuple(hashes)"
-        yield f"{pad}    if literal.__class__ is str:"
-        yield f"{pad}        leaves.remember({known}, literal, kept)"
-        yield f"{pad}have |= kept[0]"
-        yield f"{pad}update(kept[1])"
+        asked = tuple(self._asked(parameter, path) for parameter, path in leaves)
+        usual = f"{value}.__class__ is dict and 'identifier' not in {value}"
+        yield f"{pad}literal = {value}.get('reference') if {usual} else None"
+        yield f"{pad}given = {known}.get(literal) if literal.__class__ is str else None"
+        yield f"{pad}if given is None:"
+        yield f"{pad}    given = references.given({known}, {value}, literal, {asked})"
+        yield f"{pad}have |= given[0]"
+        yield f"{pad}hashes += given[1]"
 
-    def _leaf(
-        self, parameter: Parameter, path: ElementPath, value: str, depth: int, *, of_one: bool = False
-    ) -> Iterator[str]:
+    def _asked(self, parameter: Parameter, path: ElementPath) -> Asked:
+        number = 0 if parameter.union else parameter.id
+        return self._bits[parameter.id], path.only, number, parameter.slot, self._hasher.salt(parameter.id)
+
+    def _leaf(self, parameter: Parameter, path: ElementPath, value: str, depth: int) -> Iterator[str]:
         pad = "    " * depth
         if path.only:
-            yield f"{pad}if leaves.points_to({value}, {path.only!r}):"
+            yield f"{pad}if references.points_to({value}, {path.only!r}):"
             pad += "    "
-        yield f"{pad}{'stated' if of_one else 'have'} |= {self._bits[parameter.id]}"
+        yield f"{pad}have |= {self._bits[parameter.id]}"
         if not parameter.union:
-            yield from (pad + line for line in self._call(parameter, path.type, value, "hashes." if of_one else ""))
+            yield from (pad + line for line in self._call(parameter, path.type, value))
 
-    def _call(self, parameter: Parameter, type_name: str, value: str, into: str) -> Iterator[str]:
+    def _call(self, parameter: Parameter, type_name: str, value: str) -> Iterator[str]:
         number = parameter.id
         if type_name in OWN_CALLS:
             yield "leaves." + OWN_CALLS[type_name].format(value=value, number=number)
@@ -160,12 +158,11 @@ class _Writer:
                 yield f"leaves.{TOKEN_CALLS[type_name]}(update, {value}, {number})"
             case "token":
                 yield "try:"
-                yield f"    update(known[{number}, None, {value}, 0])"
+                yield f"    hashes += known[{number}, None, {value}, 0]"
                 yield "except (KeyError, TypeError):"
                 yield f"    leaves.code(update, {value}, {number})"
-            case "reference" if type_name in {"Reference", "Resource"}:
-                salt = self._hasher.salt(number)
-                yield f"leaves.{type_name.lower()}({into}update, {value}, {number}, {parameter.slot}, {salt})"
+            case "reference" if type_name == "Resource":
+                yield f"references.resource(hashes, {value}, {parameter.slot}, {self._hasher.salt(number)})"
             case "uri" if parameter.code not in NO_TEXT:
                 yield f"leaves.uri(update, strings, {value}, {number})"
             case "reference" | "uri":
@@ -185,25 +182,17 @@ class _Writer:
                 yield f"leaves.{QUANTITY_CALLS.get(type_name, 'quantity')}(numbers, {value}, {number})"
 
     def _codings(self, type_name: str, value: str, number: int) -> Iterator[str]:
-        """leaves.coding without the call, for those whose hashes are known."""
-        pad = ""
+        """Without a call where the hashes are known; what was added before something that is not, is added twice."""
+        yield "try:"
         if type_name == "CodeableConcept":
-            yield f"text = {value}.get('text') if {value}.__class__ is dict else None"
-            yield "if text is not None:"
-            yield "    try:"
-            yield f"        update(known[{number}, None, None, text])"
-            yield "    except (KeyError, TypeError):"
-            yield f"        leaves.text(update, text, {number})"
-            yield f"codings = {value}.get('coding') if {value}.__class__ is dict else None"
-            yield "if codings.__class__ is list:"
-            yield "    for coding in codings:"
-            value, pad = "coding", "        "
-        member = f"{value}.get"
-        yield f"{pad}if {value}.__class__ is dict:"
-        yield f"{pad}    try:"
-        yield f"{pad}        update(known[{number}, {member}('system'), {member}('code'), {member}('display')])"
-        yield f"{pad}    except (KeyError, TypeError):"
-        yield f"{pad}        leaves.coding(update, {value}, {number})"
+            yield f"    for coding in {value}['coding'] if 'coding' in {value} else ():"
+            yield f"        hashes += known[{_coding_key(number, 'coding')}]"
+            yield f"    if 'text' in {value}:"
+            yield f"        hashes += known[{number}, None, None, {value}['text']]"
+        else:
+            yield f"    hashes += known[{_coding_key(number, value)}]"
+        yield "except (AttributeError, KeyError, TypeError):"
+        yield f"    leaves.{'concept' if type_name == 'CodeableConcept' else 'coding'}(update, {value}, {number})"
 
     def _found(self, parameter: Parameter) -> Iterator[str]:
         yield "if found is not None:"
@@ -247,6 +236,10 @@ class _Writer:
     def _fresh(self) -> str:
         self._count += 1
         return f"v{self._count}"
+
+
+def _coding_key(number: int, coding: str) -> str:
+    return f"{number}, {coding}.get('system'), {coding}.get('code'), {coding}.get('display')"
 
 
 def _forms(paths: tuple[ElementPath, ...], base: str) -> str:

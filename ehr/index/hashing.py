@@ -31,6 +31,8 @@ class Hasher:
         self._seed = hash_key % _WRAP
         self._shards: dict[str, int] = {}
         self._salts: dict[int, int] = {}
+        self.targets: dict[str, int | None] = {}
+        """Of texts of references: self tokens of what they name (ehr.index.references)."""
 
     def digest(self, text: str) -> int:
         """The keyed hash of a text as PostgreSQL's bigint."""

@@ -10,26 +10,20 @@ Source:  FHIR R4 3.1.1.4.4 to 3.1.1.4.12, the element types of each kind of para
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from ehr.fhir.r4 import TYPE_IDS
-from ehr.fhir.references import LOCAL
 from ehr.index import meta
-from ehr.index.hashing import CACHE_MAX, TARGET_MASK, Hasher, code_form, token_form
+from ehr.index.hashing import CACHE_MAX, Hasher, code_form, token_form
 from ehr.index.normalize import VALUE_CHARACTERS_MAX, contact, fold
 from ehr.index.numbers import number_of, quantity_number
 from ehr.index.ranges import Range, date_range, period_range
+from ehr.index.references import References
 from ehr.index.term import UNIT, Term
 from ehr.index.words import narrative, sounds, words
 
-Add = Callable[[int], None]
 Update = Callable[[Iterable[int]], None]
 Rows = set[tuple[Any, ...]]
-Given = tuple[int, tuple[int, ...]]
-"""Bits of the parameters that have a value (ehr.index.outline), and their tokens."""
 
 _NAME_PARTS: Final = ("family", "given", "prefix", "suffix", "text")
 _ADDRESS_PARTS: Final = ("line", "city", "district", "state", "postalCode", "country", "text")
-REFERENCES_MAX: Final = 4_096
-"""Those of one element: what belongs to one patient comes together."""
 UCUM: Final = "http://unitsofmeasure.org"
 MICRODEGREES: Final = 1_000_000
 UNIT_CHARACTERS_MAX: Final = 64
@@ -40,20 +34,17 @@ class Leaves:
     def __init__(self, hasher: Hasher, *, gathers: bool = False) -> None:
         """gathers: terms are left in here until all resources are written together, and count as kept meanwhile."""
         self.hasher = hasher
+        self.references = References(hasher)
         self.gathers = gathers
         self._codings: dict[tuple[Any, ...], tuple[int, ...]] = {}
-        self._targets: dict[str, int | None] = {}
         self._units: dict[tuple[Any, ...], tuple[int, int]] = {}
         self.kept: set[Term] = set()
         self.terms: set[Term] = set()
-        self.whole = ""
-        """Type/id of the resource that is read, or contains the one that is: what "#" means in it."""
-        self.contained: Any = None
-        """What that resource contains."""
 
     def namespace(self) -> dict[str, Any]:
         """Globals of the generated functions: what is known already is looked up there, without a call."""
-        return {"leaves": self, "known": self._codings, "date_range": date_range}
+        shared = {"references": self.references, "date_range": date_range}
+        return {"leaves": self, "known": self._codings, **shared}
 
     # -- token ---------------------------------------------------------------------------------------------
 
@@ -64,6 +55,15 @@ class Leaves:
                 update(self._codings[key])
             except (KeyError, TypeError):  # not seen yet, or not hashable: not a Coding
                 update(self._coding_hashes(*key))
+
+    def concept(self, update: Update, value: Any, param_id: int) -> None:
+        """A CodeableConcept."""
+        if value.__class__ is dict:
+            if (text := value.get("text")) is not None:
+                self.text(update, text, param_id)
+            codings = value.get("coding")
+            for coding in codings if codings.__class__ is list else ():
+                self.coding(update, coding, param_id)
 
     def text(self, update: Update, text: Any, param_id: int) -> None:
         """CodeableConcept.text: a Coding that has nothing but a display."""
@@ -137,81 +137,7 @@ class Leaves:
         """Patient.deceased.exists() and Patient.deceased != false: true or false, never missing."""
         self.boolean(update, bool(tree.get("deceasedBoolean") is True or tree.get("deceasedDateTime")), param_id)
 
-    # -- reference and uri ---------------------------------------------------------------------------------
-
-    def target(self, reference: str) -> int | None:
-        """Self token of a literal local reference, version taken off; None for any other text."""
-        try:
-            return self._targets[reference]
-        except KeyError:
-            found = LOCAL.fullmatch(reference)
-            token = None
-            if found and found[1] in TYPE_IDS:
-                token = self.hasher.digest(reference[: found.end(2)]) & TARGET_MASK
-            if len(self._targets) >= CACHE_MAX:
-                self._targets.clear()
-            self._targets[reference] = token
-            return token
-
-    def _inside(self, fragment: str) -> int:
-        """Self token of a contained resource; of the container where nothing follows the #."""
-        if not fragment:
-            return self.hasher.shard_of(self.whole) & TARGET_MASK
-        return self.hasher.contained(self.whole, fragment)
-
-    def reference(self, update: Update, value: Any, param_id: int, slot: int, salt: int) -> None:
-        if value.__class__ is not dict:
-            return
-        text = value.get("reference")
-        if text.__class__ is str and text:
-            target = self.target(text)
-            if target is None and text[0] == "#":
-                target = self._inside(text[1:])
-            if target is not None:
-                update(((target ^ salt) & TARGET_MASK | slot,))
-            else:
-                update((self.hasher.uri(param_id, text),))
-        if "identifier" in value and (identifier := value["identifier"]).__class__ is dict:
-            self._reference_identifier(update, identifier, param_id)
-
-    def remember(self, known: dict[str, Given], literal: str, given: Given) -> None:
-        """What a local reference gives all parameters that read it; of others, Reference.type says something too."""
-        if self.target(literal) is None:
-            return
-        if len(known) >= REFERENCES_MAX:
-            known.clear()
-        known[literal] = given
-
-    def _reference_identifier(self, update: Update, value: dict[str, Any], param_id: int) -> None:
-        system, text = value.get("system"), value.get("value")
-        named = system if isinstance(system, str) and system else None
-        if isinstance(text, str) and text:
-            update((self.hasher.identifier_value(param_id, text), self.hasher.identifier(param_id, named, text)))
-
-    def points_to(self, value: Any, type_name: str) -> bool:
-        """resolve() is T, without resolving: by the literal reference, else by Reference.type."""
-        if value.__class__ is not dict:
-            return False
-        text = value.get("reference")
-        if isinstance(text, str) and self.target(text) is not None:
-            return text.startswith(f"{type_name}/")
-        found = self._type_inside(text[1:]) if isinstance(text, str) and text[:1] == "#" else None
-        return bool((found or value.get("type")) == type_name)
-
-    def _type_inside(self, fragment: str) -> str | None:
-        """What _inside names is of this type."""
-        if not fragment:
-            return self.whole.partition("/")[0]
-        inside = self.contained if self.contained.__class__ is list else ()
-        named = (one for one in inside if one.__class__ is dict and one.get("id") == fragment)
-        return next((one.get("resourceType") for one in named), None)
-
-    def resource(self, update: Update, value: Any, _: int, slot: int, salt: int) -> None:
-        """A resource in the place of a reference (Bundle.entry[0].resource)."""
-        if value.__class__ is dict:
-            target = self.target(f"{value.get('resourceType')}/{value.get('id')}")
-            if target is not None:
-                update(((target ^ salt) & TARGET_MASK | slot,))
+    # -- uri ---------------------------------------------------------------------------------
 
     def canonical(self, update: Update, value: Any, param_id: int) -> None:
         """Found with and without its version."""
@@ -352,7 +278,7 @@ class Leaves:
             return _coding_forms(value)
         if type_name == "Reference" and value.__class__ is dict:
             text = value.get("reference")
-            target = self.target(text) if isinstance(text, str) else None
+            target = self.references.target(text) if isinstance(text, str) else None
             return [f"r{target}"] if target is not None else []
         if value is True or value is False:
             return [code_form("true" if value else "false")]

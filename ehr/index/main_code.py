@@ -6,7 +6,7 @@ Further  each other coding leaves one token more, so that rows that are listed u
 Rule     one concept, in a type that has a partition of its own and a main date (ehr.database.partitions.CODED_TYPES)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -32,16 +32,16 @@ class MainCodes:
         self._element = parameter.paths[0].steps[0].name
         self._known: dict[tuple[Any, Any], int] = {}
 
-    def of(self, tree: Mapping[str, Any]) -> tuple[int | None, list[int]]:
+    def of(self, tree: Mapping[str, Any]) -> tuple[int | None, Sequence[int]]:
         """The token of the first coding, and those that say that there are others; lenient about their shape."""
         concept = tree.get(self._element)
         codings = concept.get("coding") if concept.__class__ is dict else None
         if codings.__class__ is not list or not codings:
-            return None, []
+            return None, ()
         first = codings[0]
         token = self._token(first) if first.__class__ is dict else None
         if len(codings) == 1:
-            return token, []
+            return token, ()
         further = (named(one) for one in codings[1:])
         return token, [self._hasher.further(self._id, *one) for one in further if one is not None]
 

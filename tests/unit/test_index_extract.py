@@ -14,11 +14,11 @@ from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.extract import Extractor, IndexRows
 from ehr.index.generate import source
 from ehr.index.hashing import TARGET_MASK, Hasher
-from ehr.index.leaves import REFERENCES_MAX
 from ehr.index.main_code import main_code
 from ehr.index.main_date import CHOSEN, main_date
 from ehr.index.normalize import contact, fold
 from ehr.index.ranges import date_range, period_range
+from ehr.index.references import KNOWN_MAX
 from tests.unit.index_expectations import EXPECTED
 from tests.unit.index_resources import OBSERVATION, PATIENT
 
@@ -251,7 +251,7 @@ def test_a_full_memory_of_references_is_emptied() -> None:
     extractor = Extractor(HASHER)
     trees = [
         {"resourceType": "Observation", "id": "o", "subject": {"reference": f"Patient/{number}"}}
-        for number in range(REFERENCES_MAX + 2)
+        for number in range(KNOWN_MAX + 2)
     ]
     first = [extractor.extract(tree, "Observation", "o") for tree in trees]
     assert [extractor.extract(tree, "Observation", "o") for tree in trees] == first
