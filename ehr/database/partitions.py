@@ -8,7 +8,8 @@ Indexes   each partition has the same; where types share one, the type comes fir
           lasts no longer than LONG_US is found by its beginning, so only longer ranges are listed by their end
 Ids       of one type are held apart by a hash index, exactly: rows it finds are compared by their ids. It is half of a
           B-tree, and has no order (docs/adr/0116)
-Codes     CODED_TYPES have the rows of a code in the order of their date, too
+Codes     CODED_TYPES have the rows of a code in the order of their date, and by whose they are, too: of one patient and
+          one code there are many, and they share an entry
 GIN       a pending list, which every search reads through; how long it may grow is said by the session that writes
           (gin_pending_list_limit): GIN_PENDING, or GIN_PENDING_IMPORT for imports into a record of GIN_LARGE_ROWS,
           which empty it at their end. At 1,000,000 resources a short one doubles what an import costs the server; at
@@ -82,6 +83,7 @@ ORDERS: Final[Mapping[str, str]] = MappingProxyType(
 
 
 CODED: Final = "((tokens[2]), date_lo_us, rid)"
+CODED_SHARD: Final = "((tokens[2]), shard)"
 
 
 def partition_name(type_name: str) -> str:
@@ -125,6 +127,15 @@ def key_constraints() -> list[str]:
 def code_indexes() -> list[str]:
     """The DDL of the lists by code."""
     return [_index(partition_name(type_name), "code", CODED) for type_name in CODED_TYPES]
+
+
+def code_shard_indexes() -> list[str]:
+    """The DDL of the lists of whom codes are of. What codes there are is told by the lists by code already."""
+    made = []
+    for name in map(partition_name, CODED_TYPES):
+        made.append(_index(name, "code_shard", CODED_SHARD))
+        made.append(f"alter index {name}_code_shard_ix alter column 1 set statistics 0")
+    return made
 
 
 def _index(table_name: str, order_name: str, columns: str) -> str:

@@ -36,7 +36,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, array
 from ehr.database.tables import C_TEXT, PgSnapshot, person_link, resource, term
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.index.hashing import TARGET_MASK
-from ehr.search import compile_contained, shape
+from ehr.search import compile_coded, compile_contained, shape
 from ehr.search.compile_values import Condition, dated, listed, updated, value, wanted
 from ehr.search.found import CONTAINER
 
@@ -192,10 +192,13 @@ def _chained(row: FromClause, chain: shape.Chained) -> Condition:
 
 
 def _pointed(row: FromClause, has: shape.Pointed) -> Condition:
+    if has.coded is not None:
+        ask = compile_coded.is_among if has.few else compile_coded.has
+        return ask(row, has.coded, lambda source: _named_in_its_shard(source, has))
     if has.how == "shard":
         source = resource.alias()
-        named = [_names(source, source.c.shard.bitwise_and(TARGET_MASK), part) for part in has.parts]
-        return row.c.shard.in_(select(source.c.shard).where(*conditions(source, has.clauses), or_(*named)))
+        named = _named_in_its_shard(source, has)
+        return row.c.shard.in_(select(source.c.shard).where(*conditions(source, has.clauses), named))
     if has.how == "each":
         return or_(*(_is_named_by_one_that(row, part, has.clauses) for part in has.parts))
     selects: list[Select[Any]] = []
@@ -211,6 +214,11 @@ def _pointed(row: FromClause, has: shape.Pointed) -> Condition:
         return or_(*(func.coalesce(row.c.tokens[1].in_(one), false()) for one in selects))
     found: Condition = row.c.tokens.overlap(_array(selects))
     return found
+
+
+def _named_in_its_shard(source: FromClause, has: shape.Pointed) -> Condition:
+    """A resource names the patient whose shard it is in."""
+    return or_(*(_names(source, source.c.shard.bitwise_and(TARGET_MASK), part) for part in has.parts))
 
 
 def _names(row: FromClause, self_token: ColumnElement[int], part: shape.Part) -> Condition:

@@ -8,7 +8,6 @@ coded      what the index of codes lists, and the few rows that it lists under a
 """
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -16,9 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     Integer,
-    MetaData,
     Select,
-    Table,
     Text,
     and_,
     case,
@@ -38,20 +35,12 @@ from ehr.search import shape
 from ehr.search.compile import conditions
 from ehr.search.compile_audit import noted
 from ehr.search.compile_contained import inside
-from ehr.search.compile_values import SIDE, Condition, listed, value, wanted
+from ehr.search.compile_values import CODE, SIDE, Condition, listed, partition, value, wanted
 from ehr.search.found import COLUMNS, CONTAINER
 from ehr.search.shape_statements import Key, PageOf, SideValue
 
 NOW: Final = literal_column("(select pg_current_snapshot()::text)", Text)
-_CODE: Final = literal_column("2", Integer)
-"""Where ehr.index.main_code puts it. Part of the text, as it is of the index."""
 RID_MAX: Final = literal_column("(select last_value from resource_rid)", BigInteger)
-
-
-@cache
-def partition(name: str) -> Table:
-    """Written as a table by itself, so that the server need not look for it among all."""
-    return resource.to_metadata(MetaData(), name=name)
 
 
 def _of(asked: PageOf, alias: str) -> FromClause:
@@ -114,8 +103,8 @@ def _coded(asked: PageOf, coded: tuple[shape.Slot, shape.Slot]) -> Select[Any]:
     """Two lists in one order, each no longer than the page."""
     first, further = value(coded[0], BigInteger()), array([value(coded[1], BigInteger())])
     row, other = _of(asked, "r"), _of(asked, "o")
-    under_it = _keyed(asked, row).where(row.c.tokens[_CODE] == first)
-    beside = _keyed(asked, other).where(other.c.tokens.contains(further), other.c.tokens[_CODE] != first)
+    under_it = _keyed(asked, row).where(row.c.tokens[CODE] == first)
+    beside = _keyed(asked, other).where(other.c.tokens.contains(further), other.c.tokens[CODE] != first)
     found = gathered(beside, narrow=True)
     lists = (
         _first_of(asked, under_it, [_expression(key, row) for key in asked.keys]),

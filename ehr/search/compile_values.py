@@ -1,14 +1,18 @@
-"""Values of a shape → bound parameters, comparisons of ranges, and the rows a side table lists."""
+"""Values of a shape → bound parameters, comparisons of ranges, and rows of side tables; partitions by name."""
 
 from datetime import timedelta
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Float,
+    Integer,
+    MetaData,
     Numeric,
     Select,
+    Table,
     and_,
     any_,
     bindparam,
@@ -23,7 +27,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import TypeEngine
 
 from ehr.database.partitions import LONG_US
-from ehr.database.tables import C_TEXT, MOMENT, date_index, quantity_index, string_index
+from ehr.database.tables import C_TEXT, MOMENT, date_index, quantity_index, resource, string_index
 from ehr.index.leaves import MICRODEGREES
 from ehr.index.ranges import SECOND_US
 from ehr.search import shape
@@ -33,7 +37,15 @@ from ehr.search.near import EARTH_METRES
 Condition: TypeAlias = ColumnElement[bool]
 LONG: Final = literal_column(str(LONG_US), BigInteger)
 """Not a bound value: the planner must see that the condition is the index's."""
+CODE: Final = literal_column("2", Integer)
+"""The place of the main code among tokens (ehr.index.main_code). Part of the text, as it is of the index."""
 SIDE: Final = {"string": string_index, "date": date_index, "quantity": quantity_index}
+
+
+@cache
+def partition(name: str) -> Table:
+    """Written as a table by itself, so that the server need not look for it among all."""
+    return resource.to_metadata(MetaData(), name=name)
 
 
 def value(at: shape.Slot, type_: TypeEngine[Any]) -> ColumnElement[Any]:

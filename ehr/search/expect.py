@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from ehr.database.partitions import partition_name
 from ehr.index.hashing import Hasher
 from ehr.search import lower_values
 from ehr.search.lower import Lowering, parts_of, typed
 from ehr.search.plan import SearchPlan
-from ehr.search.shape import Clause, Tokens, Values
+from ehr.search.shape import Clause, Coded, Tokens, Values
 from ehr.search.shape_statements import CountOf, EstimateOf
 from ehr.search.statements import sql_of
 from ehr.search.terms import Criterion
@@ -69,6 +70,18 @@ async def counted(connection: "Connection", hasher: Hasher, types: tuple[str, ..
         to = Values()
         asked = CountOf((typed(to, types), Tokens("all", to.add([token]))), to.add(rows_max))
         sql = sql_of(asked)
+        known = _kept(key, await connection.fetchval(sql.text, *sql.arguments(to)), now_s)
+    return known.rows
+
+
+async def patients(connection: "Connection", hasher: Hasher, source: str, token: int, patients_max: int) -> int:
+    """Patients with a resource of this type that has the token as its first coding's, up to a bound."""
+    key = hasher, (source, "Patient"), (token,)
+    known, now_s = _rows_of.get(key), asyncio.get_running_loop().time()
+    if known is None or now_s - known.at_s >= KEPT_S:
+        to = Values()
+        coded = Coded(partition_name(source), to.add(token), to.add(token))
+        sql = sql_of(CountOf(coded, to.add(patients_max)))
         known = _kept(key, await connection.fetchval(sql.text, *sql.arguments(to)), now_s)
     return known.rows
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ehr.access.policy import AccessPredicate
+from ehr.database.partitions import partition_name
 from ehr.fhir import parameters
 from ehr.fhir.compartments import members
 from ehr.fhir.parameters import Parameter
@@ -25,6 +26,7 @@ from ehr.search.plan import SearchPlan
 from ehr.search.shape import (
     Chained,
     Clause,
+    Coded,
     Either,
     Foremost,
     Held,
@@ -91,6 +93,7 @@ class Lowering(Struct, frozen=True):
     lead   by what a first page is looked up, however many have it, where a pass of pass_rows rows (ehr.search.pace; 0:
            none is worth it) does not fill it; passing: this is the pass
     coded  the hashes by which the index of codes lists the rows, and others are found (ehr.search.coded)
+    pointing  the same of the resources by which the one _has finds patients (ehr.search.coded_patients)
     """
 
     hasher: Hasher
@@ -105,6 +108,7 @@ class Lowering(Struct, frozen=True):
     pass_rows: int = 0
     passing: bool = False
     coded: tuple[int, int] | None = None
+    pointing: tuple[int, int] | None = None
 
     def plan(self, to: Values, plan: SearchPlan, *, each: bool = False) -> tuple[list[Clause], bool]:
         """Conditions of a plan on a row; and whether such rows should be looked up before any order is tried.
@@ -329,10 +333,13 @@ class Lowering(Struct, frozen=True):
         return "walk" if self._is_broad(condition) else "tokens"
 
     def _has(self, to: Values, gathered: Gathered, has: Has) -> None:
-        how = self._how(has.type_name, has)
-        gathered.narrow |= how == "tokens" or self._is_few(has)
-        clauses = self.inner(to, has.source, has.inner)
-        gathered.others.append(Pointed(how, self._parts(to, has.parameter), clauses))
+        how, few = self._how(has.type_name, has), self._is_few(has)
+        gathered.narrow |= how == "tokens" or few
+        clauses, coded = self.inner(to, has.source, has.inner), None
+        if self.pointing is not None:
+            first, further = self.pointing
+            coded = Coded(partition_name(has.source), to.add(first), to.add(further))
+        gathered.others.append(Pointed(how, self._parts(to, has.parameter), clauses, coded, few))
 
     def _parts(self, to: Values, parameter: Parameter) -> tuple[Part, ...]:
         return tuple(Part(to.add(self.hasher.salt(part.id)), to.add(part.slot)) for part in parts_of(parameter))

@@ -8,7 +8,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from ehr.index.hashing import Hasher
-from ehr.search import coded, probe
+from ehr.search import coded, coded_patients, probe
 from ehr.search.expect import KEPT_S
 from ehr.search.lower import Lowering
 from ehr.search.plan import SearchPlan
@@ -33,4 +33,5 @@ async def _lowered(
     connection: "Connection", plan: SearchPlan, installation: "Installation", hasher: Hasher
 ) -> Lowering:
     listed = await coded.listed(connection, plan, installation, hasher)
+    listed = listed or await coded_patients.pointed_at(connection, plan, installation, hasher)
     return listed or await probe.lowering_of(connection, plan, hasher)

@@ -64,12 +64,12 @@ async def paced(connection: "Connection", lowering: Lowering, plan: SearchPlan) 
     pointing = any(isinstance(one, Has) for one in plan.conditions)
     rows, lead = min(leads, key=itemgetter(0))
     few = tuple(one for n, one in leads if n <= (POINTING_MAX if isinstance(one, Has) else GATHERED_MAX))
-    pass_rows = _rounded(int(rows * (PATIENTS_PASSED if pointing else PASSED)))
+    pass_rows = rounded(int(rows * (PATIENTS_PASSED if pointing else PASSED)))
     among = await expect.rows_of(connection, lowering, plan, plan.types)
     evenly = (plan.request.count + 1) * among * (POINTING_EACH if pointing else 1) / max(rows, 1)
     return replace(lowering, few=few, lead=lead, pass_rows=pass_rows if 2 * evenly <= pass_rows else 0)
 
 
-def _rounded(rows: int) -> int:
+def rounded(rows: int) -> int:
     """Down to its first two binary digits: each number is a statement of its own, which a connection plans once."""
     return rows >> (digits := max(rows.bit_length() - 2, 0)) << digits

@@ -209,7 +209,8 @@ class _Search(Struct):
     def _key(self, phase: int | None) -> tuple[Any, ...]:
         """What the first statement of a plan depends on beside the plan."""
         lowering = self.lowering
-        how = tuple([id(one) for one in lowering.few]), lowering.pass_rows, lowering.passing, lowering.coded
+        codes = lowering.coded, lowering.pointing
+        how = tuple([id(one) for one in lowering.few]), lowering.pass_rows, lowering.passing, codes
         if self.note is None:
             return phase, self.lowering.hasher, how
         who = self.note.caller
@@ -271,7 +272,8 @@ class _Search(Struct):
             return None
         if self.cursor is not None and self.cursor.total is not None:
             return self.cursor.total
-        return await Total(self.connection, self.plan, self.lowering, self.bodies, self.counts).asked()
+        lowering = replace(self.lowering, pointing=None)  # of a look at each row the planner could expect nothing
+        return await Total(self.connection, self.plan, lowering, self.bodies, self.counts).asked()
 
 
 async def search(

@@ -200,12 +200,26 @@ class Chained:
 
 
 @dataclass(slots=True, unsafe_hash=True)
+class Coded:
+    """A code in the index of codes of a partition: its token as the first coding, and as a further one."""
+
+    partition: str
+    first: Slot
+    further: Slot
+
+
+@dataclass(slots=True, unsafe_hash=True)
 class Pointed:
-    """A resource for which the clauses hold refers to the row (_has); how as in Chained."""
+    """A resource for which the clauses hold refers to the row (_has); how as in Chained.
+
+    coded  they say no more than that it has this code; few: so few patients have it that they are looked up first
+    """
 
     how: How
     parts: tuple[Part, ...]
     clauses: tuple["Clause", ...]
+    coded: Coded | None = None
+    few: bool = False
 
 
 @dataclass(slots=True, unsafe_hash=True)

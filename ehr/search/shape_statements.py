@@ -6,7 +6,7 @@ Out:     a Shape, the key under which its SQL is kept
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ehr.search.shape import Clause, Listed, Slot, Typed, Wanted
+from ehr.search.shape import Clause, Coded, Listed, Slot, Typed, Wanted
 from ehr.search.terms import Rows
 
 # -- order -------------------------------------------------------------------------------------------------------
@@ -90,10 +90,10 @@ class PageOf:
 
 @dataclass(slots=True, unsafe_hash=True)
 class CountOf:
-    """How many rows there are, counted up to a bound where there is one; dated: and in which snapshot; partition: the
-    table whose rows need not be asked for their type."""
+    """How many rows there are, of a code patients who have it, counted up to a bound where there is one; dated: and in
+    which snapshot; partition: the table whose rows need not be asked for their type."""
 
-    clauses: tuple[Clause, ...] | Listed
+    clauses: tuple[Clause, ...] | Listed | Coded
     count_max: Slot | None
     of: Rows = "own"
     dated: bool = False

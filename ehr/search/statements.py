@@ -34,11 +34,11 @@ from sqlalchemy import (
 from ehr.database.connection import Connection, Row
 from ehr.database.engine import compiled
 from ehr.database.tables import PgSnapshot, change, resource, resource_history
-from ehr.search import shape
+from ehr.search import compile_coded, shape
 from ehr.search.compile import conditions, visible
 from ehr.search.compile_contained import inside
-from ehr.search.compile_page import NOW, RID_MAX, columns_of, gathered, page_of, partition
-from ehr.search.compile_values import Condition, listed, value
+from ehr.search.compile_page import NOW, RID_MAX, columns_of, gathered, page_of
+from ehr.search.compile_values import Condition, listed, partition, value
 from ehr.search.found import COLUMNS
 from ehr.search.shape_statements import (
     CountOf,
@@ -140,6 +140,8 @@ def _numbers(asked: RidsOf | PlacesOf) -> Select[Any]:
 def _count(asked: CountOf) -> Select[Any]:
     if isinstance(asked.clauses, shape.Listed):
         rows = _counted(asked.clauses)
+    elif isinstance(asked.clauses, shape.Coded):
+        rows = compile_coded.shards(asked.clauses)
     else:
         row = ROWS[asked.of] if asked.partition is None else partition(asked.partition).alias("r")
         rows = select(literal_column("1").label("one")).select_from(row).where(*conditions(row, asked.clauses))

@@ -60,6 +60,7 @@ async def create_from_metadata(url: str) -> None:
             partitions.key_constraints(),
             partitions.indexes(),
             partitions.code_indexes(),
+            partitions.code_shard_indexes(),
         )
         for statement in chain.from_iterable(ddl):
             await connection.exec_driver_sql(statement)

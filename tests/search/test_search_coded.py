@@ -85,11 +85,13 @@ async def test_what_is_kept_of_a_plan_is_of_one_installation(database: Database)
     assert not set(first) & set(other)
 
 
-async def walked(records: Records, query: list[tuple[str, str]], to: str) -> tuple[list[str], Page]:
+async def walked(
+    records: Records, query: list[tuple[str, str]], to: str, type_name: str = "Observation"
+) -> tuple[list[str], Page]:
     """All ids in the order they came, each page from its last row where it is walked back; and the last page."""
     found: list[str] = []
     while True:
-        page = await records.page("Observation", query)
+        page = await records.page(type_name, query)
         ids = [one.id for one in page.matches]
         found += ids if to == "next" else ids[::-1]
         cursor = page.next_cursor if to == "next" else page.previous_cursor
