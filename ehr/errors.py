@@ -21,6 +21,7 @@ EhrError
 │   └── Duplicate              409  duplicate      AE
 └── Unavailable            retry the same request later; nothing was stored, or the same
     ├── Busy                   503  throttled      AE   idempotency key gives the first answer
+    ├── NoRoom                 503  no-store       AE   the disk of the database is full
     └── Throttled              429  throttled      AE   the caller has too much under way
 
 Anything else that escapes is a bug: 500, no details to the caller, full details to the log.
@@ -149,6 +150,10 @@ class Unavailable(EhrError):
 
 class Busy(Unavailable):
     http_status, issue_code, ack = 503, "throttled", "AE"
+
+
+class NoRoom(Unavailable):
+    http_status, issue_code, ack = 503, "no-store", "AE"
 
 
 class Throttled(Unavailable):

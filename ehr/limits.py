@@ -231,6 +231,10 @@ outbox_attempts_max: Final = 20
 job_chunk_attempts_max: Final = 5
 """Tries of one job chunk before it is failed with its cause."""
 
+job_chunk_waits_max: Final = 150
+"""Tries of one that ended because the database had no room on its disk, and do not count: a day of them. What needs
+more room than there is must end too."""
+
 job_lease_s: Final = 120.0
 """A worker that has not finished or renewed a chunk by then is taken for dead."""
 

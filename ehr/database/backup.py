@@ -62,5 +62,6 @@ def _run(command: list[str | Path], runner: Account) -> None:
         **runner.popen_arguments(),
     )
     if done.returncode != 0:
-        words = done.stderr.decode(errors="replace").strip().splitlines()
-        raise Unavailable(f"{Path(command[0]).name}: {words[-1] if words else 'failed'}")
+        name = Path(command[0]).name
+        words = done.stderr.decode(errors="replace").strip().removeprefix(f"{name}: ").splitlines()
+        raise Unavailable(f"{name}: {words[0] if words else 'failed'}")

@@ -46,6 +46,8 @@ job_chunk = Table(
     Column("due", MOMENT, nullable=False, server_default=func.now()),
     Column("lease_until", MOMENT),
     Column("error", Text),
+    # Of the attempts those that found no room on the disk: they do not count.
+    Column("waits", SmallInteger, nullable=False, server_default=text("0")),
     PrimaryKeyConstraint("job_id", "number"),
     Index("job_chunk_open_ix", "state", "due", postgresql_where=text("state in ('queued', 'running')")),
 )

@@ -4,7 +4,8 @@ States   job     queued → running → done | failed | cancelled; any → cance
          chunk   queued → running → done | failed | cancelled
 Claim    FOR UPDATE SKIP LOCKED, with a lease: a worker that neither finishes nor renews within it is taken for dead.
 Fence    a claim is known by its attempt number; one that was taken over can no longer finish, fail or renew
-Retry    each failure waits twice as long; after job_chunk_attempts_max the chunk is failed with its cause
+Retry    each failure waits twice as long; after job_chunk_attempts_max the chunk is failed with its cause. A full disk
+         is no fault of the chunk: it is waited for, job_chunk_waits_max times
 Life     a job is known for a time after its end (ehr.jobs.life)
 Why      a broker may lose a message, a worker may die: the row stays, so both cost time and never work
 """
@@ -69,8 +70,9 @@ update job_chunk set state = 'done', result = $4, lease_until = null, error = nu
 where job_id = $1 and number = $2 and attempts = $3 and state = 'running' returning 1
 """
 _FAIL: Final = """
-update job_chunk set state = case when attempts >= $5 or not $8 then 'failed' else 'queued' end, lease_until = null,
-    error = $4, due = now() + least($6 * 2 ^ (attempts - 1), $7) * interval '1 second'
+update job_chunk set lease_until = null, error = $4, waits = waits + $9::boolean::int,
+    state = case when $9 and waits + 1 < $10 or $8 and not $9 and attempts - waits < $5 then 'queued' else 'failed' end,
+    due = now() + least($6 * 2 ^ (attempts - 1), $7) * interval '1 second'
 where job_id = $1 and number = $2 and attempts = $3 and state = 'running' returning state
 """
 _CLOSE_JOB: Final = """
@@ -83,7 +85,7 @@ returning state
 """
 _GIVE_UP: Final = """
 update job_chunk set state = 'failed', error = coalesce(error, 'the worker was lost, every time'), lease_until = null
-where state = 'running' and lease_until < now() and attempts >= $1 returning job_id
+where state = 'running' and lease_until < now() and attempts - waits >= $1 returning job_id
 """
 _CLAIMABLE: Final = """
 select count(*) from (
@@ -110,8 +112,9 @@ _NEWEST: Final = """
 select id, state from job where kind = $1 and params ->> 'key' = $2 order by id desc limit 1
 """
 _RESUME: Final = """
-update job_chunk set state = 'queued', due = now(), lease_until = null, attempts = case when state = 'failed' then 0
-    else attempts end
+update job_chunk set state = 'queued', due = now(), lease_until = null,
+    attempts = case when state = 'failed' then 0 else attempts end,
+    waits = case when state = 'failed' then 0 else waits end
 where job_id = $1 and state in ('running', 'failed', 'cancelled')
 """
 _REOPEN: Final = "update job set state = 'running', finished = null where id = $1 and state in ('failed', 'cancelled')"
@@ -282,8 +285,11 @@ class Queue:
             rows = await connection.fetch(_CHUNKS_WITH, job_id, name)
         return [(row["number"], json.loads(row["params"])) for row in rows]
 
-    async def fail(self, chunk: Chunk, error: str, *, again: bool = True) -> str | None:
-        """Put it back to wait, or fail it for good; the chunk's new state, None when the claim was lost."""
+    async def fail(self, chunk: Chunk, error: str, *, again: bool = True, no_room: bool = False) -> str | None:
+        """Put it back to wait, or fail it for good; the chunk's new state, None when the claim was lost.
+
+        no_room  the disk was full: it is no fault of the chunk
+        """
         async with self._database.acquire() as connection, connection.transaction():
             await connection.execute(_LOCK_JOB, chunk.job_id)
             state: str | None = await connection.fetchval(
@@ -296,6 +302,8 @@ class Queue:
                 BACKOFF_FIRST_S,
                 BACKOFF_MAX_S,
                 again,
+                no_room,
+                limits.job_chunk_waits_max,
             )
             await connection.execute(_CLOSE_JOB, chunk.job_id)
         return state

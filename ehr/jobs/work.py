@@ -1,7 +1,8 @@
 """Claimed chunks → the handler of their kind, with the lease kept while it works.
 
 Errors:  an EhrError's text is safe to keep; of anything else only its class and where it was raised are kept.
-         Refused means that trying again will not help; everything else is tried again
+         Refused means that trying again will not help; everything else is tried again, where the database has no
+         room until it has
 Why:     any exception is caught here: this is the worker's edge, and an uncaught one would only lose its cause
 """
 
@@ -11,12 +12,15 @@ import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+import asyncpg
 import structlog
 
 from ehr import limits
 from ehr.clock import Clock
-from ehr.errors import EhrError, Refused
+from ehr.errors import EhrError, NoRoom, Refused
 from ehr.jobs.queue import Chunk, Queue
+
+NO_ROOM: Final = (NoRoom, asyncpg.DiskFullError)
 
 Handler = Callable[[Chunk], Awaitable[Mapping[str, Any]]]
 
@@ -56,7 +60,8 @@ async def run_chunk(queue: Queue, handler: Handler, chunk: Chunk, *, lease_s: fl
             raise
         log.warning("chunk lost its lease", **named)
     except Exception as error:
-        state = await queue.fail(chunk, cause(error), again=not isinstance(error, Refused))
+        again, no_room = not isinstance(error, Refused), isinstance(error, NO_ROOM)
+        state = await queue.fail(chunk, cause(error), again=again, no_room=no_room)
         log.warning("chunk failed", **named, state=state, exc_info=True)
     else:
         await queue.finish(chunk, result)

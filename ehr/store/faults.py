@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncpg
 
-from ehr.errors import Busy, Duplicate, EhrError, Unavailable
+from ehr.errors import Busy, Duplicate, EhrError, NoRoom, Unavailable
 
 
 class Raced(Duplicate):
@@ -54,6 +54,8 @@ def refused(error: BaseException) -> EhrError | None:
     """The answer to a caller whose transaction ended so. Nothing was stored, or, after a lost commit, perhaps all."""
     if isinstance(error, EhrError):
         return error
+    if isinstance(error, asyncpg.DiskFullError):
+        return NoRoom("the database has no room on its disk; send the same request again when it has")
     if isinstance(error, _BUSY):
         return Busy("the database is busy; send the same request again")
     if isinstance(error, LOST):

@@ -4,7 +4,7 @@ import asyncio
 
 from ehr import limits
 from ehr.database.engine import Database
-from ehr.errors import Invalid
+from ehr.errors import Invalid, NoRoom
 from ehr.jobs import life
 from ehr.jobs.queue import Chunk, Queue
 from ehr.jobs.work import cause, run_chunk
@@ -96,6 +96,38 @@ async def test_a_chunk_that_kills_every_worker_is_given_up(database: Database) -
     progress = await queue.progress(job_id)
     assert progress is not None
     assert progress.state == "failed"
+
+
+async def test_a_full_disk_is_waited_for_and_counts_against_nobody(database: Database) -> None:
+    queue = Queue(database)
+    job_id = await queue.enqueue("count", {}, [{}])
+
+    async def full(_: Chunk) -> dict[str, object]:
+        raise NoRoom("no room")
+
+    for _ in range(limits.job_chunk_attempts_max + 2):
+        await run_chunk(queue, full, await _claim_number(queue, database, job_id, 0))
+    assert await queue.claim(["count"]) is None, "it waits longer each time"
+    await _claim_number(queue, database, job_id, 0)
+    async with database.acquire() as connection:
+        await connection.execute("update job_chunk set lease_until = now() - interval '1 second'")
+    assert await queue.sweep(["count"], 8) == 1, "a worker that is lost afterwards is the first"
+    chunk = await queue.claim(["count"])
+    assert chunk is not None
+    await queue.finish(chunk, {})
+    progress = await queue.progress(job_id)
+    assert progress is not None
+    assert progress.state == "done"
+
+
+async def test_what_never_finds_room_ends_too(database: Database) -> None:
+    queue = Queue(database)
+    job_id = await queue.enqueue("count", {}, [{}])
+    async with database.acquire() as connection:
+        await connection.execute("update job_chunk set attempts = $1, waits = $1", limits.job_chunk_waits_max - 1)
+    chunk = await _claim_number(queue, database, job_id, 0)
+    assert await queue.fail(chunk, "no room", no_room=True) == "failed"
+    assert await queue.claim(["count"]) is None
 
 
 async def test_cancelled_work_is_not_claimed(database: Database) -> None:
