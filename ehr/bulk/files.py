@@ -143,9 +143,10 @@ def _whole_lines(content: bytes, first_line: int, line_bytes_max: int) -> Iterat
     found = content.split(b"\n")
     if not found[-1]:
         found.pop()
+    if b"\r" in content:
+        found = [line.rstrip(b"\r") for line in found]
     for number, line in enumerate(found, start=first_line):
-        text = line.rstrip(b"\r")
-        yield Line(number, text if len(text) <= line_bytes_max else None)
+        yield Line(number, line if len(line) <= line_bytes_max else None)
 
 
 def _single_lines(file: IO[bytes], part: Part, line_bytes_max: int) -> Iterator[Line]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -32,8 +33,6 @@ from ehr.index.extract import Extractor, IndexRows
 from ehr.index.ranges import BEGINNING_US, DAY_US, END_US, date_range
 from ehr.store import gate
 
-_LOOSE: Final = re.compile(rb'\\|[ \t\r][",:{}\[\]]|[",:{}\[\]][ \t\r]')
-"""An escape, or space where JSON may have it; also where a string has it, which is no harm."""
 UNKNOWN_US: Final = BEGINNING_US - 1_000 * DAY_US
 """Of a line that does not say when it was last updated: before all that does."""
 YIELD_LINES: Final = 200
@@ -114,7 +113,7 @@ class Preparer:
         try:
             if content is None:
                 raise TooMuch(f"the line has more than {limits.ndjson_line_bytes_max} bytes")
-            tree, is_canonical = _checked(content)
+            tree, is_compact, is_canonical = _checked(content)
             if self._keep_meta:
                 _check_meta(tree)
         except EhrError as error:
@@ -128,7 +127,7 @@ class Preparer:
             TYPE_IDS[type_name],
             id,
             content,
-            "meta" not in tree and _is_plain(content, type_name, id, is_canonical=is_canonical),
+            is_compact and _is_plain(tree),
             rows,
             copy.int8_array(rows.tokens),
             tree if type_name in self._followed else None,
@@ -172,22 +171,22 @@ def _check_meta(tree: dict[str, Any]) -> None:
         raise Malformed(text, at=f"{tree['resourceType']}.meta.lastUpdated")
 
 
-def _is_plain(content: bytes, type_name: str, id: str, *, is_canonical: bool) -> bool:
-    begins = content.startswith(b'{"resourceType":"%b","id":"%b",' % (type_name.encode(), id.encode()))
-    return begins and (is_canonical or _LOOSE.search(content) is None)
+def _is_plain(tree: dict[str, Any]) -> bool:
+    """Whether compact text, whose members stand as they do in the tree, is plain (Ready)."""
+    return "meta" not in tree and len(tree) > 2 and [*islice(tree, 2)] == ["resourceType", "id"]
 
 
-def _checked(content: bytes) -> tuple[dict[str, Any], bool]:
-    """The tree of a valid resource, and whether its text is canonical."""
+def _checked(content: bytes) -> tuple[dict[str, Any], bool, bool]:
+    """The tree of a valid resource, and whether its text is compact and canonical, as far as was asked."""
     found = quick(content)
     before = next(ENDLESS_MET)
     if found is not None and found[0].__class__ is dict and accepts(found[0]):
-        tree, canonical = found
+        tree: dict[str, Any] = found[0]
         type_name = tree["resourceType"]
         has_bound = next(ENDLESS_MET) == before + 1 and nesting(type_name) is not None
         if type_name not in gate.OBLIGING and (has_bound or not is_deep(tree, content)):
-            return tree, canonical
-    return _valid(careful(content)), False
+            return found
+    return _valid(careful(content)), False, False
 
 
 def _valid(tree: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 ESCAPED_CONTROL: Final = re.compile(rb"\\(?:u00(?:0[0-8bcefBCEF]|1[0-9a-fA-F])|[bf])")
 """What may be the escape of a control character; a backslash that is itself escaped may stand before it."""
 
-_SPELLED: Final = re.compile(rb"\\(?:u00(?:0[0-8bcefBCEF]|1[0-9a-fA-F]|22:|3[aA])|[bf])")
+SPELLED: Final = re.compile(rb"\\(?:u00(?:0[0-8bcefBCEF]|1[0-9a-fA-F]|22:|3[aA])|[bf])")
 """The same; and what may be `":` in a string with one of its characters escaped."""
 
 _SURROGATES: Final = re.compile(
@@ -96,7 +96,7 @@ def _is_plain(body: bytes, tree: dict[str, Any] | list[Any], depth_max: int) -> 
         return False
     return (
         compact.count(b'":') == written.count(b'":')
-        and _SPELLED.search(compact) is None
+        and SPELLED.search(compact) is None
         and b"\n" + b"  " * depth_max not in written
     )
 

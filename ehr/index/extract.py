@@ -9,7 +9,6 @@ Cost:    generated at first use of a type (about 5 ms), then 6 to 10 µs a resou
 """
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
@@ -63,8 +62,7 @@ class IndexRows(Struct, gc=False):
         return IndexRows(self.shard, [], strings, dates, [row for row in self.quantities if row[0] in param_ids])
 
 
-@dataclass(frozen=True, slots=True)
-class Contained:
+class Contained(Struct, frozen=True, gc=False):
     """What one contained resource puts into the index. place: among all that are contained, from 0."""
 
     place: int
@@ -150,7 +148,8 @@ class Extractor:
                 continue
             rows = self.extract(one, name, id, within=whole)
             rows.shard, rows.tokens[0] = made.shard, self.hasher.contained(whole, id)
-            made.terms = {*made.terms, *rows.terms}
+            if rows.terms:
+                made.terms = {*made.terms, *rows.terms}
             found.append(Contained(place, name, id, rows))
         made.contained = found
 

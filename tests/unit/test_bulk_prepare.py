@@ -91,6 +91,7 @@ def test_what_the_careful_reader_refuses_is_refused(content: bytes) -> None:
         '{"resourceType":"Patient","id":"p","name":[{"text":"Nguyễn Văn Ầ: \\"x\\", y"}]}'.encode(),
         b'{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"valueQuantity":{"value":13.5}}',
         b'{"resourceType":"Observation","id":"o","status":"final","code":{"text":"x"},"valueQuantity":{"value":13.50}}',
+        b'{"resourceType":"Observation","id":"o","status":"final","code":{"text":", "},"valueQuantity":{"value":1.50}}',
     ],
 )
 def test_the_one_insertion_is_what_the_codec_would_write(content: bytes) -> None:

@@ -99,6 +99,15 @@ def test_a_backslash_before_u0000_is_text() -> None:
     assert codec.loads(b'{"a":"\\\\u0000"}') == {"a": "\\u0000"}
 
 
+@pytest.mark.parametrize("spelled", [b"\\u0022:", b'\\"\\u003a', b"\\u0022\\u003A", b'\\":'])
+def test_a_string_does_not_hide_a_key_that_comes_twice(spelled: bytes) -> None:
+    """What ends a key is counted, before and after; a string may have it too, spelled so that the sum comes out."""
+    body = b'{"gender":"male","gender":"female","text":"%b"}' % spelled
+    with pytest.raises(Malformed, match="twice"):
+        codec.loads(body)
+    assert quick(body) is None
+
+
 @pytest.mark.parametrize("escape", [b"\\u0000", b"\\u0001", b"\\u001F", b"\\u000b", b"\\b", b"\\f"])
 def test_control_characters_are_refused(escape: bytes) -> None:
     for body in (b'{"a":["x%b"]}', b'{"a%b":1}'):
