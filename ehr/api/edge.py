@@ -1,7 +1,8 @@
 """The outermost layer of the HTTP side: every request gets an id, bounds, headers, a measurement, and an answer.
 
 In:      any ASGI http request
-Out:     the application's response with X-Request-Id and security headers; 414 for an over-long query; 500 for a bug
+Out:     the application's response with X-Request-Id and security headers; 414 for an over-long query; 503 where the
+         database is away; 500 for a bug
 Why:     One plain ASGI layer and not five: a layer of Starlette's middleware costs more than a read's own Python.
          FHIR requests go straight to their own routes, which hand their answer back to be sent; the rest to FastAPI's.
 """
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr import ids, limits
 from ehr.api.answer import Answer, Header
-from ehr.api.errors import answer_of, bug_answer
+from ehr.api.errors import answer_of, escaped_answer
 from ehr.api.exchange import refused_as
 from ehr.api.fhir import Routes
 from ehr.clock import Clock
@@ -89,9 +90,9 @@ class FhirEdge(_Edge):
             return refused_as(answer_of(scope["path"], error), scope)
         try:
             return await self._routes.answer(scope, receive)
-        except Exception:
+        except Exception as escaped:
             log.error("request failed", route=_pattern(scope), method=scope["method"], exc_info=True)
-            return refused_as(bug_answer(scope["path"]), scope)
+            return refused_as(escaped_answer(scope["path"], escaped), scope)
 
 
 class Edge(_Edge):
@@ -124,10 +125,10 @@ class Edge(_Edge):
                 await answer_of(scope["path"], error).send(with_headers)
             else:
                 await self._app(scope, receive, with_headers)
-        except Exception:
+        except Exception as escaped:
             log.error("request failed", route=self._route(scope), method=scope["method"], exc_info=True)
             if status == 0:
-                await bug_answer(scope["path"]).send(with_headers)
+                await escaped_answer(scope["path"], escaped).send(with_headers)
         self._observe(scope, self._route(scope), status or 500, began_s)
 
     def _route(self, scope: Scope) -> str:

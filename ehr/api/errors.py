@@ -1,6 +1,6 @@
 """The edge of the HTTP side: whatever escapes a route becomes an answer, and nothing about it leaks.
 
-In:      EhrError from any route; Starlette's own 404 and 405; any other exception
+In:      EhrError from any route; Starlette's own 404 and 405; errors of a database that is away; any other exception
 Out:     an OperationOutcome under /fhir, else {"status", "issues"}; a bug is 500 without details, and a log line
 """
 
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from ehr.api.answer import Answer, error_answer, outcome_answer
 from ehr.errors import EhrError, Invalid, Issue, MethodNotAllowed, NotFound
+from ehr.store import faults
 
 BUG: Final = Issue("exception", "an internal error; it was logged under the X-Request-Id of this answer")
 
@@ -25,8 +26,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _request_validation)
 
 
-def bug_answer(path: str) -> Answer:
-    """The answer to an exception nobody foresaw."""
+def escaped_answer(path: str, error: Exception) -> Answer:
+    """The answer to an exception that no route foresaw: the database is away, or it is a bug."""
+    refusal = faults.escaped(error)
+    if refusal is not None:
+        return answer_of(path, refusal)
     if is_fhir(path):
         return outcome_answer(500, [BUG])
     return _plain(500, [BUG])

@@ -3,6 +3,7 @@
 Errors:  an EhrError's text is safe to keep; of anything else only its class and where it was raised are kept.
          Refused means that trying again will not help; everything else is tried again, where the database has no
          room until it has
+Away:    a database that is away when a chunk ends is told when it is back, for as long as nobody else takes the chunk
 Why:     any exception is caught here: this is the worker's edge, and an uncaught one would only lose its cause
 """
 
@@ -10,18 +11,22 @@ import asyncio
 import contextlib
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import structlog
 
 from ehr import limits
 from ehr.clock import Clock
-from ehr.errors import EhrError, NoRoom, Refused
+from ehr.errors import EhrError, Refused
 from ehr.jobs.queue import Chunk, Queue
 
-NO_ROOM: Final = (NoRoom, asyncpg.DiskFullError)
+AWAY: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""Why the queue cannot be told."""
+TELL_AGAIN_S: Final = 1.0
 
+T = TypeVar("T")
 Handler = Callable[[Chunk], Awaitable[Mapping[str, Any]]]
 
 TURN_S: Final = 5.0
@@ -60,25 +65,49 @@ async def run_chunk(queue: Queue, handler: Handler, chunk: Chunk, *, lease_s: fl
             raise
         log.warning("chunk lost its lease", **named)
     except Exception as error:
-        again, no_room = not isinstance(error, Refused), isinstance(error, NO_ROOM)
-        state = await queue.fail(chunk, cause(error), again=again, no_room=no_room)
+        keeping.cancel()
+        again, no_room = not isinstance(error, Refused), _has_no_room(error)
+        state = await _told(partial(queue.fail, chunk, cause(error), again=again, no_room=no_room), lease_s)
         log.warning("chunk failed", **named, state=state, exc_info=True)
     else:
-        await queue.finish(chunk, result)
+        keeping.cancel()
+        await _told(partial(queue.finish, chunk, result), lease_s)
     finally:
         keeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await keeping
 
 
+async def _told(tell: Callable[[], Awaitable[T]], lease_s: float) -> T:
+    """Tell the queue what became of a chunk. Told twice, because an answer was lost, it changes nothing more."""
+    loop = asyncio.get_running_loop()
+    ends_s = loop.time() + lease_s
+    while True:
+        try:
+            return await tell()
+        except AWAY:
+            if loop.time() > ends_s:
+                raise
+        await asyncio.sleep(TELL_AGAIN_S)
+
+
 async def _keep_lease(queue: Queue, chunk: Chunk, lease_s: float, worker: "asyncio.Task[Any] | None") -> None:
     """Renew until cancelled; when the claim is lost, stop the worker: its result would not count."""
     while True:
         await asyncio.sleep(lease_s / 3)
-        if not await queue.renew(chunk, lease_s=lease_s):
+        try:
+            kept = await queue.renew(chunk, lease_s=lease_s)
+        except AWAY:  # the work will meet it too, or be done when it is back
+            continue
+        if not kept:
             assert worker is not None, "a chunk is run by a task"
             worker.cancel()
             return
+
+
+def _has_no_room(error: Exception) -> bool:
+    """The disk of the database, not that of our files: an export that fills that itself must not do so all day."""
+    return isinstance(error, asyncpg.DiskFullError) or isinstance(error.__cause__, asyncpg.DiskFullError)
 
 
 def cause(error: Exception) -> str:

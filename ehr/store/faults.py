@@ -61,3 +61,8 @@ def refused(error: BaseException) -> EhrError | None:
     if isinstance(error, LOST):
         return Unavailable("the database cannot be reached; send the same request again")
     return None
+
+
+def escaped(error: Exception) -> EhrError | None:
+    """refused(), of an error that may not be the database's: one that names a file is about that file."""
+    return None if isinstance(error, OSError) and error.filename is not None else refused(error)

@@ -163,6 +163,10 @@ async def test_a_lost_database_is_told_as_such_and_nothing_is_acknowledged(data_
             assert answer.status_code == 503, answer.text
             assert "retry-after" in answer.headers
             assert answer.json()["resourceType"] == "OperationOutcome"
+        for path in ("_job/1", "$export", "Patient?name=late", "Patient/late/$everything", "Patient/late/_history"):
+            answer = await http.get(f"{serving.base}/{path}", headers={"Prefer": "respond-async"})
+            assert (answer.status_code, answer.json()["issue"][0]["code"]) == (503, "transient"), path
+            assert "retry-after" in answer.headers
         assert (await http.get(f"{serving.root}/livez")).status_code == 200
         told = await http.get(f"{serving.root}/readyz")
         assert (told.status_code, told.json()["checks"]["database"]) == (503, "failed")

@@ -1,6 +1,9 @@
 """The jobs table: claims are exclusive, fenced and leased; failures wait longer each time; jobs end."""
 
 import asyncio
+from urllib.parse import urlsplit
+
+import asyncpg
 
 from ehr import limits
 from ehr.database.engine import Database
@@ -8,6 +11,7 @@ from ehr.errors import Invalid, NoRoom
 from ehr.jobs import life
 from ehr.jobs.queue import Chunk, Queue
 from ehr.jobs.work import cause, run_chunk
+from tests.conftest import Server
 
 
 async def test_every_chunk_is_claimed_by_exactly_one_worker(database: Database) -> None:
@@ -103,7 +107,7 @@ async def test_a_full_disk_is_waited_for_and_counts_against_nobody(database: Dat
     job_id = await queue.enqueue("count", {}, [{}])
 
     async def full(_: Chunk) -> dict[str, object]:
-        raise NoRoom("no room")
+        raise NoRoom("no room") from asyncpg.DiskFullError()
 
     for _ in range(limits.job_chunk_attempts_max + 2):
         await run_chunk(queue, full, await _claim_number(queue, database, job_id, 0))
@@ -118,6 +122,45 @@ async def test_a_full_disk_is_waited_for_and_counts_against_nobody(database: Dat
     progress = await queue.progress(job_id)
     assert progress is not None
     assert progress.state == "done"
+
+
+async def test_a_database_that_is_away_when_a_chunk_ends_is_told_afterwards(
+    database: Database, database_url: str, postgres_server: Server
+) -> None:
+    """What failed with it is tried again when it is back, and not when its lease is over."""
+    queue, name = Queue(database), urlsplit(database_url).path[1:]
+    job_id = await queue.enqueue("count", {}, [{}, {}])
+
+    async def away() -> None:
+        await postgres_server.execute(f"alter database {name} allow_connections false")
+        await postgres_server.execute(
+            f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
+        )
+
+    async def back() -> None:
+        await asyncio.sleep(0.3)
+        await postgres_server.execute(f"alter database {name} allow_connections true")
+
+    async def fails(_: Chunk) -> dict[str, object]:
+        await away()
+        await database.pool.fetchval("select 1")
+        raise AssertionError("it is away")
+
+    async def ends(_: Chunk) -> dict[str, object]:
+        await away()
+        return {"n": 1}
+
+    for handler in (fails, ends):
+        chunk = await queue.claim(["count"])
+        assert chunk is not None
+        async with asyncio.TaskGroup() as both:
+            both.create_task(run_chunk(queue, handler, chunk))
+            both.create_task(back())
+    progress = await queue.progress(job_id)
+    assert progress is not None
+    assert (progress.state, progress.done) == ("running", 1)
+    async with database.acquire() as connection:
+        assert await connection.fetchval("select error from job_chunk where state = 'queued'"), "its cause is kept"
 
 
 async def test_what_never_finds_room_ends_too(database: Database) -> None:
