@@ -67,8 +67,7 @@ def source(type_name: str, hasher: Hasher, known: Parameters = parameters.R4) ->
                 root.reach(path.steps).leaves.append((parameter, path))
     writer = _Writer(hasher, main_date(type_name), bits)
     body = list(writer.node(root, "tree", 1))
-    memories = [f"{name} = {{}}" for name in writer.memories]
-    head = [*memories, "def extract(tree, hashes, strings, dates, numbers):", "    update = hashes.extend"]
+    head = ["def extract(tree, hashes, strings, dates, numbers):", "    update = hashes.extend"]
     first = ["    lo = hi = None", "    have = 0"]
     last = ["    if have:", "        hashes.append(outline(have))", "    return lo, hi", ""]
     return "\n".join([*head, *first, *body, *last])
@@ -80,7 +79,6 @@ class _Writer:
         self._main = main
         self._bits = bits
         self._count = 0
-        self.memories: list[str] = []
 
     def node(self, node: Node, variable: str, depth: int) -> Iterator[str]:
         """Everything read from the object or value in a variable."""
@@ -119,23 +117,29 @@ class _Writer:
         yield from self.node(below, value, depth)
 
     def _references(self, leaves: list[tuple[Parameter, ElementPath]], value: str, depth: int) -> Iterator[str]:
-        """All parameters that read one reference; most have read it before, in an earlier resource."""
+        """All parameters that read one reference; what a local one names has mostly been met."""
         if not leaves:
             return
-        pad, known = "    " * depth, f"to_{value}"
-        self.memories.append(known)
-        asked = tuple(self._asked(parameter, path) for parameter, path in leaves)
+        pad = "    " * depth
+        asked = [self._asked(parameter, path) for parameter, path in leaves]
         usual = f"{value}.__class__ is dict and 'identifier' not in {value}"
         yield f"{pad}literal = {value}.get('reference') if {usual} else None"
-        yield f"{pad}given = {known}.get(literal) if literal.__class__ is str else None"
-        yield f"{pad}if given is None:"
-        yield f"{pad}    given = references.given({known}, {value}, literal, {asked})"
-        yield f"{pad}have |= given[0]"
-        yield f"{pad}hashes += given[1]"
+        yield f"{pad}target = targets.get(literal) if literal.__class__ is str else None"
+        yield f"{pad}if target is None:"
+        yield f"{pad}    have |= references.read(hashes, {value}, {tuple(asked)})"
+        yield f"{pad}else:"
+        for bit, only, number, mixed in asked:
+            inner = pad + "    "
+            if only is not None:
+                yield f"{inner}if literal.startswith({only + '/'!r}):"
+                inner += "    "
+            yield f"{inner}have |= {bit}"
+            if number:
+                yield f"{inner}hashes.append(target ^ {mixed})"
 
     def _asked(self, parameter: Parameter, path: ElementPath) -> Asked:
-        number = 0 if parameter.union else parameter.id
-        return self._bits[parameter.id], path.only, number, parameter.slot, self._hasher.salt(parameter.id)
+        mixed = self._hasher.mixed(parameter.id, parameter.slot)
+        return self._bits[parameter.id], path.only, 0 if parameter.union else parameter.id, mixed
 
     def _leaf(self, parameter: Parameter, path: ElementPath, value: str, depth: int) -> Iterator[str]:
         pad = "    " * depth
@@ -162,7 +166,7 @@ class _Writer:
                 yield "except (KeyError, TypeError):"
                 yield f"    leaves.code(update, {value}, {number})"
             case "reference" if type_name == "Resource":
-                yield f"references.resource(hashes, {value}, {parameter.slot}, {self._hasher.salt(number)})"
+                yield f"references.resource(hashes, {value}, {self._hasher.mixed(number, parameter.slot)})"
             case "uri" if parameter.code not in NO_TEXT:
                 yield f"leaves.uri(update, strings, {value}, {number})"
             case "reference" | "uri":

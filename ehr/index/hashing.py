@@ -129,6 +129,10 @@ class Hasher:
             found = self._salts[param_id] = self.digest(f"r{param_id}")
         return found
 
+    def mixed(self, param_id: int, slot: int) -> int:
+        """What self tokens are xored with, as reference_to does in more steps: their low bits are zero."""
+        return self.salt(param_id) & TARGET_MASK | slot
+
     def reference(self, param_id: int, slot: int, type_name: str, id: str) -> int:
         """A local reference to Type/id."""
         return self.reference_to(self.self_token(type_name, id), param_id, slot)

@@ -43,7 +43,7 @@ class Leaves:
 
     def namespace(self) -> dict[str, Any]:
         """Globals of the generated functions: what is known already is looked up there, without a call."""
-        shared = {"references": self.references, "date_range": date_range}
+        shared = {"references": self.references, "targets": self.hasher.targets, "date_range": date_range}
         return {"leaves": self, "known": self._codings, **shared}
 
     # -- token ---------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from ehr.database.partitions import CODED_TYPES, OWN_TYPES
 from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter
 from ehr.fhir.r4 import TYPE_IDS
+from ehr.index import references
 from ehr.index.extract import Extractor, IndexRows
 from ehr.index.generate import source
 from ehr.index.hashing import TARGET_MASK, Hasher
@@ -18,7 +19,6 @@ from ehr.index.main_code import main_code
 from ehr.index.main_date import CHOSEN, main_date
 from ehr.index.normalize import contact, fold
 from ehr.index.ranges import date_range, period_range
-from ehr.index.references import KNOWN_MAX
 from tests.unit.index_expectations import EXPECTED
 from tests.unit.index_resources import OBSERVATION, PATIENT
 
@@ -247,13 +247,16 @@ def test_the_same_reference_means_what_its_element_means() -> None:
         assert stated(whole) == stated(apart[0]) | stated(apart[1])
 
 
-def test_a_full_memory_of_references_is_emptied() -> None:
-    extractor = Extractor(HASHER)
+def test_a_full_memory_of_references_is_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(references, "CACHE_MAX", 10)
+    hasher = Hasher(1)
+    extractor = Extractor(hasher)
     trees = [
         {"resourceType": "Observation", "id": "o", "subject": {"reference": f"Patient/{number}"}}
-        for number in range(KNOWN_MAX + 2)
+        for number in range(12)
     ]
     first = [extractor.extract(tree, "Observation", "o") for tree in trees]
+    assert len(hasher.targets) == 2
     assert [extractor.extract(tree, "Observation", "o") for tree in trees] == first
 
 
