@@ -61,8 +61,8 @@ SWITCH_S: Final = 0.001
 COLLECT_AT: Final = 10_000
 """New objects that make Python look for cycles: half a millisecond each time."""
 
-Children = dict[str, Callable[[], bool]]
-"""What a process has started: its name → whether it runs."""
+Children = dict[str, Callable[[], Awaitable[bool]]]
+"""What a process has started or uses: its name → whether it runs."""
 
 log = structlog.get_logger(__name__)
 
@@ -114,8 +114,15 @@ async def broker_of(settings: Settings, children: Children | None = None) -> Asy
 
 
 def _watch(server: OwnedServer, children: Children | None) -> None:
-    if children is not None and server.owned:
-        children[server.name] = server.running
+    if children is not None:
+        children[server.name] = server.look_after
+
+
+def _watch_worker(worker: Child, children: Children) -> None:
+    async def runs() -> bool:
+        return worker.running()
+
+    children[WORKER] = runs
 
 
 @asynccontextmanager
@@ -169,7 +176,7 @@ async def city(settings: Settings) -> AsyncIterator[City]:
         settings = settings.model_copy(update={"mllp_port": mllp.port})
         if brings_worker:
             worker = await stack.enter_async_context(worker_of(settings, "--hands", str(WORKER_HANDS), "--beat"))
-            children[WORKER] = worker.running
+            _watch_worker(worker, children)
         await stack.enter_async_context(_announced(settings))
         yield City(settings, record, intake, pipeline, settings.base_url or http.base_url, mllp.port, children)
 
@@ -209,7 +216,7 @@ async def work(settings: Settings, *arguments: str) -> None:
         known = {"database_url": SecretStr(database_url), "broker_url": SecretStr(broker_url)}
         settings = settings.model_copy(update=known)
         async with worker_of(settings, *arguments, patience_s=limits.job_lease_s) as worker:
-            children[WORKER] = worker.running
+            _watch_worker(worker, children)
             await _asked_to_end(stopping, children)
 
 
@@ -226,9 +233,9 @@ async def _asked_to_end(stopping: asyncio.Event, children: Children) -> None:
     while not stopping.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), LOOK_S)
-        gone = next((name for name, runs in children.items() if not runs()), None)
-        if gone is not None and not stopping.is_set():
-            raise Unavailable(f"{gone} ended by itself: see the log above")
+        for name, runs in children.items():
+            if not stopping.is_set() and not await runs() and not stopping.is_set():
+                raise Unavailable(f"{name} ended by itself: see the log above")
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -329,7 +336,8 @@ async def _announced(settings: Settings) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        place.unlink(missing_ok=True)
+        if running(settings.data_dir).get("pid") == os.getpid():  # of two that serve it, the later one's stays
+            place.unlink(missing_ok=True)
 
 
 def running(data_dir: Path) -> Mapping[str, object]:

@@ -3,7 +3,8 @@
 In:      home   the server's folder
 Out:     start() -> the server's URL, when it answers
 Order:   who holds home/owner.lock (flock) owns the server. A lock ends with its process, even by kill -9, and whoever
-         waits for the server then takes over; so `ehr token` and `ehr import` work beside `ehr serve`
+         waits for the server then takes over; so `ehr token` and `ehr import` work beside `ehr serve`. Who goes on
+         serving looks after it, and starts it anew when its owner has gone
 Errors:  Unavailable, with the last line of the server's log
 """
 
@@ -35,6 +36,7 @@ class OwnedServer(ABC):
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self._url: str | None = None
         self._lock: IO[bytes] | None = None
         self._child: Child | None = None
         self._short: Path | None = None
@@ -52,9 +54,19 @@ class OwnedServer(ABC):
         """Whether this process runs the server, rather than using another's."""
         return self._child is not None
 
-    def running(self) -> bool:
-        """Whether the server that this process started has not ended."""
-        return self._child is not None and self._child.running()
+    async def look_after(self) -> bool:
+        """Whether the server that this process started runs; another's is started here when its owner has gone."""
+        if self._child is not None:
+            return self._child.running()
+        url = self._url
+        return not self._is_left() or await self.start() == url
+
+    def _is_left(self) -> bool:
+        """Whether nobody owns it."""
+        lock = _locked(self._home / "owner.lock")
+        if lock is not None:
+            lock.close()
+        return lock is not None
 
     async def start(self) -> str:
         """Start the server, or find the one that another process of ours runs."""
@@ -63,14 +75,16 @@ class OwnedServer(ABC):
         home = private_folder(self._home, runner)
         while (lock := _locked(home / "owner.lock")) is None:
             if (url := await self._running(home)) is not None:
+                self._url = url
                 return url
             await asyncio.sleep(_OWNER_POLL_S)
         self._lock = lock
         try:
-            return await self._launch(home, runner)
+            self._url = await self._launch(home, runner)
         except BaseException:
             await self.stop()
             raise
+        return self._url
 
     async def stop(self) -> None:
         """End the server and wait for it. Does nothing to another's."""

@@ -18,6 +18,7 @@ import pytest
 from adapters.mllp.client import MllpClient, NotAnswered
 from ehr.database.embedded import EmbeddedPostgres
 from ehr.record import open_record
+from ehr.serve import running
 from ehr.settings import Settings
 from tests.faults.serving import Serving
 from tests.mllp.conftest import FACILITY, register
@@ -139,6 +140,23 @@ async def test_without_a_broker_writes_are_safe_and_sigterm_finishes_what_was_be
         assert found["total"] == 1, "the acknowledged message is in the record"
         async with database(data_dir) as connection:
             await until(connection, "SELECT count(*) FROM outbox", 0)
+
+
+async def test_of_two_that_serve_one_folder_the_second_goes_on_when_the_first_ends(data_dir: Path) -> None:
+    async with (
+        Serving(data_dir) as first,
+        Serving(data_dir) as second,
+        httpx.AsyncClient(trust_env=False, timeout=30) as http,
+    ):
+        assert await put(http, first.base, "kept") == 201
+        assert await first.stop() == 0
+        for _ in range(300):
+            if await put(http, second.base, "later") != 503:
+                break
+            await asyncio.sleep(0.1)
+        for id in ("kept", "later"):
+            assert (await http.get(f"{second.base}/Patient/{id}")).status_code == 200
+        assert running(data_dir)["base_url"] == second.base
 
 
 @pytest.fixture
