@@ -81,12 +81,19 @@ def _take(folder: Path, now_s: float) -> int:
             and path.name.endswith(files.SUFFIXES)
             and not path.name.startswith(".")
         )
-        if is_ready and now_s - path.stat().st_mtime >= limits.drop_quiet_s:
+        if is_ready and now_s - _changed_s(path) >= limits.drop_quiet_s:
             place = folder / TAKEN / new_id()
             place.mkdir(parents=True)
             path.rename(place / path.name)
             taken += 1
     return taken
+
+
+def _changed_s(path: Path) -> float:
+    """When it last changed. The moment it says itself may be of the sender's clock, which may be a year ahead; when it
+    came here is of ours."""
+    told = path.stat()
+    return min(told.st_mtime, told.st_ctime)
 
 
 def _taken(folder: Path) -> list[Path]:

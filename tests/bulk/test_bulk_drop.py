@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from ehr.bulk import drop, job
 from ehr.jobs.queue import Queue
 from ehr.jobs.work import work
@@ -93,6 +95,19 @@ async def test_what_is_still_being_written_is_left(record: Record) -> None:
     ]
     await worked(record)
     assert all(path.exists() for path in waiting)
+
+
+async def test_a_file_of_a_clock_that_is_ahead_is_not_left_until_then(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rsync and scp keep the moment at which a file was changed where it came from."""
+    await registered(record)
+    path = dropped(record, "01929", "Patient.ndjson", GOOD % 1, age_s=-86_400)
+    await drop.collect(record)
+    assert path.exists(), "it came just now"
+    monkeypatch.setattr("ehr.limits.drop_quiet_s", 0)
+    await worked(record)
+    assert not path.exists()
 
 
 async def test_a_link_to_what_is_elsewhere_is_left(record: Record) -> None:
