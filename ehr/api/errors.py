@@ -28,7 +28,7 @@ def install(app: FastAPI) -> None:
 
 def escaped_answer(path: str, error: Exception) -> Answer:
     """The answer to an exception that no route foresaw: the database is away, or it is a bug."""
-    refusal = faults.escaped(error)
+    refusal = faults.refused(error)
     if refusal is not None:
         return answer_of(path, refusal)
     if is_fhir(path):

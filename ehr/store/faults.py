@@ -5,6 +5,7 @@ refused  the error the caller gets; None for what is a bug of ours
 Source:  PostgreSQL appendix A, error codes (class 08, 40, 53, 55, 57)
 """
 
+import errno
 from typing import Final
 
 import asyncpg
@@ -33,6 +34,8 @@ _BUSY: Final = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     TimeoutError,
 )
+_AWAY: Final = "the database cannot be reached; send the same request again"
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT}
 LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -58,11 +61,13 @@ def refused(error: BaseException) -> EhrError | None:
         return NoRoom("the database has no room on its disk; send the same request again when it has")
     if isinstance(error, _BUSY):
         return Busy("the database is busy; send the same request again")
-    if isinstance(error, LOST):
-        return Unavailable("the database cannot be reached; send the same request again")
-    return None
+    if isinstance(error, OSError):
+        return _of_the_system(error)
+    return Unavailable(_AWAY) if isinstance(error, LOST) else None
 
 
-def escaped(error: Exception) -> EhrError | None:
-    """refused(), of an error that may not be the database's: one that names a file is about that file."""
-    return None if isinstance(error, OSError) and error.filename is not None else refused(error)
+def _of_the_system(error: OSError) -> EhrError | None:
+    """A connection names no file; an error that names one is about that."""
+    if error.errno in _FULL:
+        return NoRoom("the disk has no room for the files that are written; send the same request again when it has")
+    return Unavailable(_AWAY) if error.filename is None else None
