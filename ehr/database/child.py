@@ -28,6 +28,8 @@ FALLBACK: Final = Path("/var/lib/city-ehr")
 
 LOG_BYTES_MAX: Final = 10 * 1024 * 1024
 POLL_S: Final = 0.02
+LAST_LINES: Final = 5
+GIVING_UP: Final = (" FATAL: ", " PANIC: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +181,10 @@ class Child:
         return self._process.poll() is None
 
     def last_words(self) -> str:
-        """The last line of its log, for an error text."""
+        """The last line of its log, for an error text; where PostgreSQL gave up just before, the one that says why."""
         lines = self._log_file.read_text(errors="replace").splitlines() if self._log_file else []
-        return lines[-1] if lines else "no log"
+        why = [line for line in lines[-LAST_LINES:] if any(word in line for word in GIVING_UP)]
+        return [*(lines or ["no log"])[-1:], *why][-1]
 
     async def stop(self, asking: signal.Signals, *, patience_s: float = 60.0) -> None:
         """Ask it to end and wait; after patience_s kill its session (PostgreSQL then recovers at its next start).

@@ -105,6 +105,16 @@ async def test_the_server_ends_with_its_owner_and_starts_again(data_dir: Path) -
         await server.stop()
 
 
+async def test_the_last_words_of_a_server_say_why_it_gave_up(data_dir: Path) -> None:
+    script = "echo 'UTC [7] FATAL:  no space left'; echo 'UTC [6] LOG:  shut down'"
+    ended = child.Child.start(
+        ["/bin/sh", "-c", script], child.account(), log_file=data_dir / "log", ending=signal.SIGTERM
+    )
+    assert await child.until(lambda: not ended.running(), 10)
+    await ended.stop(signal.SIGTERM)
+    assert ended.last_words() == "UTC [7] FATAL:  no space left"
+
+
 async def test_a_second_process_uses_the_running_server_and_takes_over_when_it_ends(data_dir: Path) -> None:
     first, second = EmbeddedPostgres(data_dir), EmbeddedPostgres(data_dir)
     url = await first.start()
