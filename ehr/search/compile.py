@@ -194,10 +194,10 @@ def _chained(row: FromClause, chain: shape.Chained) -> Condition:
 def _pointed(row: FromClause, has: shape.Pointed) -> Condition:
     if has.coded is not None:
         ask = compile_coded.is_among if has.few else compile_coded.has
-        return ask(row, has.coded, lambda source: _named_in_its_shard(source, has))
+        return ask(row, has.coded, lambda source: named_in_its_shard(source, has))
     if has.how == "shard":
         source = resource.alias()
-        named = _named_in_its_shard(source, has)
+        named = named_in_its_shard(source, has)
         return row.c.shard.in_(select(source.c.shard).where(*conditions(source, has.clauses), named))
     if has.how == "each":
         return or_(*(_is_named_by_one_that(row, part, has.clauses) for part in has.parts))
@@ -216,7 +216,7 @@ def _pointed(row: FromClause, has: shape.Pointed) -> Condition:
     return found
 
 
-def _named_in_its_shard(source: FromClause, has: shape.Pointed) -> Condition:
+def named_in_its_shard(source: FromClause, has: shape.Pointed) -> Condition:
     """A resource names the patient whose shard it is in."""
     return or_(*(_names(source, source.c.shard.bitwise_and(TARGET_MASK), part) for part in has.parts))
 

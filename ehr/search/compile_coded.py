@@ -4,23 +4,28 @@ has       whether a resource with the code names the patient: one look at the in
           that have the code beside another, first one are looked up by the token that says so, once a statement
 is_among  the same of few: the shards of all who have it first
 shards    of all resources with the code, each found from the one before: a patient's further ones are not read
+shards_until  enough patients are met in them, in the order of the shards; and of those that have it beside another, all
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     FromClause,
     Integer,
     Select,
     any_,
+    case,
     func,
     literal,
     literal_column,
     or_,
     select,
+    true,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, array
@@ -56,6 +61,43 @@ def shards(coded: Coded, named: Named | None = None) -> Select[tuple[int]]:
     following = _least(later, coded, named).where(later.c.shard > found.c.shard).correlate(found).scalar_subquery()
     found = found.union_all(select(following).where(found.c.shard.is_not(None)))
     return select(found.c.shard).where(found.c.shard.is_not(None))
+
+
+@dataclass(frozen=True, slots=True)
+class Until:
+    """met: a row where a shard has a patient that counts, of whom count are wanted; begins: where the first may be."""
+
+    met: Callable[[ColumnElement[int]], Select[int]]
+    count: ColumnElement[int]
+    begins: ColumnElement[int] | None
+    forward: bool
+
+
+def shards_until(coded: Coded, named: Named, until: Until) -> CompoundSelect[int]:
+    source, later, other = (partition(coded.partition).alias() for _ in range(3))
+
+    def beyond(one: FromClause) -> list[ColumnElement[bool]]:
+        if until.begins is None:
+            return []
+        return [one.c.shard >= until.begins if until.forward else one.c.shard <= until.begins]
+
+    def nearest(one: FromClause, *of: ColumnElement[bool]) -> Select[tuple[int]]:
+        found = select(one.c.shard).where(_under(one, coded), named(one), *of)
+        return found.order_by(one.c.shard if until.forward else one.c.shard.desc()).limit(_ONE)
+
+    def met(shard: ColumnElement[int]) -> ColumnElement[int]:
+        """Neither EXISTS nor IN, which become a table of all patients."""
+        return case((until.met(shard).limit(_ONE).scalar_subquery().is_not(None), 1), else_=0)
+
+    first = nearest(source, *beyond(source)).subquery()
+    found = select(first.c.shard, met(first.c.shard).label("met")).cte("found", recursive=True)
+    after = later.c.shard > found.c.shard if until.forward else later.c.shard < found.c.shard
+    following = nearest(later, after).lateral()
+    going_on = select(following.c.shard, found.c.met + met(following.c.shard))
+    found = found.union_all(going_on.select_from(found.join(following, true())).where(found.c.met < until.count))
+    return union_all(
+        select(found.c.shard), select(other.c.shard).where(_beside(other, coded), named(other), *beyond(other))
+    )
 
 
 def _least(source: FromClause, coded: Coded, named: Named | None) -> Select[tuple[int]]:

@@ -5,6 +5,7 @@ looked up  places first, then the rows at the places of the page
 passed     the first rows of an order, and of those the rows that are asked for
 listed     what a side table lists, in the order of its numbers
 coded      what the index of codes lists, and the few rows that it lists under another code
+by shard   patients of a code's resources, found one from another
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    any_,
     case,
     cast,
     func,
@@ -28,11 +30,11 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.dialects.postgresql import ARRAY, array
 
 from ehr.database.tables import resource
-from ehr.search import shape
-from ehr.search.compile import conditions
+from ehr.search import compile_coded, shape
+from ehr.search.compile import conditions, named_in_its_shard
 from ehr.search.compile_audit import noted
 from ehr.search.compile_contained import inside
 from ehr.search.compile_values import CODE, SIDE, Condition, listed, partition, value, wanted
@@ -53,7 +55,9 @@ def _of(asked: PageOf, alias: str) -> FromClause:
 def page_of(asked: PageOf) -> Select[Any]:
     straight = not asked.narrow and not any(isinstance(key.by, SideValue) or key.filled for key in asked.keys)
     rows: Select[Any]
-    if asked.coded is not None:
+    if asked.keys[0].by == "shard":
+        rows = _by_shard(asked)
+    elif asked.coded is not None:
         rows = _coded(asked, asked.coded)
     elif asked.passing is not None:
         rows = _passed(asked, asked.passing)
@@ -112,6 +116,27 @@ def _coded(asked: PageOf, coded: tuple[shape.Slot, shape.Slot]) -> Select[Any]:
     )
     both = union_all(*(select(one.subquery()) for one in lists)).subquery("both")
     return _first_of(asked, select(both, *_said(asked)), _places(asked, both))
+
+
+def _by_shard(asked: PageOf) -> Select[Any]:
+    """Shards are found until enough patients are met; the first of them all are the page."""
+    has = next(one for one in asked.clauses if isinstance(one, shape.Pointed))
+    assert has.coded is not None, "only a code is found so"
+    others = [one for one in asked.clauses if one is not has]
+    row, met = _of(asked, "r"), _of(asked, "met")
+    until = compile_coded.Until(
+        lambda shard: select(literal(1)).where(
+            met.c.shard == shard, *conditions(met, others), *_beyond(asked, [met.c.shard, met.c.rid])
+        ),
+        value(asked.count, Integer()),
+        None if asked.place is None else value(asked.place[0], BigInteger()),
+        asked.forward,
+    )
+    found = compile_coded.shards_until(has.coded, lambda source: named_in_its_shard(source, has), until)
+    rows = select(*columns_of(row), row.c.shard.label("k0"), *_said(asked)).where(
+        row.c.shard == any_(func.array(found.scalar_subquery(), type_=ARRAY(BigInteger))), *conditions(row, others)
+    )
+    return _first_of(asked, rows, [row.c.shard, row.c.rid])
 
 
 def _keyed(asked: PageOf, row: FromClause) -> Select[Any]:

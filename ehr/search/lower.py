@@ -93,7 +93,8 @@ class Lowering(Struct, frozen=True):
     lead   by what a first page is looked up, however many have it, where a pass of pass_rows rows (ehr.search.pace; 0:
            none is worth it) does not fill it; passing: this is the pass
     coded  the hashes by which the index of codes lists the rows, and others are found (ehr.search.coded)
-    pointing  the same of the resources by which the one _has finds patients (ehr.search.coded_patients)
+    pointing  the same of the resources by which the one _has finds patients (ehr.search.coded_patients); by_shard: in
+           the order of their shards, one from another
     """
 
     hasher: Hasher
@@ -109,6 +110,7 @@ class Lowering(Struct, frozen=True):
     passing: bool = False
     coded: tuple[int, int] | None = None
     pointing: tuple[int, int] | None = None
+    by_shard: bool = False
 
     def plan(self, to: Values, plan: SearchPlan, *, each: bool = False) -> tuple[list[Clause], bool]:
         """Conditions of a plan on a row; and whether such rows should be looked up before any order is tried.

@@ -3,6 +3,7 @@
 Order:   the request's keys, then rid in the direction of the last key: a total order, so pages never overlap
 Nulls:   rows without a value come last in either direction; a single main date does it in two phases (rows with a
          date, then rows without), so that both walk an index
+Shards:  patients that one code of their resources finds come in the order of their shards (ehr.search.coded_patients)
 Values:  several values of one row: the least when ascending, the greatest when descending
 """
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 WITH_DATE: Final = 0
 WITHOUT_DATE: Final = 1
 _BY_DATE: Final = {way: (Key("date_lo_us", down), Key("rid", down)) for way, down in (("asc", False), ("desc", True))}
+BY_SHARD: Final = (Key("shard", descending=False), Key("rid", descending=False))
 
 
 def phases_of(plan: SearchPlan) -> tuple[int | None, ...]:

@@ -152,7 +152,7 @@ class _Search(Struct):
             self.lowering = replace(self.lowering, few=(*self.lowering.few, self.lowering.lead))
         for phase, started in phases if not found else ():
             rows = await self._of_phase(phase, started, count - len(found), found, last=phase == phases[-1][0])
-            found += [(row, phase) for row in rows]
+            found += [(row, [row["k0"]] if self.lowering.by_shard else phase) for row in rows]
             if self._is_walk and found and self.began is None:
                 self.began = found[0][0]["snapshot"]
             if len(found) > count:
@@ -221,7 +221,7 @@ class _Search(Struct):
     ) -> tuple[PageOf, Values]:
         to = Values()
         clauses, narrow = self.clauses(to)
-        keys = order.keys_of(to, self.plan, phase)
+        keys = order.BY_SHARD if self.lowering.by_shard else order.keys_of(to, self.plan, phase)
         if phase is not None:
             clauses.append(HasDate(phase == order.WITH_DATE))
         if self.began is not None:
@@ -294,7 +294,7 @@ async def search(
         await formats.require(connection, installation, formats.CONTAINED, "_contained")
     hasher = hasher_of(installation.hash_key)
     plan = await resolved(connection, plan, installation, hasher, bodies)
-    lowering = await lowered(connection, plan, installation, hasher)
+    lowering = await lowered(connection, plan, cursor, installation, hasher)
     running: _Search | Reading
     if read.asked_of(plan):
         running = Reading(connection, plan, lowering, cursor, bodies)

@@ -2,7 +2,8 @@
 
 In:      a SearchPlan
 Out:     True  one patient's resources, which the index by shard finds; rows looked up by a token that few have; or a
-               pass through an order with what is looked up instead (ehr.search.pace): the text itself says the way
+               pass through an order with what is looked up instead (ehr.search.pace): the text itself says the way;
+               patients found in the order of their shards, once that was seen (ehr.search.lowered)
          False the planner is to choose by the values, as it must between an order and a lookup
 Keeps:   beside the page only statements that name their rows by key: no includes, no total, nothing to be resolved
 Why:     planning a page takes PostgreSQL twice as long as running it (docs/adr/0103)
@@ -20,11 +21,11 @@ def settled(plan: SearchPlan, hasher: Hasher) -> bool:
     """Worked out once for a plan; once for all patients where it is one of anyone's."""
     of = plan.anyone or plan
     if of.kept.settled is None:
-        of.kept.settled = _is_page(of) and _is_settled(of, Lowering(hasher, of.access))
-    return of.kept.settled
+        of.kept.settled = is_page(of) and _is_settled(of, Lowering(hasher, of.access))
+    return of.kept.settled or hasher in of.kept.lowered
 
 
-def _is_page(plan: SearchPlan) -> bool:
+def is_page(plan: SearchPlan) -> bool:
     """The first rows of one type, and nothing else."""
     request = plan.request
     one = request.type_name is not None and request.compartment is None and request.contained == "own"

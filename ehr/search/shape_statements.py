@@ -30,7 +30,7 @@ class Key:
     filled  where there is none, something takes its place (an absent key before this one decides)
     """
 
-    by: Literal["rid", "id", "updated", "date_lo_us"] | SideValue
+    by: Literal["rid", "id", "updated", "date_lo_us", "shard"] | SideValue
     descending: bool
     absent: bool = False
     filled: bool = False

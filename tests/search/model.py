@@ -189,16 +189,16 @@ def answer(world: Mapping[str, Tree], type_name: str, query: list[tuple[str, str
         if tree["resourceType"] == type_name
         and all(_any(CHECKS[type_name, name], tree, value, world, name) for name, value in query)
     ]
-    if by_code_alone(query):
+    if by_code_alone(query, "code"):
         found.reverse()
         found.sort(key=lambda tree: span_of(tree)[0], reverse=True)
     return [tree["id"] for tree in found]
 
 
-def by_code_alone(query: list[tuple[str, str]]) -> bool:
+def by_code_alone(query: list[tuple[str, str]], asked: str) -> bool:
     (name, value), *others = query
     code = value.rpartition("|")[2]
-    return not others and name == "code" and "|" in value and "," not in value and bool(code)
+    return not others and name == asked and "|" in value and "," not in value and bool(code)
 
 
 def span_of(tree: Tree) -> tuple[datetime, datetime]:

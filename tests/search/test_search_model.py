@@ -9,7 +9,7 @@ from ehr.database.connection import Connection
 from ehr.database.engine import Database
 from ehr.index.rebuild import rebuild_page
 from ehr.search import probe
-from tests.search.model import CHECKS, answer
+from tests.search.model import CHECKS, answer, by_code_alone
 from tests.search.store import Plain, Records
 
 FAMILIES = ("Nguyễn", "Nguyen", "Trần", "Đặng", "Đàng", "ĐINH", "Lê", "Lee")
@@ -129,7 +129,11 @@ async def test_search_equals_the_naive_answer(
         query = maker.query(type_name)
         expected = answer(world, type_name, query)
         page = await records.page(type_name, [*query, ("_count", "1000"), ("_total", "accurate")])
-        assert [one.id for one in page.matches] == expected, query
+        found = [one.id for one in page.matches]
+        if by_code_alone(query, "_has:Observation:patient:code"):  # in the order of shards, which nobody foretells
+            assert sorted(found) == sorted(expected), query
+        else:
+            assert found == expected, query
         assert page.total == len(expected)
         answered += bool(expected)
     assert answered > 80  # the queries are about what is there
