@@ -1,15 +1,17 @@
 """Kinds of searches over stores of growing size, in the database: how long each takes, and how many statements it is.
 
 Run:     python -m benchmarks.search [--resources 20000[,200000,…]] [--times 200] [--keep FOLDER]
-Out:     of each size, milliseconds that half of the searches and nineteen of twenty are faster than: of the statements
-         alone, and of the whole search by a caller (parsed, planned, rows decompressed, its audit row committed); rows
-         and statements. Then each kind's growth, from the first size of LIMIT_FROM resources or more
+Out:     of each kind and size, milliseconds that half of the searches and nineteen of twenty are faster than: of the
+         statements alone, and of the whole search by a caller (parsed, planned, rows decompressed, its audit row
+         committed); rows and statements; and how many times as long nineteen of twenty take in the database as in the
+         first store of LIMIT_FROM resources or more
 Limit:   nineteen of twenty take at most LIMIT_MS in the database, and in a larger store at most GROWTH_MAX times as
          long as in the smaller one; exit code 1 where a kind is over it
 Rest:    measured after vacuum, analyze and a checkpoint: what loading leaves to do is not the searches'
-How:     every search is asked three times and the fastest counts: the others say how busy the machine was, the spread
-         that is left is that of the searches themselves
-Keep:    a folder whose store is used again and made larger, because two million resources take minutes to load
+How:     each size is a store with a server of its own, and each search is asked of one after another, so that an hour
+         in which everything takes longer is no growth; three times each, and the fastest counts: the others say how
+         busy the machine was, the spread that is left is that of the searches themselves
+Keep:    a folder whose stores are used again, because two million resources take minutes to load
 Access:  the whole search is a client's, with its grants
 """
 
@@ -21,7 +23,8 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -146,9 +149,10 @@ class Times:
     rows: list[int] = field(default_factory=list)
     statements: int = 0
 
-    def line(self, name: str) -> str:
+    @property
+    def line(self) -> str:
         shown = "".join(self._of(found) for found in (self.database, self.whole))
-        return f"{name:38}{shown}{statistics.mean(self.rows):8.0f}{self.statements:6}"
+        return f"{shown}{statistics.mean(self.rows):8.0f}{self.statements:6}"
 
     @property
     def p95_ms(self) -> float:
@@ -246,100 +250,120 @@ async def fastest(act: Callable[[], Awaitable[object]]) -> float:
     return min(taken)
 
 
-async def deep(record: Record, times: int) -> Times:
-    """The page after DEEP others of one search by date."""
-    query = [("date", "ge2007"), ("_sort", "date"), ("_count", "20")]
-    skipped, measured = Times(), Times()
-    cursor = await ask(record, skipped, "Encounter", query)
-    for _ in range(DEEP - 1):
-        assert cursor is not None, "the store has that many pages"
-        cursor = await ask(record, skipped, "Encounter", [*query, ("_cursor", cursor)])
-    assert cursor is not None, "the store has one more"
-    for _ in range(times // 4):
-        await ask(record, measured, "Encounter", [*query, ("_cursor", cursor)])
-    return measured
+@dataclass
+class Searched:
+    """One store while its searches are measured."""
 
+    store: Store
+    record: Record
 
-async def other(act: Callable[[int], Awaitable[int]], times: int) -> Times:
-    """What is no search: only whole, as a caller's."""
-    found = Times(statements=1)
-    for number in range(times):
-        found.rows.append(await act(number))
-        found.whole.append(await fastest(functools.partial(act, number)))
-    return found
+    async def ask(self, times: Times, kind: str, type_name: str, query: Query) -> str | None:
+        return await ask(self.record, times, type_name, query, None if kind in FIRST else self.record.counts)
 
+    async def page_of(self, deep: int) -> Query:
+        """A search by date, after so many pages."""
+        query = [("date", "ge2007"), ("_sort", "date"), ("_count", "20")]
+        cursor = await ask(self.record, Times(), "Encounter", query)
+        for _ in range(deep - 1):
+            assert cursor is not None, "the store has that many pages"
+            cursor = await ask(self.record, Times(), "Encounter", [*query, ("_cursor", cursor)])
+        assert cursor is not None, "the store has one more"
+        return [*query, ("_cursor", cursor)]
 
-async def measure(record: Record, store: Store, times: int) -> dict[str, float]:
-    """Prints a line for each kind; what nineteen of twenty take in the database."""
-
-    async def one(number: int) -> int:
-        await read(record, CALLER, "Patient", store.city.patient_id(store.some(number)))
+    async def one(self, number: int) -> int:
+        await read(self.record, CALLER, "Patient", self._patient(number))
         return 1
 
-    async def all_of(number: int) -> int:
-        patient = store.city.patient_id(store.some(number))
-        found = await everything(record, CALLER, "Patient", patient, Wanted(count=200))
+    async def all_of(self, number: int) -> int:
+        found = await everything(self.record, CALLER, "Patient", self._patient(number), Wanted(count=200))
         return len(found.matches) + len(found.included)
 
-    print(f"{store.resources:,} resources of {store.patients:,} patients, {times} times each")
-    print(f"{'':38}{'statements alone':>18}{'a caller, audited':>18}{'rows':>8}{'statements':>12}")
-    print(f"{'milliseconds':38}{'p50':>9}{'p95':>9}{'p50':>9}{'p95':>9}")
-    print((await other(one, times)).line("read by id"), flush=True)
-    found: dict[str, Times] = {}
-    for name, type_name, query in shapes(store):
-        found[name] = Times()
-        for number in range(times):
-            await ask(record, found[name], type_name, query(number), None if name in FIRST else record.counts)
-        print(found[name].line(name), flush=True)
-    found[f"Encounter?date, page {DEEP + 1}"] = last = await deep(record, times)
-    print(last.line(f"Encounter?date, page {DEEP + 1}"), flush=True)
-    print((await other(all_of, times)).line("$everything of a patient"), flush=True)
-    return {name: one.p95_ms for name, one in found.items()}
+    def _patient(self, number: int) -> str:
+        return self.store.city.patient_id(self.store.some(number))
 
 
-def judged(sizes: list[int], measured: list[dict[str, float]]) -> bool:
-    """Prints the growth of each kind; whether all that have a limit are within it."""
-    judging = [number for number, size in enumerate(sizes) if size >= LIMIT_FROM]
-    print(f"{'p95 ms in the database, at':38}" + "".join(f"{size:>12,}" for size in sizes) + "      growth")
+async def measure(cities: list[Searched], times: int) -> bool:
+    """Prints some lines for each kind; whether all that have a limit are within it."""
+    for one in cities:
+        print(f"{one.store.resources:,} resources of {one.store.patients:,} patients")
+    print(f"{times} times each{'':36}{'statements alone':>18}{'a caller, audited':>18}{'rows':>8}{'statements':>12}")
+    print(f"{'milliseconds':48}{'p50':>9}{'p95':>9}{'p50':>9}{'p95':>9}{'growth':>22}")
     within = True
-    for name in measured[0]:
-        line = "".join(f"{one[name]:12.2f}" for one in measured)
-        growth = measured[judging[-1]][name] / measured[judging[0]][name] if len(judging) > 1 else 1.0
-        over = bool(judging) and (measured[judging[0]][name] > LIMIT_MS or growth > GROWTH_MAX)
-        within &= not over or name in FIRST
-        print(f"{name:38}{line}{growth:12.2f}{'  over' if over and name not in FIRST else ''}")
+    await whole("read by id", cities, Searched.one, times)
+    for kinds in zip(*(shapes(one.store) for one in cities), strict=True):
+        found, name = [Times() for _ in cities], kinds[0][0]
+        for number in range(times):
+            for one, of_one, (_, type_name, query) in zip(cities, found, kinds, strict=True):
+                await one.ask(of_one, name, type_name, query(number))
+        within &= judged(name, cities, found)
+    found, name = [Times() for _ in cities], f"Encounter?date, page {DEEP + 1}"
+    pages = [await one.page_of(DEEP) for one in cities]
+    for _ in range(times // 4):
+        for one, of_one, page in zip(cities, found, pages, strict=True):
+            await one.ask(of_one, name, "Encounter", page)
+    within &= judged(name, cities, found)
+    await whole("$everything of a patient", cities, Searched.all_of, times)
     return within
 
 
-async def run(folder: Path, sizes: list[int], times: int) -> bool:
-    store = Store.at(folder)
-    postgres = EmbeddedPostgres(folder)
+async def whole(kind: str, cities: list[Searched], act: Callable[[Searched, int], Awaitable[int]], times: int) -> None:
+    """What is no search: only as a caller's."""
+    found = [Times(statements=1) for _ in cities]
+    for number in range(times):
+        for one, of_one in zip(cities, found, strict=True):
+            of_one.rows.append(await act(one, number))
+            of_one.whole.append(await fastest(functools.partial(act, one, number)))
+    for one, of_one in zip(cities, found, strict=True):
+        print(f"{kind:38}{one.store.resources:10,}{of_one.line}", flush=True)
+
+
+def judged(kind: str, cities: list[Searched], found: list[Times]) -> bool:
+    """Prints a kind in each store; whether it is within the limits."""
+    within, smaller = True, 0.0
+    for one, of_one in zip(cities, found, strict=True):
+        smaller = smaller or (of_one.p95_ms if one.store.resources >= LIMIT_FROM else 0.0)
+        growth = of_one.p95_ms / smaller if smaller else 1.0
+        over = kind not in FIRST and bool(smaller) and (smaller > LIMIT_MS or growth > GROWTH_MAX)
+        within &= not over
+        said = f"{one.store.resources:10,}{of_one.line}{growth:8.2f}{'  over' if over else ''}"
+        print(f"{kind:38}{said}", flush=True)
+    return within
+
+
+@asynccontextmanager
+async def opened(folder: Path, size: int) -> AsyncIterator[Searched]:
+    """A store of this size, loaded where it is not, and at rest."""
+    store, postgres = Store.at(folder), EmbeddedPostgres(folder)
     url = await postgres.start()
-    measured = []
     try:
         await migrate.upgrade(url)
-        for size in sizes:
-            await store.grow(url, size)
-            record = await open_record(Settings(data_dir=folder), url)
-            try:
-                async with record.database.acquire() as connection:
-                    await connection.execute("set statement_timeout = 0")
-                    await connection.execute("vacuum analyze")
-                    await connection.execute("checkpoint")
-                    await connection.execute("reset statement_timeout")
-                measured.append(await measure(record, store, times))
-            finally:
-                await record.close()
-        return judged(sizes, measured)
+        await store.grow(url, size)
+        record = await open_record(Settings(data_dir=folder), url)
+        try:
+            async with record.database.acquire() as connection:
+                await connection.execute("set statement_timeout = 0")
+                await connection.execute("vacuum analyze")
+                await connection.execute("checkpoint")
+                await connection.execute("reset statement_timeout")
+            yield Searched(store, record)
+        finally:
+            await record.close()
     finally:
         await postgres.stop()
 
 
+async def run(folder: Path, sizes: list[int], times: int) -> bool:
+    async with AsyncExitStack() as stack:
+        folders = [stack.enter_context(scratch(folder / str(size))) for size in sizes]
+        cities = [await stack.enter_async_context(opened(*one)) for one in zip(folders, sizes, strict=True)]
+        return await measure(cities, times)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="searches in the database")
-    parser.add_argument("--resources", default="20000", help="20000, or 200000,500000,1000000,2000000 for growth")
+    parser.add_argument("--resources", default="20000", help="20000, or 200000,2000000 for growth")
     parser.add_argument("--times", type=int, default=100)
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the store is, or is to be")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the stores are, or are to be")
     given = parser.parse_args()
     sizes = [int(size) for size in given.resources.split(",")]
     with scratch(given.keep) as folder:
