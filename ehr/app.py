@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ehr.access.authenticate import Authenticator, issuer
 from ehr.api import errors, fhir, identity, smart
+from ehr.api.cors import Origins
 from ehr.api.edge import Edge, FhirEdge
 from ehr.api.errors import is_fhir
 from ehr.api.exchange import Door
@@ -65,7 +66,7 @@ def create_app(
     app.state.metrics = metrics
     tls = (settings.base_url or "").startswith("https:")
     routes = fhir.Routes(door, facility_bundle, smart.configuration_of(settings))
-    app.fhir = FhirEdge(routes, metrics, record.clock, tls=tls)
+    app.fhir = FhirEdge(routes, metrics, record.clock, Origins(settings.cors_origins), tls=tls)
     app.add_middleware(Edge, metrics=metrics, clock=record.clock, tls=tls)
     errors.install(app)
 

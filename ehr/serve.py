@@ -184,6 +184,11 @@ async def city(settings: Settings) -> AsyncIterator[City]:
 def refuse_unsafe(settings: Settings) -> None:
     if settings.access == "open" and not is_loopback(settings.host):
         raise Invalid("access open is for a loopback host only; bind 127.0.0.1 or use tokens", at="--access")
+    if settings.access == "open" and "*" in settings.cors_origins:
+        raise Invalid(
+            "access open with any origin lets every page in a browser here read the record; name the origins",
+            at="EHR_CORS_ORIGINS",
+        )
 
 
 @asynccontextmanager

@@ -12,6 +12,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BROKERS: Final = ("redis://", "rediss://", "redis+socket://", "amqp://", "amqps://")
+_ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+"""As a browser writes it: no path, no final slash, in lower case."""
 _ADDRESS: Final = re.compile(r"https?://[^/\s]")
 
 
@@ -52,6 +54,11 @@ class Settings(BaseSettings):
         description='JSON list of addresses below which $import may fetch files: ["https://files.example.org/ehr/"].',
     )
     import_private: bool = Field(False, description="Let $import fetch from loopback and private networks.")
+    cors_origins: tuple[str, ...] = Field(
+        (),
+        description="JSON list of origins whose pages may call the FHIR API from a browser: "
+        '["https://app.example.org"], or ["*"] for any; empty: none.',
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people.")
     profile_claims: Literal["checked", "trusted"] = Field(
@@ -89,6 +96,14 @@ class Settings(BaseSettings):
         if given is not None and not _ADDRESS.match(given):
             raise ValueError("an address begins with https:// or http:// and names a host")
         return given.rstrip("/") if given is not None else None
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for one in given:
+            if one != "*" and not _ORIGIN.fullmatch(one):
+                raise ValueError(f"{one} is no origin: https://host[:port] in lower case, without a path, or *")
+        return given
 
     @field_validator("insurer_accounts_file")
     @classmethod

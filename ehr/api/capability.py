@@ -58,7 +58,9 @@ _HOSTED: Final = ("patient", "encounter", "practitioner", "relatedPerson", "devi
 """R4's own compartments; that of a Person is ours and has no definition."""
 
 
-def capability_statement(base: str, known: Parameters, *, normative: bool = False) -> dict[str, Any]:
+def capability_statement(
+    base: str, known: Parameters, *, normative: bool = False, cors: bool = False
+) -> dict[str, Any]:
     """The statement of the server at this base."""
     return {
         "resourceType": "CapabilityStatement",
@@ -75,7 +77,7 @@ def capability_statement(base: str, known: Parameters, *, normative: bool = Fals
             {
                 "mode": "server",
                 "documentation": _HEADERS,
-                "security": _security(base),
+                "security": _security(base, cors=cors),
                 "resource": [_with_added(one, known) for one in _resources(normative=normative)],
                 "searchParam": _of_every_type(),
                 "interaction": [{"code": code} for code in ("transaction", "batch", "history-system", "search-system")],
@@ -95,7 +97,7 @@ def software() -> dict[str, str]:
     return {"name": "city-ehr", "version": installed}
 
 
-def _security(base: str) -> dict[str, Any]:
+def _security(base: str, *, cors: bool) -> dict[str, Any]:
     service = {"system": "http://terminology.hl7.org/CodeSystem/restful-security-service", "code": "SMART-on-FHIR"}
     return {
         "extension": [
@@ -104,7 +106,7 @@ def _security(base: str) -> dict[str, Any]:
                 "extension": [{"url": "token", "valueUri": f"{base.removesuffix('/fhir')}/oauth/token"}],
             }
         ],
-        "cors": False,
+        "cors": cors,
         "service": [{"coding": [service]}],
     }
 

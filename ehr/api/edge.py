@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehr import ids, limits
 from ehr.api.answer import Answer, Header
+from ehr.api.cors import Origins
 from ehr.api.errors import answer_of, escaped_answer
 from ehr.api.exchange import refused_as
 from ehr.api.fhir import Routes
@@ -69,15 +70,18 @@ class _Edge:
 class FhirEdge(_Edge):
     """The ASGI application of /fhir: sends what its routes answer."""
 
-    def __init__(self, routes: Routes, metrics: Metrics, clock: Clock, *, tls: bool) -> None:
+    def __init__(self, routes: Routes, metrics: Metrics, clock: Clock, origins: Origins, *, tls: bool) -> None:
         super().__init__(metrics, clock, tls=tls)
         self._routes = routes
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began_s = self._monotonic_s()
         request_id = _begun(scope)
         answer = await self._answer(scope, receive)
         more = self._added(answer.headers, request_id)
+        if self._origins:
+            more += self._origins.told(scope)
         try:
             await answer.send(send, more, head=scope["method"] == "HEAD")
         except Exception:
@@ -88,6 +92,8 @@ class FhirEdge(_Edge):
         error = _too_long(scope)
         if error is not None:
             return refused_as(answer_of(scope["path"], error), scope)
+        if self._origins and (preflight := self._origins.preflight(scope)) is not None:
+            return preflight
         try:
             return await self._routes.answer(scope, receive)
         except Exception as escaped:

@@ -62,7 +62,8 @@ async def capabilities(exchange: Exchange) -> Answer:
 async def _statement(exchange: Exchange, *, normative: bool) -> dict[str, Any]:
     """With the search parameters that any process of the city has added."""
     await exchange.record.learn_parameters()
-    return capability_statement(exchange.base, exchange.record.parameters, normative=normative)
+    cors = bool(exchange.record.settings.cors_origins)
+    return capability_statement(exchange.base, exchange.record.parameters, normative=normative, cors=cors)
 
 
 def bundle_door(facility_bundle: FacilityBundleDoor | None, find: Find) -> Handler:
