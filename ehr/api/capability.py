@@ -46,10 +46,11 @@ _DOCUMENTED: Final = {
 _BOUND: Final = [binding.operation for binding in BINDINGS]
 _HEADERS: Final = (
     "Idempotency-Key: a create, update, patch, delete or transaction sent again with the same key and content by the "
-    "same client gets the first answer. Person/[id]/$everything, Person/[id]/$summary and Person/[id]/[type] span all "
-    "source Patients that the Person links. Prefer: return=minimal, representation or OperationOutcome on every write; "
-    "handling=lenient lets unknown parameters be. _contained and _containedType "
-    "are served. An update with a part of a resource (SUBSETTED) is refused. A body may be packed with gzip."
+    "same client gets the first answer. X-Provenance: a Provenance without target, stored with the create, update or "
+    "patch of one resource. Person/[id]/$everything, Person/[id]/$summary and Person/[id]/[type] span all source "
+    "Patients that the Person links. Prefer: return=minimal, representation or OperationOutcome on every write; "
+    "handling=lenient lets unknown parameters be. _contained and _containedType are served. An update with a part of "
+    "a resource (SUBSETTED) is refused. A body may be packed with gzip."
 )
 
 

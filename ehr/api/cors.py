@@ -15,7 +15,7 @@ from ehr.api.answer import Answer, Header
 
 _SENT: Final = (
     b"Accept, Authorization, Content-Encoding, Content-Type, Idempotency-Key, If-Match, If-Modified-Since, "
-    b"If-None-Exist, If-None-Match, If-Range, Prefer, Range, X-Request-Id, X-Security-Context"
+    b"If-None-Exist, If-None-Match, If-Range, Prefer, Range, X-Provenance, X-Request-Id, X-Security-Context"
 )
 _METHODS: Final = b"DELETE, GET, HEAD, PATCH, POST, PUT"
 _SHOWN: Final = (

@@ -18,6 +18,7 @@ from ehr.api.bundle_entry import EntryDoor, Find
 from ehr.api.capability import capability_statement
 from ehr.api.exchange import Exchange, Handler
 from ehr.api.part import PART, part_of
+from ehr.api.provenance import refuse_provenance
 from ehr.api.terminology_capability import terminology_capabilities
 from ehr.api.written import once
 from ehr.aside import aside, is_large
@@ -71,6 +72,7 @@ def bundle_door(facility_bundle: FacilityBundleDoor | None, find: Find) -> Handl
 
     async def process(exchange: Exchange) -> Answer:
         exchange.only()
+        refuse_provenance(exchange.headers)
         body = await exchange.body(limits.bundle_bytes_max)
         if exchange.caller.facility_id and facility_bundle and not await aside(is_large(body), _is_batch, body):
             status, answered = await facility_bundle(body, exchange.caller, exchange.headers)

@@ -1,6 +1,6 @@
 """Answer a write: status, Location, validators, and as much of the resource as the client prefers.
 
-In:      what became of the write; Prefer; Idempotency-Key
+In:      what became of the write; Prefer; Idempotency-Key; X-Provenance
 Out:     Answer; with a key, the first answer again for the same request
 Why:     A client whose connection was cut after the commit cannot know that it was done. With a key it asks again
          and gets the answer it missed. The answer is kept in the transaction of the work, so there is no moment
@@ -15,6 +15,7 @@ from typing import Final
 
 from ehr.api.answer import Answer, Header, json_answer, outcome_answer, validators
 from ehr.api.exchange import Exchange
+from ehr.api.provenance import HEADER, with_provenance
 from ehr.errors import Issue, Malformed
 from ehr.store import idempotency
 from ehr.store.idempotency import KeptAnswer
@@ -22,7 +23,7 @@ from ehr.store.unit_of_work import UnitOfWork
 from ehr.store.version import Version
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
-_PART_OF_REQUEST: Final = ("if-match", "if-none-match", "if-none-exist", "prefer")
+_PART_OF_REQUEST: Final = ("if-match", "if-none-match", "if-none-exist", "prefer", HEADER)
 
 
 def written_answer(exchange: Exchange, version: Version, status: int) -> Answer:
@@ -52,6 +53,8 @@ def deleted_answer(exchange: Exchange, version: Version | None) -> Answer:
 
 async def once(exchange: Exchange, body: bytes, work: Callable[[UnitOfWork], Awaitable[Answer]]) -> Answer:
     """Do the work in one transaction; under an Idempotency-Key, at most once."""
+    if HEADER in exchange.headers:
+        work = with_provenance(exchange, work)
     key = exchange.headers.get("idempotency-key")
     if key is None:
         return await exchange.record.write(exchange.caller, work)
