@@ -9,7 +9,7 @@ Always bv = bntt + bncct + bhtt + other, and with no other source bh = bncct + b
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from typing import Final
 
 from ehr.errors import Invalid
@@ -38,7 +38,19 @@ ZERO: Final = Amounts(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
 
 def hundredths(value: Decimal) -> Decimal:
     """Rounded to two decimals, half up as on every Vietnamese bill (Python's own rounding is to even)."""
-    return value.quantize(HUNDREDTH, ROUND_HALF_UP)
+    return _rounded(value, HUNDREDTH)
+
+
+def thousandths(value: Decimal) -> Decimal:
+    """Rounded to three decimals, half up: quantities and unit prices."""
+    return _rounded(value, THOUSANDTH)
+
+
+def _rounded(value: Decimal, step: Decimal) -> Decimal:
+    try:
+        return value.quantize(step, ROUND_HALF_UP)
+    except InvalidOperation as error:
+        raise Invalid("an amount has more digits than a claim can carry") from error
 
 
 def drug(quantity: Decimal, price: Decimal, rate_insured: Decimal) -> tuple[Decimal, Decimal]:

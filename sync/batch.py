@@ -19,6 +19,7 @@ from lxml import etree
 
 from ehr import limits
 from ehr.clock import day_of
+from ehr.errors import Issue
 from ehr.store import gate
 from ehr.store.record import Record
 from ehr.store.resources import Write
@@ -149,15 +150,13 @@ async def _compose_all(uow: UnitOfWork, batch: Any) -> tuple[list[tuple[Dossier,
     size = 0
     for row in await uow.connection.fetch(_DOSSIERS, batch["id"]):
         found = await episode_of(uow, row["encounter_id"])
-        if found is None:
-            text = "the encounter is no finished, insured episode any more"
-            if row["attempt"] > 1:
-                text += "; the insurer still holds the last attempt and must be told on its portal"
-            await uow.connection.execute(_WITHHOLD, row["id"], "not-found", text, Decimal(0))
+        if found is None or (found.facility_id, found.episode.ma_lk) != (batch["facility_id"], row["ma_lk"]):
+            text = "the encounter is no finished, insured episode of this MA_LK any more"
+            await _withhold(uow, row, Withheld(row["ma_lk"], (Issue("not-found", text),)))
             continue
         composed = compose(found.episode)
         if isinstance(composed, Withheld):
-            await _withhold(uow, row["id"], composed)
+            await _withhold(uow, row, composed)
             continue
         element = hoso(composed)
         sha256 = hoso_sha256(element)
@@ -184,9 +183,11 @@ async def _was_sent(uow: UnitOfWork, facility_id: int, row: Any, sha256: bytes) 
     return before is not None and before["hoso_sha256"] == sha256
 
 
-async def _withhold(uow: UnitOfWork, dossier_id: int, withheld: Withheld) -> None:
+async def _withhold(uow: UnitOfWork, row: Any, withheld: Withheld) -> None:
     text = "; ".join(f"{issue.at}: {issue.text}" if issue.at else issue.text for issue in withheld.issues)
-    await uow.connection.execute(_WITHHOLD, dossier_id, withheld.issues[0].code, text, withheld.t_tongchi_bv)
+    if row["attempt"] > 1:
+        text += "; the insurer still holds the last attempt: correct this one, or withdraw that one on its portal"
+    await uow.connection.execute(_WITHHOLD, row["id"], withheld.issues[0].code, text, withheld.t_tongchi_bv)
 
 
 async def sealed(record: Record, batch_id: int) -> Sealed | None:

@@ -14,7 +14,7 @@ from ehr.errors import Invalid, Issue
 from ehr.fhir.elements import code_of, target_of, text_of
 from ehr.fhir.vietnam import MA_DICH_VU, MA_THUOC, MA_VAT_TU, claim_columns
 from sync import amounts
-from sync.amounts import HUNDRED, THOUSANDTH, Amounts
+from sync.amounts import HUNDRED, Amounts, thousandths
 from sync.dossier import Charge
 from sync.episode import Episode, Tree
 from sync.moments import minute
@@ -25,6 +25,8 @@ _OUTSIDE: Final = "2"
 _BILLED: Final = frozenset({"billable", "billed"})
 _STATED: Final = ("THANH_TIEN_BV", "THANH_TIEN_BH", "T_BNTT", "T_BNCCT", "T_BHTT")
 _ONE_DONG: Final = Decimal(1)
+_MOST: Final = Decimal(10) ** 12
+"""No number of a charge has more: the widest field, THANH_TIEN_BV, has 15 characters with its point and hundredths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def _priced(episode: Episode, charge: Tree, department: str, diagnosis: str, at:
     _fill(columns, _drug(episode, charge) if code_table == "XML2" else {"MA_BENH": diagnosis})
     bv, bh = price_of(charge, columns, quantity, insured, at)
     other = _zeros(columns, at)
-    columns["SO_LUONG"] = _thousandths(quantity)
+    columns["SO_LUONG"] = format(quantity, "f")
     return Priced(code_table, columns, bv, bh, other, str(charge["id"]), at)
 
 
@@ -190,7 +192,7 @@ def _drug_price(
     charge: Tree, columns: dict[str, str], quantity: Decimal, insured: Decimal, at: str
 ) -> tuple[Decimal, Decimal]:
     price = _price(columns, "DON_GIA", charge, times=quantity, at=at)
-    columns["DON_GIA"] = _thousandths(price)
+    columns["DON_GIA"] = format(price, "f")
     return amounts.drug(quantity, price, insured)
 
 
@@ -198,41 +200,44 @@ def _service_price(
     charge: Tree, columns: dict[str, str], quantity: Decimal, insured: Decimal, at: str
 ) -> tuple[Decimal, Decimal]:
     factor = charge.get("factorOverride")
-    rate = Decimal(str(factor)) * HUNDRED if factor is not None else HUNDRED
+    rate = _number(str(factor), at, "factorOverride") * HUNDRED if factor is not None else HUNDRED
     if columns.get("TYLE_TT_DV"):
         rate = _number(columns["TYLE_TT_DV"], at, "TYLE_TT_DV")
     hospital = _price(columns, "DON_GIA_BV", charge, times=quantity * rate / HUNDRED, at=at)
-    inside = _number(columns["DON_GIA_BH"], at, "DON_GIA_BH") if columns.get("DON_GIA_BH") else hospital
+    inside = thousandths(_number(columns["DON_GIA_BH"], at, "DON_GIA_BH")) if columns.get("DON_GIA_BH") else hospital
     columns |= {
         "TYLE_TT_DV": plain(rate),
-        "DON_GIA_BV": _thousandths(hospital),
-        "DON_GIA_BH": _thousandths(inside),
+        "DON_GIA_BV": format(hospital, "f"),
+        "DON_GIA_BH": format(inside, "f"),
     }
     return amounts.service(quantity, hospital, inside, rate, insured)
 
 
 def _price(columns: Mapping[str, str], name: str, charge: Tree, *, times: Decimal, at: str) -> Decimal:
-    """The unit price: the column, else the line's price divided by what multiplies it, where that is exact."""
+    """The unit price as it is written: the column, else the line's price divided by what multiplies it, where that is
+    exact."""
     if columns.get(name):
-        return _number(columns[name], at, name)
-    whole = charge.get("priceOverride", {}).get("value")
-    if whole is None:
+        return thousandths(_number(columns[name], at, name))
+    stated = charge.get("priceOverride", {}).get("value")
+    if stated is None:
         raise Invalid(f"the charge has neither {name} nor a price", at=f"{at}.priceOverride")
     if not times:
         raise Invalid(f"{name} cannot be found from a quantity or rate of zero", at=f"{at}.quantity")
-    price = (Decimal(str(whole)) / times).quantize(THOUSANDTH)
-    if amounts.hundredths(price * times) != amounts.hundredths(Decimal(str(whole))):
+    whole = _number(str(stated), at, "priceOverride")
+    price = thousandths(whole / times)
+    if amounts.hundredths(price * times) != amounts.hundredths(whole):
         raise Invalid(f"{name} cannot be found from the price of the line, which does not divide", at=f"{at}.quantity")
     return price
 
 
 def _quantity(charge: Tree, columns: Mapping[str, str], at: str) -> Decimal:
+    """SO_LUONG as it is written: the insurer multiplies what it reads."""
     if columns.get("SO_LUONG"):
-        return _number(columns["SO_LUONG"], at, "SO_LUONG")
+        return thousandths(_number(columns["SO_LUONG"], at, "SO_LUONG"))
     value = charge.get("quantity", {}).get("value")
     if value is None:
         raise Invalid("the charge has no quantity", at=f"{at}.quantity")
-    return Decimal(str(value))
+    return thousandths(_number(str(value), at, "quantity"))
 
 
 def _zeros(columns: dict[str, str], at: str) -> Decimal:
@@ -262,11 +267,11 @@ def _number(text: str, at: str, name: str) -> Decimal:
         raise Invalid(f"{name} is not a number", at=f"{at}.{name}") from error
     if not value.is_finite():
         raise Invalid(f"{name} is not a number", at=f"{at}.{name}")
+    if value < 0:
+        raise Invalid(f"{name} is below 0; take a charge back by its status", at=f"{at}.{name}")
+    if value > _MOST:
+        raise Invalid(f"{name} is larger than a claim can carry", at=f"{at}.{name}")
     return value
-
-
-def _thousandths(value: Decimal) -> str:
-    return format(value.quantize(THOUSANDTH), "f")
 
 
 def _fill(columns: dict[str, str], found: Mapping[str, str]) -> None:

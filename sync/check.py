@@ -1,20 +1,30 @@
 """A dossier → everything a checker of the insurer would refuse in it.
 
 Source: rules of the validator sheet (terminology.claim_tables); the checks that live systems run before sending:
-        parallel card lists, ≤ 12 secondary diagnoses, order of times, totals of XML1 = sums of XML2 and XML3
+        parallel card lists, ≤ 12 secondary diagnoses, order of times, totals of XML1 = sums of XML2 and XML3; codes,
+        rates and forms of times as the annex of QĐ 4750 gives them with a field
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Final
 
 from ehr.errors import Issue
 from sync.benefit import CARD
-from sync.dossier import SECONDARY_MAX, Columns, Dossier
+from sync.dossier import SECONDARY_MAX, Charge, Columns, Dossier
+from sync.moments import is_moment
 from terminology.claim_tables import SUMS, Version, check_row, tables
 
 _CARD_LISTS: Final = ("MA_DKBD", "GT_THE_TU", "GT_THE_DEN")
 _CODES: Final = {"required": "required", "width": "too-long", "number": "value", "unknown": "structure"}
+
+_CODES_OF_STAY: Final[Mapping[str, str]] = {"GIOI_TINH": "123", "KET_QUA_DTRI": "12345678", "MA_LOAI_RV": "12345"}
+_CODES_OF_CHARGE: Final[Mapping[str, str]] = {"PHAM_VI": "123", "MA_PTTT": "123"}
+_MOMENTS_OF_STAY: Final = ("NGAY_VAO", "NGAY_VAO_NOI_TRU", "NGAY_RA")
+_MOMENTS_OF_CHARGE: Final = ("NGAY_YL", "NGAY_TH_YL", "NGAY_KQ")
+_MINUTE: Final = 12
+_RATES: Final = ("MUC_HUONG", "TYLE_TT_BH")
+_WHOLE: Final = Decimal(100)
 
 
 def check(dossier: Dossier, version: Version = "3176") -> list[Issue]:
@@ -25,10 +35,34 @@ def check(dossier: Dossier, version: Version = "3176") -> list[Issue]:
         for number, row in enumerate(rows, start=1):
             at = f"{code}[{number}]." if table.repeats else f"{code}."
             issues += [Issue(_CODES[breach.rule], breach.text, at + breach.field) for breach in check_row(table, row)]
+    issues += _values(dossier.summary, "XML1", _CODES_OF_STAY, _MOMENTS_OF_STAY)
+    for charge in dossier.charges:
+        at = f"{charge.table}[{charge.columns['STT']}]"
+        issues += _values(charge.columns, at, _CODES_OF_CHARGE, _MOMENTS_OF_CHARGE)
+        issues += _rates(charge, at)
     issues += _summary(dossier.summary)
     issues += _times(dossier)
     issues += _sums(dossier)
     return issues
+
+
+def _values(row: Columns, at: str, codes: Mapping[str, str], moments: tuple[str, ...]) -> Iterator[Issue]:
+    for name, allowed in codes.items():
+        if row.get(name) and row[name] not in set(allowed):
+            yield Issue("code-invalid", f"{name} is none of {', '.join(allowed)}", f"{at}.{name}")
+    for name in moments:
+        if row.get(name) and not (len(row[name]) == _MINUTE and is_moment(row[name])):
+            yield Issue("value", f"{name} is no minute of the calendar; write yyyymmddHHMM", f"{at}.{name}")
+
+
+def _rates(charge: Charge, at: str) -> Iterator[Issue]:
+    row = charge.columns
+    for name in _RATES:
+        if Decimal(row[name]) > _WHOLE:
+            yield Issue("value", f"{name} is more than 100 percent", f"{at}.{name}")
+    if not Decimal(row["SO_LUONG"]):
+        text = "SO_LUONG is 0; a charge that was taken back has a status that says so"
+        yield Issue("value", text, f"{at}.SO_LUONG")
 
 
 def _summary(row: Columns) -> Iterator[Issue]:

@@ -238,7 +238,9 @@ def _benefit(episode: Episode, summary: Mapping[str, str], inside_scope: Decimal
     card = card_of(episode.coverages[0])
     if summary.get("NGAY_MIEN_CCT") and summary["NGAY_MIEN_CCT"][:8] <= left[:8]:
         return Decimal(100)
-    return benefit(card, inside_scope, date_of(left), summary.get("MA_DOITUONG_KCB", ""), at_station=at_station)
+    return benefit(
+        card, inside_scope, date_of(left, "XML1.NGAY_RA"), summary.get("MA_DOITUONG_KCB", ""), at_station=at_station
+    )
 
 
 def _sums(charges: list[Charge]) -> dict[str, str]:

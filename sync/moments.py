@@ -3,12 +3,15 @@
 Source: QĐ 4750: yyyymmddHHMM and yyyymmdd; XML1.NGAY_SINH: unknown parts are zeros.
 """
 
+import re
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from ehr.clock import ICT
 from ehr.errors import Invalid
 from ehr.fhir.elements import EXTENSION
+
+_DIGITS: Final = re.compile(r"[0-9]{8}([0-9]{4})?")
 
 
 def moment(value: str, at: str) -> datetime:
@@ -48,9 +51,22 @@ def birth(patient: dict[str, Any]) -> str:
 
 def days_of_stay(arrived: str, left: str) -> int:
     """Day of leaving minus day of arriving plus one, of two yyyymmddHHMM."""
-    return (date_of(left) - date_of(arrived)).days + 1
+    return (date_of(left, "XML1.NGAY_RA") - date_of(arrived, "XML1.NGAY_VAO")).days + 1
 
 
-def date_of(digits: str) -> date:
-    """The day of a yyyymmdd or yyyymmddHHMM of ours."""
+def date_of(digits: str, at: str = "") -> date:
+    """The day of a yyyymmdd or yyyymmddHHMM, which a facility may have written itself."""
+    if not is_moment(digits):
+        raise Invalid("is no day or minute of the calendar; write yyyymmdd or yyyymmddHHMM", at=at)
     return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+
+
+def is_moment(digits: str) -> bool:
+    """Whether these are the digits of a real day, or of a real minute of one."""
+    if not _DIGITS.fullmatch(digits):
+        return False
+    try:
+        datetime.strptime(digits, "%Y%m%d%H%M" if len(digits) > 8 else "%Y%m%d")  # noqa: DTZ007 - only its form
+    except ValueError:
+        return False
+    return True

@@ -4,7 +4,8 @@ In:      the record, settings, a clock; `ehr sync run` and the Celery task call 
 Out:     Round: what was done and what stands in the way
 Bounds:  pages of the feed, batches sent and asked for are limited a round; whatever is left is next round's work
 Order:   files of one facility are sent in the order they were sealed, because a later file replaces an earlier one:
-         when one cannot be sent, the facility's later ones wait
+         when one cannot be sent, the facility's later ones wait; and by one worker at a time, because a second one's
+         copy of the earlier file could come last. A worker that dies lets its facilities go with its connection
 """
 
 import asyncio
@@ -41,6 +42,10 @@ _SENT: Final = """
 SELECT b.id, b.facility_id, b.ma_giao_dich, f.code FROM sync_batch b JOIN facility f ON f.id = b.facility_id
 WHERE b.state = 'sent' ORDER BY b.attempts, b.id LIMIT $1
 """
+_MINE: Final = """
+SELECT code FROM unnest($1::text[]) AS code WHERE pg_try_advisory_lock(hashtext('sync.send'), hashtext(code))
+"""
+_NOT_MINE: Final = "SELECT pg_advisory_unlock(hashtext('sync.send'), hashtext(code)) FROM unnest($1::text[]) AS code"
 _ASKED: Final = "UPDATE sync_batch SET attempts = attempts + 1 WHERE id = $1 AND state = 'sent'"
 
 
@@ -94,7 +99,7 @@ async def _collect(record: Record, done: Round) -> None:
 
 
 async def _send(record: Record, gateway: Gateway, done: Round) -> None:
-    """Facilities side by side, the files of each in order."""
+    """Facilities side by side, the files of each in order; those that another worker sends are left to it."""
     of: dict[str, list[int]] = {}
     for row in await _rows(record, _SEALED):
         of.setdefault(row["code"], []).append(row["id"])
@@ -106,7 +111,14 @@ async def _send(record: Record, gateway: Gateway, done: Round) -> None:
                 if not await _send_one(record, gateway, done, code, batch_id):
                     return
 
-    await asyncio.gather(*(send_all(code, ids) for code, ids in of.items()))
+    if not of:
+        return
+    async with record.database.acquire() as connection:
+        mine = [row["code"] for row in await connection.fetch(_MINE, list(of))]
+        try:
+            await asyncio.gather(*(send_all(code, of[code]) for code in mine))
+        finally:
+            await connection.execute(_NOT_MINE, mine)
 
 
 async def _send_one(record: Record, gateway: Gateway, done: Round, code: str, batch_id: int) -> bool:

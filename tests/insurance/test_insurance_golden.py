@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from lxml import etree
 
+from ehr.fhir.vietnam import claim_columns, columns_extension
 from sync.compose import compose
 from sync.dossier import Dossier, Withheld
 from sync.opened import opened
@@ -110,6 +111,64 @@ def test_what_cannot_be_sent_is_withheld_with_its_place(
     assert isinstance(found, Withheld)
     assert at in {str(issue.at) for issue in found.issues}
     assert not any("GD40101234567" in issue.text for issue in found.issues)
+
+
+@pytest.mark.parametrize(
+    ("columns", "at"),
+    [
+        ({"SO_LUONG": "0"}, "XML3[1].SO_LUONG"),
+        ({"SO_LUONG": "-1"}, "ChargeItem/i0-1-01Z01.SO_LUONG"),
+        ({"SO_LUONG": "1E+40"}, "ChargeItem/i0-1-01Z01.SO_LUONG"),
+        ({"DON_GIA_BV": "-36500"}, "ChargeItem/i0-1-01Z01.DON_GIA_BV"),
+        ({"DON_GIA_BV": "9E+999999"}, "ChargeItem/i0-1-01Z01.DON_GIA_BV"),
+        ({"MUC_HUONG": "150"}, "XML3[1].MUC_HUONG"),
+        ({"MUC_HUONG": "150", "TYLE_TT_BH": "0"}, "XML3[1].MUC_HUONG"),
+        ({"PHAM_VI": "4"}, "XML3[1].PHAM_VI"),
+        ({"MA_PTTT": "9"}, "XML3[1].MA_PTTT"),
+        ({"NGAY_KQ": "202613010800"}, "XML3[1].NGAY_KQ"),
+        ({"NGAY_YL": "20261120"}, "XML3[1].NGAY_YL"),
+    ],
+)
+def test_a_charge_with_a_value_that_its_field_does_not_know(
+    episodes: "Episodes", columns: dict[str, str], at: str
+) -> None:
+    """Withheld with its place, and nothing raised: one such charge held up every other dossier of its file."""
+    item = replace(episodes.EXAMINATION, columns=(*episodes.EXAMINATION.columns, *columns.items()))
+    found = compose(episodes.episode(episodes.outpatient(items=(item,))))
+    assert isinstance(found, Withheld)
+    assert at in [issue.at for issue in found.issues]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GIOI_TINH", "9"),
+        ("KET_QUA_DTRI", "9"),
+        ("MA_LOAI_RV", "6"),
+        ("NGAY_VAO", "202611310805"),
+        ("NGAY_VAO", "2026"),
+        ("NGAY_RA", "202602301015"),
+        ("NGAY_RA", "20261120"),
+        ("NGAY_RA", "202611190805"),
+        ("NGAY_RA", "tomorrow"),
+        ("NGAY_VAO_NOI_TRU", "20261120080x"),
+    ],
+)
+def test_a_stay_with_a_value_that_its_field_does_not_know(episodes: "Episodes", name: str, value: str) -> None:
+    whole = episodes.episode(episodes.inpatient())
+    stated = claim_columns(whole.encounter) | {name: value}
+    found = compose(replace(whole, encounter={**whole.encounter, "extension": [columns_extension(stated)]}))
+    assert isinstance(found, Withheld)
+    assert f"XML1.{name}" in [issue.at for issue in found.issues]
+
+
+def test_money_is_that_of_the_quantity_and_the_price_as_written(episodes: "Episodes") -> None:
+    """The insurer multiplies the rounded numbers it reads."""
+    drug = replace(episodes.DRUG, quantity="0.3335", price="100000.4445")
+    found = compose(episodes.episode(episodes.outpatient(items=(drug,))))
+    assert isinstance(found, Dossier), found
+    (row,) = (charge.columns for charge in found.drugs)
+    assert (row["SO_LUONG"], row["DON_GIA"], row["THANH_TIEN_BV"]) == ("0.334", "100000.445", "33400.15")
 
 
 def test_a_drug_without_its_tender_is_withheld(episodes: "Episodes") -> None:
