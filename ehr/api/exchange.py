@@ -47,6 +47,7 @@ from ehr.errors import (
 )
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.xml_reader import to_json
+from ehr.nearest import did_you_mean
 from ehr.store.record import Record
 
 Handler = Callable[["Exchange"], Awaitable[Answer]]
@@ -341,7 +342,7 @@ def _unpacked(packed: bytes, bytes_max: int) -> bytes:
 def known_type(name: str) -> str:
     """A resource type that has an address here."""
     if name not in TYPE_IDS or name in NO_ENDPOINT:
-        raise NotFound(f"there is no resource type {shown(name)}")
+        raise NotFound(f"there is no resource type {shown(name)}{did_you_mean(name, TYPE_IDS)}")
     return name
 
 

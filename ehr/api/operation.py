@@ -19,6 +19,7 @@ from ehr.fhir import codec
 from ehr.fhir.operation import Level, Operation, Parameter
 from ehr.fhir.operation_arguments import Arguments, arguments_of
 from ehr.fhir.operation_definitions import OPERATIONS
+from ehr.nearest import did_you_mean
 
 OperationHandler = Callable[[Exchange, Arguments], Awaitable[Answer]]
 
@@ -119,4 +120,6 @@ async def no_operation(exchange: Exchange) -> Answer:
     name = shown(exchange.path["operation"])
     if name == "$graphql":
         raise NotFound("$graphql is not served: docs/adr/0080 says why; _include, _has and _elements ask for the same")
-    raise NotFound(f"there is no operation {name} here; CapabilityStatement.rest lists those there are")
+    others = {f"${one.code}" for one in OPERATIONS.values()} - {name}  # which is there, at another level or type
+    meant = did_you_mean(name, others)
+    raise NotFound(f"there is no operation {name} here; CapabilityStatement.rest lists those there are{meant}")

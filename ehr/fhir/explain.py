@@ -18,6 +18,7 @@ from ehr.fhir.invariants import broken
 from ehr.fhir.primitives import problem
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import Element, Member, code_list, codes, shape
+from ehr.nearest import did_you_mean
 
 _NAME_CHARACTERS_MAX: Final = 64
 _CODES_SHOWN_MAX: Final = 12
@@ -71,7 +72,8 @@ class _Walk:
             elif name.startswith("_") and (base := form.members.get(name[1:])) is not None and base.is_annotated:
                 self._annotations(base, value, f"{path}.{base.element.name}", node.get(name[1:]))
             else:
-                self.say("structure", f"unknown element of {kind}", f"{path}.{name[:_NAME_CHARACTERS_MAX]}")
+                text = f"unknown element of {kind}{did_you_mean(name, form.members)}"
+                self.say("structure", text, f"{path}.{name[:_NAME_CHARACTERS_MAX]}")
         self._presence(node, kind, path)
         if len(self.issues) == before:
             for invariant, below in broken(kind, node):

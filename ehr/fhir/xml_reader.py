@@ -23,6 +23,7 @@ from ehr.fhir.narrative import XHTML
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import Member, shape
 from ehr.fhir.xml_writer import FHIR, in_xhtml, is_attribute, order
+from ehr.nearest import did_you_mean
 
 _SCHEMA: Final = "{http://www.w3.org/2001/XMLSchema-instance}schemaLocation"
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
@@ -122,7 +123,7 @@ class _Reader:
         for child in self._elements(element, at):
             space, name = _name(child)
             if name not in places or space != (XHTML if members[name].type == "xhtml" else FHIR):
-                self.say(child, f"unknown element of {kind}", f"{at}.{_shown(name)}")
+                self.say(child, f"unknown element of {kind}{did_you_mean(name, places)}", f"{at}.{_shown(name)}")
                 continue
             if last and places[name] < places[last]:
                 self.say(child, f"must stand before {last}", f"{at}.{name}")

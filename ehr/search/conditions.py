@@ -14,6 +14,7 @@ from ehr.fhir import parameters
 from ehr.fhir.parameters import Parameter, Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
+from ehr.nearest import did_you_mean
 from ehr.search import values, words
 from ehr.search.served import modifiers, served
 from ehr.search.terms import (
@@ -87,7 +88,8 @@ def known(table: Parameters, type_name: str, code: str, at: str) -> Parameter:
         if waiting := table.waiting.get((type_name, code)) or table.waiting.get((parameters.COMMON, code)):
             raise NotSupported(f"the search parameter {code} of {type_name} {waiting}", at=at)
         of = "resources of every type" if type_name == parameters.COMMON else type_name
-        raise NotSupported(f"{of} has no search parameter {code[:NAME_SHOWN_MAX]}", at=at)
+        meant = did_you_mean(code, (one.code for one in table.of(type_name).values() if served(one)))
+        raise NotSupported(f"{of} has no search parameter {code[:NAME_SHOWN_MAX]}{meant}", at=at)
     if not served(parameter):
         raise NotSupported(f"the search parameter {code} is not served", at=at)
     return parameter
@@ -173,7 +175,9 @@ _WORDS: Final[Mapping[str, Callable[[str, str, words.Leaf], Condition]]] = Mappi
 
 def _refuse_modifier(parameter: Parameter, modifier: str, at: str) -> None:
     if modifier and modifier not in modifiers(parameter):
-        raise UnservedModifier(f"the modifier :{modifier[:NAME_SHOWN_MAX]} is not served for {parameter.code}", at=at)
+        known_ = ", ".join(f":{one}" for one in sorted({*modifiers(parameter), "missing"}))
+        text = f"the modifier :{modifier[:NAME_SHOWN_MAX]} is not served for {parameter.code}; these are: {known_}"
+        raise UnservedModifier(text, at=at)
 
 
 def _refuse_version(found: tuple[Value, ...], at: str) -> None:

@@ -23,6 +23,7 @@ from ehr.fhir.compartments import COMPARTMENTS, PATIENT_TYPES, members
 from ehr.fhir.parameters import Parameters
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.ids import FHIR_ID
+from ehr.nearest import did_you_mean
 from ehr.search import anyone, coded, served, values, words
 from ehr.search.conditions import condition
 from ehr.search.filter import filtered
@@ -213,7 +214,8 @@ def _sort(request: SearchRequest, name: str, value: str) -> None:
             raise NotSupported(f"the search parameter {code} {waiting}", at=name)
         parameter = known.get(code)
         if parameter is None or not served.sortable(parameter):
-            raise NotSupported(f"sorting by {code[:64]} is not served", at=name)
+            meant = did_you_mean(code, (one.code for one in known.values() if served.sortable(one)))
+            raise NotSupported(f"sorting by {code[:64]} is not served{meant}", at=name)
         request.sort.append(SortKey(parameter, "desc" if text.startswith("-") else "asc"))
 
 
@@ -319,7 +321,9 @@ def _one_include(request: SearchRequest, name: str, text: str, *, reverse: bool,
         raise BadSearch("an include is Type:parameter, Type:parameter:Target or *", at=name)
     parameter = request.known.of(parts[0]).get(parts[1])
     if parameter is None or parameter.kind != "reference":
-        raise NotSupported(f"{parts[0]} has no reference parameter {parts[1][:64]}", at=name)
+        references = (one.code for one in request.known.of(parts[0]).values() if one.kind == "reference")
+        meant = did_you_mean(parts[1], references)
+        raise NotSupported(f"{parts[0]} has no reference parameter {parts[1][:64]}{meant}", at=name)
     if not served.included(parameter, reverse=reverse):
         raise NotSupported(f"{parts[0]}:{parts[1]} holds no references that {name} follows", at=name)
     target = parts[2] if len(parts) == 3 and parts[2] else None

@@ -20,6 +20,7 @@ from ehr.fhir import codec, declared, references
 from ehr.fhir.r4 import TYPE_IDS
 from ehr.fhir.structure import shape
 from ehr.fhir.validate import validate
+from ehr.nearest import did_you_mean
 
 _NAME_CHARACTERS_MAX: Final = 64
 
@@ -101,7 +102,8 @@ def refuse_unknown(node: Mapping[str, Any], type_path: str, at: str) -> None:
     """A name that R4 has not: what was meant by it would not be done, and nobody would know (ifNoneExists)."""
     if not node.keys() <= _names(type_path):
         name = next(name for name in node if name not in _names(type_path))
-        raise Malformed(f"unknown element of {type_path}", at=f"{at}.{name[:_NAME_CHARACTERS_MAX]}")
+        meant = did_you_mean(name, _names(type_path))
+        raise Malformed(f"unknown element of {type_path}{meant}", at=f"{at}.{name[:_NAME_CHARACTERS_MAX]}")
 
 
 @cache

@@ -195,7 +195,7 @@ WRONG = {
     "the second name": (
         patient_of('<name><family value="a"/></name><name><famly value="a"/></name>'),
         "Patient.name[1].famly",
-        "unknown element of HumanName",
+        "unknown element of HumanName; did you mean family?",
     ),
     "a div of no namespace": (
         patient_of('<text><status value="generated"/><div>a</div></text>'),
