@@ -14,6 +14,7 @@ from typing import Any, Final
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    CompoundSelect,
     FromClause,
     Integer,
     Select,
@@ -209,7 +210,7 @@ def _said(asked: PageOf) -> list[ColumnElement[Any]]:
     return [RID_MAX.label("rid_max"), *([NOW.label("snapshot")] if asked.dated else ())]
 
 
-def gathered(inner: Select[Any], *, narrow: bool) -> FromClause:
+def gathered(inner: Select[Any] | CompoundSelect[Any], *, narrow: bool) -> FromClause:
     """narrow: look the rows up first; a LIMIT would tempt the planner to walk an order until it meets them."""
     if narrow:
         return inner.cte("page").prefix_with("MATERIALIZED", dialect="postgresql")

@@ -8,17 +8,18 @@ Source:  FHIR R4 3.1.1.5.4, 3.1.1.5.5
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from ehr import limits
+from ehr.database.partitions import partition_name
 from ehr.fhir import parameters, references
 from ehr.fhir.parameters import Parameter, walk
 from ehr.fhir.r4 import TYPE_IDS
-from ehr.search import contained
+from ehr.search import contained, shards
 from ehr.search.cursor import Place
 from ehr.search.found import Bodies, Found, found_of
 from ehr.search.lower import Lowering, parts_of, typed, wanted
@@ -27,6 +28,7 @@ from ehr.search.shape import (
     Clause,
     Either,
     Identified,
+    Sharded,
     Tokens,
     Values,
 )
@@ -36,7 +38,14 @@ from ehr.search.statements import fetch
 if TYPE_CHECKING:
     from ehr.database.connection import Connection
 
-Asked = tuple[list[Clause], Values]
+
+@dataclass(slots=True)
+class Asked:
+    """What one statement asks of rows; each: of those of one type, in its partition."""
+
+    clauses: list[Clause]
+    to: Values
+    each: tuple[tuple[str, tuple[Clause, ...]], ...] = ()
 
 
 @dataclass(slots=True)
@@ -93,16 +102,17 @@ class Look:
         address, _, fragment = reference.partition("#")
         name, _, id = address.partition("/")
         clauses = typed(to, [name]), Identified(wanted(to, [id])), *self.lowering.seen(to, [name])
-        found = next(iter(await self._fetch((list(clauses), to), 1)), None)
+        found = next(iter(await self._fetch(Asked(list(clauses), to), 1)), None)
         return contained.inside(found, fragment) if found is not None and fragment else found
 
     def _asked(self, fresh: Sequence[Found], steps: Iterable[IncludeStep], seen: set[str]) -> list[Asked]:
         return [*_forward(steps, self.lowering, fresh, seen), *_reverse(steps, self.lowering, fresh)]
 
     async def _fetch(self, asked: Asked, count: int, place: Place | None = None) -> list[Found]:
-        clauses, to = asked
+        to = asked.to
         at = None if place is None else (to.add(place[0]), to.add(place[1]))
-        return found_of(await fetch(self.connection, IncludedOf(tuple(clauses), to.add(count), at), to), self.bodies)
+        statement = IncludedOf(tuple(asked.clauses), to.add(count), at, each=asked.each)
+        return found_of(await fetch(self.connection, statement, to), self.bodies)
 
 
 async def included(look: Look, matches: Sequence[Found]) -> Included:
@@ -133,7 +143,7 @@ def _forward(steps: Iterable[IncludeStep], lowering: Lowering, fresh: Sequence[F
     for type_name, ids in pointed.items():
         to = Values()
         named = Identified(wanted(to, sorted(ids)))
-        made.append(([typed(to, [type_name]), named, *lowering.seen(to, [type_name])], to))
+        made.append(Asked([typed(to, [type_name]), named, *lowering.seen(to, [type_name])], to))
     return [*made, *_by_canonical(steps, lowering, fresh)]
 
 
@@ -154,7 +164,7 @@ def _by_canonical(steps: Iterable[IncludeStep], lowering: Lowering, fresh: Seque
     plain = [hashes[0] for hashes in each if len(hashes) == 1]
     of_version = [(Tokens("all", to.add(hashes)),) for hashes in each if len(hashes) > 1]
     alternatives = [*([(Tokens("any", to.add(plain)),)] if plain else []), *of_version]
-    return [([typed(to, names), Either(tuple(alternatives)), *lowering.seen(to, names)], to)]
+    return [Asked([typed(to, names), Either(tuple(alternatives)), *lowering.seen(to, names)], to)]
 
 
 def _is_canonical(type_name: str) -> bool:
@@ -181,22 +191,41 @@ def _targets(tree: Any, found: Iterable[Parameter]) -> Iterable[tuple[str, str]]
 
 
 def _reverse(steps: Iterable[IncludeStep], lowering: Lowering, fresh: Sequence[Found]) -> list[Asked]:
-    """The resources that point to fresh ones; all source types in one statement."""
-    hasher = lowering.hasher
-    alternatives: dict[str, set[int]] = defaultdict(set)
+    """The resources that point to fresh ones: of each type what its own references name, in one statement."""
+    pointing: dict[str, list[tuple[Parameter, Found]]] = defaultdict(list)
     for step in steps:
-        if not step.reverse:
-            continue
-        for one in fresh:
-            if one.type_name in step.targets:
-                for parameter in step.parameters:
-                    if parameter.may_target(one.type_name):
-                        for part in parts_of(parameter):
-                            alternatives[step.source].add(hasher.reference(part.id, part.slot, one.type_name, one.id))
-    if not alternatives:
+        for parameter in step.parameters if step.reverse else ():
+            targets = [one for one in fresh if one.type_name in step.targets and parameter.may_target(one.type_name)]
+            pointing[step.source] += [(parameter, one) for one in targets]
+    names = sorted(name for name, pairs in pointing.items() if pairs)
+    if not names:
         return []
-    # References are salted by parameter, and a parameter belongs to one type: types and tokens need no pairing.
-    names = sorted(alternatives)
-    tokens = sorted(set().union(*alternatives.values()))
+    partitions: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        partitions[partition_name(name)].append(name)
     to = Values()
-    return [([typed(to, names), Tokens("any", to.add(tokens)), *lowering.seen(to, names)], to)]
+    types = typed(to, names)
+    each = [
+        (partition, _naming(to, lowering, {one: pointing[one] for one in of_it}))
+        for partition, of_it in partitions.items()
+    ]
+    return [Asked([types], to, tuple(each))]
+
+
+def _naming(to: Values, lowering: Lowering, pairs: Mapping[str, list[tuple[Parameter, Found]]]) -> tuple[Clause, ...]:
+    """Resources of some types that name one of these by its parameter; a patient's own lie in its shard.
+
+    References are salted by parameter, and a parameter belongs to one type: types and tokens need no pairing.
+    """
+    every = [(source, parameter, one) for source, of_it in pairs.items() for parameter, one in of_it]
+    tokens = {
+        lowering.hasher.reference(part.id, part.slot, one.type_name, one.id)
+        for _, parameter, one in every
+        for part in parts_of(parameter)
+    }
+    clauses: list[Clause] = [Tokens("any", to.add(sorted(tokens))), *lowering.seen(to, pairs)]
+    if all(
+        one.type_name == "Patient" and parameter.code in shards.deciding(source) for source, parameter, one in every
+    ):
+        clauses.append(Sharded(wanted(to, sorted({one.shard for *_, one in every}))))
+    return tuple(clauses)

@@ -160,12 +160,16 @@ class PlacesOf:
 
 @dataclass(slots=True, unsafe_hash=True)
 class IncludedOf:
-    """Rows around a page, by type and creation, beyond a place where there is one."""
+    """Rows around a page, by type and creation, beyond a place where there is one.
+
+    each  partitions, and what is asked of their rows beside; they are looked up before any order is tried
+    """
 
     clauses: tuple[Clause, ...]
     count: Slot
     place: tuple[Slot, Slot] | None = None
     of: Rows = "own"
+    each: tuple[tuple[str, tuple[Clause, ...]], ...] = ()
 
 
 Shape: TypeAlias = PageOf | CountOf | SinceOf | EstimateOf | IdsOf | MovedOf | RidsOf | PlacesOf | IncludedOf

@@ -119,8 +119,19 @@ def _statement(asked: Shape) -> Select[Any]:
 
 def _included(asked: IncludedOf) -> Select[Any]:
     row = ROWS[asked.of]
-    places = row.c.type_id, row.c.rid
-    rows = select(*columns_of(row)).where(*conditions(row, asked.clauses))
+    if not asked.each:
+        return _first_included(asked, row, select(*columns_of(row)).where(*conditions(row, asked.clauses)))
+    named = [(partition(name).alias(), clauses) for name, clauses in asked.each]
+    places = [select(one.c.type_id, one.c.rid).where(*conditions(one, clauses)) for one, clauses in named]
+    found = gathered(union_all(*places) if len(places) > 1 else places[0], narrow=True)
+    chosen = _first_included(asked, found, select(found)).subquery("chosen")
+    same = (row.c.type_id == chosen.c.type_id) & (row.c.rid == chosen.c.rid)
+    rows = select(*columns_of(row)).join_from(chosen, row, same).where(*conditions(row, asked.clauses))
+    return rows.order_by(chosen.c.type_id, chosen.c.rid)
+
+
+def _first_included(asked: IncludedOf, of: FromClause, rows: Select[Any]) -> Select[Any]:
+    places = of.c.type_id, of.c.rid
     if asked.place is not None:
         beyond = [value(at, column.type) for at, column in zip(asked.place, places, strict=True)]
         rows = rows.where(tuple_(*places) > tuple_(*beyond))

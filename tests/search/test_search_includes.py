@@ -1,6 +1,6 @@
 """Includes that are more than a page holds: every one is on some page, and no page is too long."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -8,9 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ehr import limits
+from ehr.database.connection import Connection, Row
 from ehr.database.engine import Database
 from ehr.errors import NotSupported
+from ehr.search import include, statements
 from ehr.search.page import Page
+from ehr.search.shape import Values
+from ehr.search.shape_statements import IncludedOf
 from tests.search.store import Records
 
 Links = list[tuple[int, int]]
@@ -195,3 +199,27 @@ async def test_a_wildcard_follows_a_union_that_points_to_more(database: Database
     assert [one.reference for one in page.included] == ["Group/g"]
     page = await records.page("Group", [("_revinclude", "*")])
     assert [one.reference for one in page.included] == ["DeviceUseStatement/u"]
+
+
+@pytest.mark.parametrize("step", ["Condition:patient", "Condition:asserter", "*"])
+async def test_what_points_to_a_page_is_looked_up(
+    database: Database, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Its LIMIT would tempt the planner to walk all of a type until it has met what it looks for."""
+    asked: list[str] = []
+
+    async def fetch(connection: Connection, statement: IncludedOf, to: Values) -> Sequence[Row]:
+        asked.append(statements.sql_of(statement).text)
+        return await statements.fetch(connection, statement, to)
+
+    monkeypatch.setattr(include, "fetch", fetch)
+    records = Records(database)
+    await records.put(
+        *store([(1, 2)]), {"resourceType": "Condition", "id": "c", "subject": {"reference": "Patient/p1"}}
+    )
+    page = await records.page("Patient", [("_id", "p1"), ("_revinclude", step)])
+    assert ("Condition/c" in {one.reference for one in page.included}) is (step != "Condition:asserter")
+    (text,) = asked
+    looked_up, _, _ = text.partition("LIMIT")
+    assert "AS MATERIALIZED" in looked_up
+    assert ".shard = " in text or step != "Condition:patient", "a patient's own lie in its shard"
