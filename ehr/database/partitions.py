@@ -5,7 +5,8 @@ Default   all other types share one
 Storage   body is a zstd frame already: TOAST must not try again (external); tokens compress well (main)
 Indexes   each partition has the same; where types share one, the type comes first. Of one patient's resources at one
           moment, and of what one transaction wrote, there are few: they share an entry and are sorted when read. What
-          lasts no longer than LONG_US is found by its beginning, so only longer ranges are listed by their end
+          lasts no longer than LONG_US is found by its beginning, so only longer ranges are listed by their end. Of how
+          many last longer there are statistics, since the planner would take a third of all for it
 Ids       of one type are held apart by a hash index, exactly: rows it finds are compared by their ids. It is half of a
           B-tree, and has no order (docs/adr/0116)
 Codes     CODED_TYPES have the rows of a code in the order of their date, and by whose they are, too: of one patient and
@@ -136,6 +137,12 @@ def code_shard_indexes() -> list[str]:
         made.append(_index(name, "code_shard", CODED_SHARD))
         made.append(f"alter index {name}_code_shard_ix alter column 1 set statistics 0")
     return made
+
+
+def lasting_statistics() -> list[str]:
+    """The DDL of what the planner knows of how long rows last."""
+    names = (*map(partition_name, OWN_TYPES), "resource_default")
+    return [f"create statistics {name}_lasting_st on (date_hi_us - date_lo_us) from {name}" for name in names]
 
 
 def _index(table_name: str, order_name: str, columns: str) -> str:

@@ -5,6 +5,7 @@ looked up  places first, then the rows at the places of the page
 passed     the first rows of an order, and of those the rows that are asked for
 listed     what a side table lists, in the order of its numbers
 coded      what the index of codes lists, and the few rows that it lists under another code
+begun      in the order of dates, what began at a bound or later, and what began before it and lasts beyond
 by shard   patients of a code's resources, found one from another
 """
 
@@ -38,7 +39,7 @@ from ehr.search import compile_coded, shape
 from ehr.search.compile import conditions, named_in_its_shard
 from ehr.search.compile_audit import noted
 from ehr.search.compile_contained import inside
-from ehr.search.compile_values import CODE, SIDE, Condition, listed, partition, value, wanted
+from ehr.search.compile_values import CODE, SIDE, Condition, begun, listed, partition, value, wanted
 from ehr.search.found import COLUMNS, CONTAINER
 from ehr.search.shape_statements import Key, PageOf, SideValue
 
@@ -64,6 +65,8 @@ def page_of(asked: PageOf) -> Select[Any]:
         rows = _passed(asked, asked.passing)
     elif asked.narrow and (found := _sole_list(asked)):
         rows = _of_list(asked, found)
+    elif straight and (since := _lower_bound(asked)):
+        rows = _begun(asked, since)
     else:
         rows = _straight(asked) if straight else _looked_up(asked)
     if asked.noted is None:
@@ -115,6 +118,29 @@ def _coded(asked: PageOf, coded: tuple[shape.Slot, shape.Slot]) -> Select[Any]:
         _first_of(asked, under_it, [_expression(key, row) for key in asked.keys]),
         _first_of(asked, select(found), _places(asked, found)),
     )
+    both = union_all(*(select(one.subquery()) for one in lists)).subquery("both")
+    return _first_of(asked, select(both, *_said(asked)), _places(asked, both))
+
+
+def _lower_bound(asked: PageOf) -> shape.MainDate | None:
+    """Where the rows of an order by date begin; a patient's own are too few to need it."""
+    if asked.keys[0].by != "date_lo_us" or any(isinstance(one, shape.Sharded) for one in asked.clauses):
+        return None
+    dates = [one for one in asked.clauses if isinstance(one, shape.MainDate)]
+    return next((one for one in dates if len(one.values) == 1 and one.values[0].prefix in {"ge", "gt"}), None)
+
+
+def _begun(asked: PageOf, since: shape.MainDate) -> Select[Any]:
+    """Two lists in one order, each no longer than the page."""
+    others = [one for one in asked.clauses if one is not since]
+    lists: list[Select[Any]] = []
+    for part, alias in enumerate(("r", "o")):
+        row = _of(asked, alias)
+        places = [_expression(key, row) for key in asked.keys]
+        labelled = [place.label(f"k{number}") for number, place in enumerate(places[:-1])]
+        within = begun(row.c.date_lo_us, row.c.date_hi_us, since.values[0])[part]
+        rows = select(*columns_of(row), *labelled).where(*conditions(row, others), within)
+        lists.append(_first_of(asked, rows, places))
     both = union_all(*(select(one.subquery()) for one in lists)).subquery("both")
     return _first_of(asked, select(both, *_said(asked)), _places(asked, both))
 

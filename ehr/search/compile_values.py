@@ -188,6 +188,14 @@ def _ends_after_main(low: ColumnElement[int], high: ColumnElement[int], bound: C
     return or_(and_(low > bound - LONG, high > bound), and_(high - low > LONG, high > bound))
 
 
+def begun(low: ColumnElement[int], high: ColumnElement[int], asked: shape.Compared) -> tuple[Condition, Condition]:
+    """Of ge and gt the same in two parts that share no row: what began near the bound or later, and what began before
+    and lasts long. In the order of beginnings each is a walk of its own; their OR would be one from the first row."""
+    bound = value(asked.first, BigInteger()) - 1 if asked.prefix == "ge" else value(asked.last, BigInteger())
+    near = bound - LONG
+    return and_(low > near, high > bound), and_(low <= near, high - low > LONG, high > bound)
+
+
 def updated(column: ColumnElement[Any], asked: shape.Compared) -> Condition:
     """A moment, known to the microsecond."""
     first, last = value(asked.first, MOMENT), value(asked.last, MOMENT)
