@@ -50,3 +50,16 @@ def moment_of(us: int) -> datetime:
 def day_of(moment: datetime) -> date:
     """The calendar day of a moment in Viet Nam."""
     return moment.astimezone(ICT).date()
+
+
+def local(text: str) -> str:
+    """A FHIR date or dateTime by the clocks of Viet Nam: 2026-11-01T23:30:00Z is 2026-11-02T06:30:00+07:00.
+
+    What has no time, or none that a clock can show (a leap second, the ends of the calendar), stays as it was sent.
+    """
+    if "T" not in text or text.endswith("+07:00"):
+        return text
+    try:
+        return datetime.fromisoformat(text).astimezone(ICT).isoformat()
+    except (ValueError, OverflowError):
+        return text

@@ -79,6 +79,7 @@ def _administrative(record: PersonRecord, subject: Tree) -> dict[str, Any]:
     return {
         "hoTen": full_name(subject),
         "ngaySinh": subject.get("birthDate", ""),
+        "ngayMat": _death(record),
         "gioiTinh": _GENDER.get(str(subject.get("gender", "unknown")), "Không rõ"),
         "dienThoai": next((t["value"] for t in subject.get("telecom", ()) if t.get("system") == "phone"), ""),
         "diaChi": address_text(subject),
@@ -103,11 +104,17 @@ def _administrative(record: PersonRecord, subject: Tree) -> dict[str, Any]:
     }
 
 
+def _death(record: PersonRecord) -> str | bool:
+    """When the person died, as far as any facility tells; true where it tells no day."""
+    told = [p.get("deceasedDateTime") or p.get("deceasedBoolean", False) for p in record.patients]
+    return next((day for day in told if isinstance(day, str)), any(told))
+
+
 def _history(record: PersonRecord, now: datetime) -> dict[str, Any]:
     chosen = {s.code: s.entries for s in sections(record.trees, day_of(now))}
     return {
         "diUng": [_item(record, t) for t in chosen.get(ALLERGIES, ())],
-        "benhTat": [_item(record, t) for t in (*chosen.get(PROBLEMS, ()), *chosen.get(PAST_PROBLEMS, ()))],
+        "benhTat": [_problem(record, t) for t in (*chosen.get(PROBLEMS, ()), *chosen.get(PAST_PROBLEMS, ()))],
         "tiemChung": [_item(record, t, element="vaccineCode") for t in chosen.get(IMMUNIZATIONS, ())],
         "thuocDangDung": [_medicine(record, t) for t in chosen.get(MEDICATIONS, ())],
     }
@@ -121,6 +128,12 @@ def _item(record: PersonRecord, tree: Tree, *, element: str = "code") -> dict[st
         "ngay": when(tree),
         "noiGui": sender(record, tree),
     }
+
+
+def _problem(record: PersonRecord, tree: Tree) -> dict[str, Any]:
+    """With the codes that say whether it is over, and whether it is sure."""
+    states = {"trangThai": code_text(tree.get("clinicalStatus")), "xacNhan": code_text(tree.get("verificationStatus"))}
+    return _item(record, tree) | states
 
 
 def sender(record: PersonRecord, tree: Tree) -> str:

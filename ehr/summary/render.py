@@ -4,10 +4,11 @@ Out:     text for people: what, how much, when; digits as the laboratory sent th
 Source:  FHIR R4 narrative (a div in the XHTML namespace, no active content)
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any, Final
 
+from ehr.clock import local
 from ehr.fhir.elements import text_of
 from ehr.summary.sections import Section, Tree, when
 from terminology.lists import CODE_LISTS
@@ -16,6 +17,22 @@ UNITS: Final[Mapping[str, str]] = {"Cel": "°C", "mm[Hg]": "mmHg", "10*9/L": "×
 """UCUM codes that people do not read as they are; whatever else a sender writes is shown as sent."""
 
 NO_INFORMATION: Final = "Chưa có thông tin / No information"
+YES, NO = "Có / Yes", "Không / No"
+SERIES: Final = "Chuỗi số đo / A series of measurements"
+ABSENT: Final[Mapping[str, str]] = {
+    "unknown": "Không rõ / Unknown",
+    "asked-unknown": "Đã hỏi, không rõ / Asked, unknown",
+    "asked-declined": "Không trả lời / Declined to answer",
+    "temp-unknown": "Chưa rõ / Not known yet",
+    "not-asked": "Không hỏi / Not asked",
+    "not-applicable": "Không áp dụng / Not applicable",
+    "not-performed": "Không thực hiện / Not performed",
+    "not-permitted": "Không được phép / Not permitted",
+    "masked": "Không hiển thị / Masked",
+    "error": "Lỗi đo / Measurement error",
+    "unsupported": "Không hỗ trợ / Not supported",
+}
+"""Codes of data-absent-reason that come without words."""
 
 
 def code_text(concept: object) -> str:
@@ -47,21 +64,67 @@ def value_text(observation: Tree) -> str:
     if "component" in observation:
         parts = (f"{text_of(c.get('code'))} {value_text(c)}".strip() for c in observation["component"])
         return "; ".join(parts)
-    for key, value in observation.items():
-        if key.startswith("value") and isinstance(value, str | int | bool):
-            return str(value)
-    return text_of(observation.get("dataAbsentReason"))
+    key, value = next(((k, v) for k, v in observation.items() if k.startswith("value")), ("", None))
+    if key:
+        return _VALUES.get(key, str)(value)
+    absent = observation.get("dataAbsentReason")
+    words = text_of(absent)
+    return ABSENT.get(words, words) if words == code_text(absent) else words
+
+
+def moment_text(text: str) -> str:
+    """A FHIR date or dateTime as people in Viet Nam write it; a partial date keeps its precision."""
+    day, _, time = local(text).partition("T")
+    return " ".join(filter(None, ("/".join(reversed(day.split("-"))), time[:5])))
 
 
 def range_text(observation: Tree) -> str:
-    """The reference range as the laboratory states it."""
-    for reference in observation.get("referenceRange", ()):
-        if reference.get("text"):
-            return str(reference["text"])
-        low, high = quantity_text(reference.get("low")), quantity_text(reference.get("high"))
-        if low or high:
-            return f"{low} - {high}".strip(" -") if low and high else (f"≥ {low}" if low else f"≤ {high}")
-    return ""
+    """The reference ranges as the laboratory states them, each with whom it is for."""
+    told = [" ".join(filter(None, (_for_whom(one), _range(one)))) for one in observation.get("referenceRange", ())]
+    return "; ".join(dict.fromkeys(filter(None, told)))
+
+
+def _range(reference: Tree) -> str:
+    return str(reference["text"]) if reference.get("text") else _between(reference)
+
+
+def _for_whom(reference: Tree) -> str:
+    """ "Nam:" before the range of men; nothing before words, which say it themselves."""
+    if reference.get("text"):
+        return ""
+    who = ", ".join(
+        filter(None, (*(text_of(c) for c in reference.get("appliesTo", ())), _between(reference.get("age"))))
+    )
+    return f"{who}:" if who and _between(reference) else ""
+
+
+def _between(bounds: object) -> str:
+    """Of a Range, or of what has low and high as it has."""
+    if not isinstance(bounds, Mapping):
+        return ""
+    low, high = quantity_text(bounds.get("low")), quantity_text(bounds.get("high"))
+    if low and high:
+        return f"{low} - {high}"
+    return f"≥ {low}" if low else f"≤ {high}" if high else ""
+
+
+def _ratio(ratio: Tree) -> str:
+    return " : ".join(filter(None, (quantity_text(ratio.get("numerator")), quantity_text(ratio.get("denominator")))))
+
+
+def _period(period: Tree) -> str:
+    return " – ".join(moment_text(str(period[end])) for end in ("start", "end") if end in period)
+
+
+_VALUES: Final[Mapping[str, Callable[[Any], str]]] = {
+    "valueBoolean": lambda value: YES if value else NO,
+    "valueDateTime": lambda value: moment_text(str(value)),
+    "valuePeriod": _period,
+    "valueRange": _between,
+    "valueRatio": _ratio,
+    "valueSampledData": lambda _: SERIES,
+}
+"""Values that are not shown as they are written."""
 
 
 def dosage_text(medication: Tree) -> str:
@@ -71,7 +134,7 @@ def dosage_text(medication: Tree) -> str:
 
 def line(tree: Tree) -> str:
     """One line for one resource, in the words of its sender."""
-    day = when(tree)[:10]
+    day = local(when(tree))[:10]
     match tree.get("resourceType"):
         case "Observation":
             words = f"{text_of(tree.get('code'))}: {value_text(tree)}"
@@ -93,7 +156,8 @@ def medication_text(tree: Tree) -> str:
     if "medicationCodeableConcept" in tree:
         return text_of(tree["medicationCodeableConcept"])
     reference: Any = tree.get("medicationReference") or {}
-    return str(reference.get("display", ""))
+    held = (one for one in tree.get("contained", ()) if f"#{one.get('id')}" == reference.get("reference"))
+    return str(reference.get("display") or next((text_of(one.get("code")) for one in held), ""))
 
 
 def narrative(section: Section) -> dict[str, str]:

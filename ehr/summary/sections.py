@@ -13,6 +13,7 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from ehr import limits
+from ehr.clock import local
 
 Tree = Mapping[str, Any]
 Trees = Mapping[str, Sequence[Tree]]
@@ -118,7 +119,8 @@ _MOMENTS: Final = (
 
 
 def newest_first(found: list[Tree]) -> list[Tree]:
-    return sorted(found, key=when, reverse=True)
+    """By moment, whatever zone it was written in."""
+    return sorted(found, key=lambda tree: local(when(tree)), reverse=True)
 
 
 def _once(found: list[Tree], element: str) -> list[Tree]:
@@ -181,7 +183,7 @@ def _medications(trees: Trees, today: date) -> list[Tree]:
         for kind in ("MedicationRequest", "MedicationStatement")
         for t in trees.get(kind, ())
         if t.get("status") in ("active", "on-hold", "intended")
-        or (t.get("status") in ("completed", "unknown") and when(t)[:10] >= recent)
+        or (t.get("status") in ("completed", "unknown") and local(when(t))[:10] >= recent)
     ]
     return _once(found, "medicationCodeableConcept")
 

@@ -2,11 +2,12 @@
 
 Routes   GET /citizen/enter?link=…   exchange a link of the identity app (or the demo) into a cookie
          GET /citizen                the page, Vietnamese or English
+         GET /citizen/looks?before=  everybody who looked, from a day backwards
          GET /citizen/summary.json   the International Patient Summary to take along
 Access   the cookie's citizen token; without one the page says how to get in
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from ehr.access.authenticate import Authenticator, citizen_token, link_claims
 from ehr.access.policy import Caller
 from ehr.access.spent import may_enter
 from ehr.access.token import NotAccepted
-from ehr.audit.access_log import Look, looks
+from ehr.audit.access_log import Look, looks, midnight, newest_day
 from ehr.clock import day_of
 from ehr.fhir.elements import text_of
 from ehr.fhir.vietnam import INSURANCE_NUMBER, NATIONAL_ID
@@ -29,13 +30,18 @@ from ehr.summary.gather import gather, sources_of_person
 from ehr.summary.health_book import health_book, sender
 from ehr.summary.ips import PersonRecord
 from ehr.summary.refresh import summary_of
-from ehr.summary.render import range_text, value_text
+from ehr.summary.render import code_text, range_text, value_text
 from ehr.summary.sections import RESULTS, Tree, sections, when
+from ehr.web.looked import lines, opened, page_of
 from ehr.web.pages import SECURITY_HEADERS, enter, language_of, page, signed_out
-from ehr.web.phrases import Language, phrase
 
 COOKIE: Final = "ehr_citizen"
 LOOKS_SINCE: Final = timedelta(days=30)
+LOOKS_SHOWN: Final = 20
+VISITS_SHOWN: Final = 20
+TESTS_SHOWN: Final = 30
+"""Of the first page, so that it stays below 100 kB: looks, visits, and tests of one visit; the rest has links, or is
+counted where the whole is in the summary."""
 
 
 class CitizenPages:
@@ -50,6 +56,7 @@ class CitizenPages:
         return [
             Route("/citizen", self.home),
             Route("/citizen/enter", self.enter),
+            Route("/citizen/looks", self.looks),
             Route("/citizen/summary.json", self.summary),
         ]
 
@@ -100,15 +107,46 @@ class CitizenPages:
         held, seen = await self._record.run(caller, read)
         now = self._record.clock.now()
         book = health_book(held, now=now)
+        first = _number(request.query_params.get("visits", ""))
+        visits = book["dotKham"]
+        results, older = _results(held, now)
         return page(
             request,
             "citizen.html",
             book=book,
             numbers=_numbers(book),
-            results=_results(held, now),
-            looks=_together([_look(look, language, caller.person_id) for look in seen]),
-            places=len({look.facility or look.actor for look in seen if _opened(look)}),
+            results=results,
+            older_results=older,
+            visits=visits[first : first + VISITS_SHOWN],
+            older_visits=first + VISITS_SHOWN if first + VISITS_SHOWN < len(visits) else None,
+            tests_shown=TESTS_SHOWN,
+            looks=lines(seen, language, caller.person_id)[:LOOKS_SHOWN],
+            places=len({look.facility or look.actor for look in seen if opened(look)}),
         )
+
+    async def looks(self, request: Request) -> Response:
+        """Thirty days and a page at a time, back to the first; days on which nobody looked are passed over."""
+        caller = self._caller(request)
+        if caller is None:
+            return signed_out(request)
+        asked = _day(request.query_params.get("before", ""))
+
+        async def read(uow: UnitOfWork) -> tuple[list[Look], date | None]:
+            sources = await sources_of_person(uow, str(caller.person_id))
+            whose: Any = {"shards": sources.shards, "person_id": sources.person_id}
+            before = midnight(asked) if asked else uow.now + timedelta(days=1)
+            newest = await newest_day(uow.connection, **whose, before=before)
+            await uow.audit.execute("citizen-looks", person_id=sources.person_id, detail={})
+            if newest is None:
+                return [], None
+            since = midnight(newest) - LOOKS_SINCE
+            seen = await looks(uow.connection, **whose, since=since, before=before)
+            earlier = await newest_day(uow.connection, **whose, before=since)
+            return seen, earlier + timedelta(days=1) if earlier else None
+
+        seen, next_before = await self._record.run(caller, read)
+        shown, cut = page_of(lines(seen, language_of(request), caller.person_id))
+        return page(request, "citizen_looks.html", looks=shown, before=asked, older=cut or next_before)
 
     async def summary(self, request: Request) -> Response:
         caller = self._caller(request)
@@ -131,19 +169,41 @@ def _numbers(book: dict[str, Any]) -> list[tuple[str, str]]:
     return [(phrases[system], value) for system, value in found.items() if system in phrases]
 
 
-def _results(held: PersonRecord, now: datetime) -> list[dict[str, str]]:
-    chosen = next((s.entries for s in sections(held.trees, day_of(now)) if s.code == RESULTS), ())
-    return [
+def _results(held: PersonRecord, now: datetime) -> tuple[list[dict[str, str]], int]:
+    """The newest of each test, and how many others the section has no room for."""
+    section = next((s for s in sections(held.trees, day_of(now)) if s.code == RESULTS), None)
+    if section is None:
+        return [], 0
+    told = [
         {
             "name": text_of(t.get("code")),
             "value": value_text(t),
             "range": range_text(t),
-            "reading": reading(t),
+            "reading": flagged(t) or reading(t),
+            "status": t["status"] if t["status"] != "final" else "",
             "day": when(t),
             "sender": sender(held, t),
         }
-        for t in chosen
+        for t in section.entries
     ]
+    return told, section.omitted
+
+
+_FLAGS: Final = {
+    **dict.fromkeys(("H", "HH", "HU", "HX"), "above"),
+    **dict.fromkeys(("L", "LL", "LU", "LX"), "below"),
+    **dict.fromkeys(("A", "AA"), "abnormal"),
+    **dict.fromkeys(("POS", "DET"), "positive"),
+    **dict.fromkeys(("NEG", "ND"), "negative"),
+    "N": "within",
+}
+"""v3-ObservationInterpretation: what the laboratory itself says, who knows whom it measured."""
+
+
+def flagged(observation: Tree) -> str:
+    """The laboratory's own reading; '' where it gives none, or several."""
+    told = {_FLAGS.get(code_text(c), "") for c in observation.get("interpretation", ())}
+    return told.pop() if len(told) == 1 else ""
 
 
 def reading(observation: Tree) -> str:
@@ -183,27 +243,15 @@ def _unit(quantity: Tree) -> str:
     return str(quantity.get("code") or quantity.get("unit") or "")
 
 
-def _opened(look: Look) -> bool:
-    """Somebody else read it; what a facility or the city wrote is in the list, but nobody opened anything."""
-    return look.actor_kind not in ("citizen", "system") and look.action in ("R", "S", "E") and not look.refused
+def _number(text: str) -> int:
+    """How many visits to pass over; none for what is no number."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
 
 
-def _look(look: Look, language: Language, person_id: str | None) -> dict[str, Any]:
-    if look.actor_kind == "citizen":
-        who = phrase("you" if look.actor == person_id or not look.refused else "another_citizen", language)
-    elif look.facility:
-        who = look.facility
-    else:
-        who = phrase("the_city", language) if look.actor_kind == "system" else look.actor
-    told = {name: getattr(look, name) for name in ("day", "action", "purpose", "refused", "times")}
-    return {**told, "who": who}
-
-
-def _together(looks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Lines that read the same, as those of two tasks of the city, are one."""
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for look in looks:
-        same = (look["day"], look["who"], look["action"], look["purpose"], look["refused"])
-        line = found.setdefault(same, {**look, "times": 0})
-        line["times"] += look["times"]
-    return list(found.values())
+def _day(text: str) -> date | None:
+    """A day of the address; None for what is none, or none that a calendar goes back from."""
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return None
+    return day if 1900 <= day.year < 9999 else None

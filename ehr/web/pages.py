@@ -1,7 +1,7 @@
 """Render pages: one template environment, the same headers on every answer.
 
 Headers  no-store (pages hold a person's data) and a content security policy that allows our own files only
-Filters  day: FHIR date or dateTime → dd/MM/yyyy; moment: instant → dd/MM/yyyy HH:mm in Viet Nam; age: seconds → words
+Filters  day: FHIR date or dateTime → dd/MM/yyyy; moment: → dd/MM/yyyy HH:mm:ss, both in Viet Nam; age: seconds → words
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from ehr.clock import ICT
+from ehr.clock import ICT, local
 from ehr.web.phrases import LANGUAGES, Language, phrase
 
 LANGUAGE_COOKIE: Final = "ehr_language"
@@ -29,10 +29,10 @@ SECURITY_HEADERS: Final[Mapping[str, str]] = {
 
 
 def day(value: object) -> str:
-    """The calendar day of a FHIR date or dateTime; a partial date keeps its precision."""
+    """The calendar day of a FHIR date or dateTime in Viet Nam; a partial date keeps its precision."""
     if isinstance(value, date):
         return value.strftime("%d/%m/%Y")
-    return "/".join(reversed(str(value or "")[:10].split("-")))
+    return "/".join(reversed(local(str(value or ""))[:10].split("-")))
 
 
 def moment(value: object) -> str:

@@ -39,6 +39,18 @@ async def test_a_small_phone_without_scripts_shows_everything(city: City, chromi
     assert complaints == []
 
 
+async def test_long_words_and_large_letters_stay_on_the_phone(city: City, chromium: Browser) -> None:
+    """Twice the letters, and a name without a place to break it: nothing to scroll sideways."""
+    link = citizen_link(city.authenticator.tokens, await person(city, CCCD, "Công Tằng Tôn Nữ " + "Hương" * 60))
+    page, _ = await opened(chromium, city, link, "/citizen", scripts=True)
+    for size in ("16px", "32px"):
+        await page.evaluate(f"document.documentElement.style.fontSize = '{size}'")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    await page.get_by_text("kể cả trước 30 ngày").click()
+    assert "Bạn" in await page.locator("main").inner_text()
+    assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
 async def test_the_keyboard_reaches_the_content_first(city: City, chromium: Browser) -> None:
     link = citizen_link(city.authenticator.tokens, await person(city, CCCD, "Nguyễn Thị Hà"))
     page, _ = await opened(chromium, city, link, "/citizen", scripts=True)
