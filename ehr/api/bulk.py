@@ -4,13 +4,14 @@ In:      [base]/$export, Patient/$export, Group/[id]/$export; [base]/_job/[id] a
 Out:     202 with Content-Location; 202 with X-Progress until the job is over; its manifest; its files as NDJSON
 Access:  who began a job, with a token that still grants every type in it; for everyone else it is not there
 Errors:  a job that failed is answered 500 with what was wrong; one that was cancelled or is too old, 404
-Source:  Bulk Data Access IG 2.0.0; FHIR R4 async.html
+Source:  Bulk Data Access IG 2.0.0; FHIR R4 async.html; RFC 9110 14 (a file that broke off goes on)
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 from urllib.parse import urlencode
@@ -19,6 +20,7 @@ import orjson
 
 from ehr import limits
 from ehr.api.answer import Answer, http_date, outcome_answer
+from ehr.api.byte_range import part_wanted
 from ehr.api.exchange import Exchange, Handler
 from ehr.api.file_answer import FileAnswer, takes_gzip
 from ehr.bulk import export_job, export_plan, export_request, fetch, import_request, job, output
@@ -182,10 +184,25 @@ async def file(exchange: Exchange) -> Answer:
     return _answer(exchange, known[name], opened)
 
 
-def _answer(exchange: Exchange, known: OutputFile, opened: BinaryIO) -> FileAnswer:
-    gzip = takes_gzip(exchange.headers.get("accept-encoding"))
-    headers = [(b"content-type", _TYPES[known.name.rpartition(".")[2]])]
-    return FileAnswer(200, b"", headers, opened, known.bytes, gzip, exchange.receive)
+def _answer(exchange: Exchange, known: OutputFile, opened: BinaryIO) -> Answer:
+    """All of the file, packed where the client takes that; or the part it asks for, as it is."""
+    changed = os.fstat(opened.fileno()).st_mtime_ns
+    etag, modified = f'"{changed:x}-{known.bytes:x}"', http_date(datetime.fromtimestamp(changed // 10**9, UTC))
+    part = None
+    if exchange.method == "GET":  # RFC 9110 14.2: of no other method
+        part = part_wanted(exchange.headers, etag=etag, modified=modified, length=known.bytes)
+    if part is not None and not part:
+        opened.close()
+        text = f"the file has {known.bytes} bytes, and none of those that are asked for"
+        return outcome_answer(416, [Issue("value", text, "Range")], (b"content-range", b"bytes */%d" % known.bytes))
+    gzip = part is None and takes_gzip(exchange.headers.get("accept-encoding"))
+    headers = [
+        (b"content-type", _TYPES[known.name.rpartition(".")[2]]),
+        (b"accept-ranges", b"bytes"),
+        (b"etag", (f'{etag[:-1]}-gzip"' if gzip else etag).encode()),
+        (b"last-modified", modified.encode()),
+    ]
+    return FileAnswer(200 if part is None else 206, b"", headers, opened, known.bytes, gzip, part, exchange.receive)
 
 
 def _opened(place: Path) -> BinaryIO:

@@ -19,8 +19,8 @@ _SENT: Final = (
 )
 _METHODS: Final = b"DELETE, GET, HEAD, PATCH, POST, PUT"
 _SHOWN: Final = (
-    b"Accept-Patch, Allow, Content-Location, Content-Range, ETag, Expires, Last-Modified, Location, Retry-After, "
-    b"WWW-Authenticate, X-Progress, X-Request-Id, X-Security-Context"
+    b"Accept-Patch, Accept-Ranges, Allow, Content-Location, Content-Range, ETag, Expires, Last-Modified, Location, "
+    b"Retry-After, WWW-Authenticate, X-Progress, X-Request-Id, X-Security-Context"
 )
 """A script sees of an answer's headers only those that are named, and a few that say little."""
 _PREFLIGHT_S: Final = b"7200"

@@ -1,10 +1,10 @@
 """An answer whose body is a file: streamed, and compressed on the way where the client takes gzip.
 
-In:      an open file
+In:      an open file, and which part of it is wanted
 Out:     the ASGI messages of the answer; the file is closed
 Memory:  one block
 Ends:    early, when the client has gone
-Source:  RFC 9110 12.5.3 (Accept-Encoding), 15.3.1
+Source:  RFC 9110 12.5.3 (Accept-Encoding), 14.4 (Content-Range), 15.3.1, 15.3.7
 """
 
 import asyncio
@@ -27,19 +27,19 @@ _REFUSED: Final = re.compile(r"q\s*=\s*0(\.0{0,3})?\s*$", re.ASCII)
 
 @dataclass(slots=True)
 class FileAnswer(Answer):
-    """headers hold the type of the content; length and encoding are added."""
+    """headers hold the type of the content; length, range and encoding are added. part: None is all of it."""
 
     file: BinaryIO | None = None
     length: int = 0
     gzip: bool = False
+    part: range | None = None
     receive: Receive | None = None
 
     async def send(self, send: Send, more: Sequence[Header] = (), *, head: bool = False) -> None:
         assert self.file is not None, "made with a file"
         assert self.receive is not None, "made with the request"
         with self.file:
-            encoding = [(b"content-encoding", b"gzip")] if self.gzip else [(b"content-length", b"%d" % self.length)]
-            headers = [*self.headers, *encoding, (b"vary", b"Accept-Encoding"), *more]
+            headers = [*self.headers, *self._extent(), (b"vary", b"Accept-Encoding"), *more]
             await send({"type": "http.response.start", "status": self.status, "headers": headers})
             if head:
                 await send({"type": "http.response.body", "body": b""})
@@ -50,8 +50,17 @@ class FileAnswer(Answer):
             finally:
                 gone.cancel()
 
+    def _extent(self) -> list[Header]:
+        """How much is sent; of a part, which."""
+        if self.gzip:
+            return [(b"content-encoding", b"gzip")]
+        if self.part is None:
+            return [(b"content-length", b"%d" % self.length)]
+        place = b"bytes %d-%d/%d" % (self.part.start, self.part.stop - 1, self.length)
+        return [(b"content-length", b"%d" % len(self.part)), (b"content-range", place)]
+
     async def _blocks(self, send: Send, gone: "asyncio.Task[None]") -> None:
-        block_of = _compressing(self.file) if self.gzip else _plain(self.file)
+        block_of = _compressing(self.file) if self.gzip else _plain(self.file, self.part or range(self.length))
         while not gone.done():
             block, last = await asyncio.to_thread(block_of)
             await send({"type": "http.response.body", "body": block, "more_body": not last})
@@ -68,11 +77,15 @@ def takes_gzip(accept_encoding: str | None) -> bool:
     return False
 
 
-def _plain(file: BinaryIO | None) -> Callable[[], tuple[bytes, bool]]:
+def _plain(file: BinaryIO | None, part: range) -> Callable[[], tuple[bytes, bool]]:
     assert file is not None, "made with a file"
+    file.seek(part.start)
+    left = len(part)
 
     def next_block() -> tuple[bytes, bool]:
-        block = file.read(_BLOCK_BYTES)
+        nonlocal left
+        block = file.read(min(left, _BLOCK_BYTES))
+        left -= len(block)
         return block, not block
 
     return next_block

@@ -112,6 +112,49 @@ async def test_files_are_compressed_for_who_takes_gzip(full: City, client: httpx
     assert (head.status_code, head.content) == (200, b"")
 
 
+async def test_a_download_that_broke_off_goes_on(full: City, client: httpx.AsyncClient) -> None:
+    url = (await manifest_of(full, client, "/$export?_type=Observation"))["output"][0]["url"]
+    whole = await client.get(url, headers={"Accept-Encoding": "identity"})
+    content, etag, length = whole.content, whole.headers["etag"], len(whole.content)
+    assert whole.headers["accept-ranges"] == "bytes"
+    for asked, first, end in (
+        ("10-", 10, length),
+        ("0-0", 0, 1),
+        ("-7", length - 7, length),
+        (f"5-{length + 9}", 5, length),
+    ):
+        sent = {"Range": f"bytes={asked}", "If-Range": etag, "Accept-Encoding": "gzip"}
+        rest = await client.get(url, headers=sent)
+        assert (rest.status_code, rest.content) == (206, content[first:end])
+        assert rest.headers["content-range"] == f"bytes {first}-{end - 1}/{length}"
+        assert (rest.headers["content-length"], rest.headers["etag"]) == (str(end - first), etag)
+    dated = {"Range": "bytes=3-", "If-Range": whole.headers["last-modified"]}
+    assert (await client.get(url, headers=dated)).content == content[3:]
+
+
+async def test_where_no_part_can_be_had_all_is_sent(full: City, client: httpx.AsyncClient) -> None:
+    url = (await manifest_of(full, client, "/$export?_type=Observation"))["output"][0]["url"]
+    packed = await client.get(url, headers={"Accept-Encoding": "gzip"})
+    etag = packed.headers["etag"]
+    for one in (
+        {"Range": "bytes=10-", "If-Range": '"another"'},
+        {"Range": "bytes=10-", "If-Range": etag},  # of the packed content, of which there are no parts
+        {"Range": "bytes=5-2"},
+        {"Range": "bytes=-"},
+        {"Range": "bytes=0-1,5-6"},
+        {"Range": "lines=1-2"},
+        {"Range": f"bytes={'9' * 400}-"},
+    ):
+        answer = await client.get(url, headers=one)
+        assert (answer.status_code, answer.content) == (200, packed.content), one
+    for beyond in (f"bytes={len(packed.content)}-", "bytes=-0"):
+        refused = await client.get(url, headers={"Range": beyond})
+        assert (refused.status_code, refused.json()["issue"][0]["expression"]) == (416, ["Range"])
+        assert refused.headers["content-range"] == f"bytes */{len(packed.content)}"
+    head = await client.head(url, headers={"Range": "bytes=0-1"})
+    assert (head.status_code, head.headers["accept-ranges"]) == (200, "bytes")
+
+
 async def test_the_patient_level_is_the_compartment_of_all_patients(full: City, client: httpx.AsyncClient) -> None:
     lines = await exported(full, client, "/Patient/$export")
     kept = [one for one in lines if one["resourceType"] not in ("Person", "Provenance")]
