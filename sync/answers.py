@@ -39,7 +39,9 @@ SELECT b.id, b.facility_id, b.state, b.answer FROM sync_batch b WHERE b.ma_giao_
 _DOSSIERS: Final = """
 SELECT id, ma_lk, state, t_bhtt, claim_id FROM sync_dossier WHERE batch_id = $1 ORDER BY ma_lk FOR UPDATE
 """
-_CLAIMS: Final = "SELECT id, body FROM resource WHERE type_id = $1 AND id = ANY($2::text[])"
+_CLAIMS: Final = """
+SELECT r.id, r.body FROM unnest($2::text[]) AS w(id) JOIN resource r ON r.type_id = $1 AND r.id = w.id
+"""
 _STAND: Final = """
 UPDATE sync_dossier SET state = $2, error_code = $3, error_text = $4, claim_response_id = $5 WHERE id = $1
 """

@@ -30,6 +30,9 @@ _OF_ENCOUNTER: Final = (
     "ChargeItem",
     "Observation",
     "MedicationRequest",
+    "MedicationDispense",
+    "MedicationAdministration",
+    "ServiceRequest",
     "Procedure",
     "DiagnosticReport",
     "ClinicalImpression",
@@ -41,10 +44,13 @@ TYPES: Final = ("Encounter", *_OF_ENCOUNTER, *_OF_PATIENT)
 _ALONE: Final = "SELECT pg_advisory_xact_lock(hashtext('sync.extract'))"
 """One extractor at a time: the cursor has no row to lock before its first page."""
 
-_BODIES: Final = "SELECT body FROM resource WHERE type_id = $1 AND id = ANY($2::text[])"
+_BODIES: Final = "SELECT r.body FROM unnest($2::text[]) AS w(id) JOIN resource r ON r.type_id = $1 AND r.id = w.id"
 _ENCOUNTERS: Final = """
+SELECT r.id, r.version, r.source, r.shard, r.body FROM unnest($2::text[]) AS w(id)
+JOIN resource r ON r.type_id = $1 AND r.id = w.id AND r.source > 0
+UNION
 SELECT r.id, r.version, r.source, r.shard, r.body FROM resource r
-WHERE r.type_id = $1 AND (r.id = ANY($2::text[]) OR r.shard = ANY($3::bigint[])) AND r.source > 0
+WHERE r.type_id = $1 AND r.shard = ANY($3::bigint[]) AND r.source > 0
 """
 _CLAIMED: Final = """
 SELECT encounter_id, encounter_version, facility_id, ma_lk FROM (

@@ -2,8 +2,10 @@
 
 Out:    Balance of the city, a line a facility; as JSON and as a table for the terminal
 Rule:   extracted = accepted + rejected + pending, in dossiers and in đồng (T_BHTT); every line counts the last attempt
-        of an episode once, so a correction does not count twice. Withheld episodes (our own check stopped them before
-        any file) are told beside it: nothing of them was sent.
+        of an episode that our own check let pass, once: what the insurer holds of it, so a correction does not count
+        twice. Withheld attempts are told beside it: nothing of them was sent.
+Told:   outdated, of the accepted: a later attempt is withheld (withdrawn, or corrected to what cannot be sent), and the
+        insurer still holds, and pays, the one before
         Files: what the sealed bytes hold = what the batch says = what its dossiers say, counted anew from the bytes.
 Gap:    any difference is an error and stops the batch from becoming reconciled.
 """
@@ -27,8 +29,9 @@ _STANDING: Final = "SELECT ma_lk, state, t_bhtt FROM sync_dossier WHERE batch_id
 _RECONCILED: Final = "UPDATE sync_batch SET state = 'reconciled' WHERE id = $1"
 _LINES: Final = """
 WITH last AS (
-  SELECT DISTINCT ON (facility_id, ma_lk) facility_id, ma_lk, state, t_bhtt, batch_id
-  FROM sync_dossier ORDER BY facility_id, ma_lk, attempt DESC
+  SELECT DISTINCT ON (facility_id, ma_lk) facility_id, state, t_bhtt,
+    bool_or(state = 'withheld') OVER (PARTITION BY facility_id, ma_lk) AS withheld
+  FROM sync_dossier ORDER BY facility_id, ma_lk, state = 'withheld', attempt DESC
 )
 SELECT f.code, f.name,
   count(*) FILTER (WHERE l.state <> 'withheld') AS extracted,
@@ -39,7 +42,9 @@ SELECT f.code, f.name,
   coalesce(sum(l.t_bhtt) FILTER (WHERE l.state = 'rejected'), 0) AS rejected_dong,
   count(*) FILTER (WHERE l.state IN ('pending', 'batched')) AS pending,
   coalesce(sum(l.t_bhtt) FILTER (WHERE l.state IN ('pending', 'batched')), 0) AS pending_dong,
-  count(*) FILTER (WHERE l.state = 'withheld') AS withheld
+  count(*) FILTER (WHERE l.withheld) AS withheld,
+  count(*) FILTER (WHERE l.withheld AND l.state = 'accepted') AS outdated,
+  coalesce(sum(l.t_bhtt) FILTER (WHERE l.withheld AND l.state = 'accepted'), 0) AS outdated_dong
 FROM last l JOIN facility f ON f.id = l.facility_id GROUP BY f.code, f.name ORDER BY f.code
 """
 _FILES: Final = """
@@ -66,6 +71,8 @@ class Line:
     pending: int
     pending_dong: Decimal
     withheld: int
+    outdated: int
+    outdated_dong: Decimal
 
     @property
     def gap(self) -> int:
@@ -101,7 +108,8 @@ class Balance:
 
     def as_text(self) -> str:
         """For the terminal: a line a facility, the city last."""
-        head = ("facility", "extracted", "đồng", "accepted", "đồng", "rejected", "đồng", "pending", "đồng", "withheld")
+        counts = ("extracted", "accepted", "rejected", "pending", "outdated")
+        head = ("facility", *(word for count in counts for word in (count, "đồng")), "withheld")
         rows = [head, *(_line_text(line) for line in (*self.facilities, self.city))]
         widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
         lines = ["  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
@@ -200,5 +208,6 @@ def _line_text(line: Line) -> tuple[str, ...]:
         (line.accepted, line.accepted_dong),
         (line.rejected, line.rejected_dong),
         (line.pending, line.pending_dong),
+        (line.outdated, line.outdated_dong),
     )
     return (line.code, *(text for count, dong in pairs for text in (str(count), f"{dong:,.2f}")), str(line.withheld))
