@@ -77,5 +77,8 @@ async def delete(exchange: Exchange) -> Answer:
 def criteria_of(exchange: Exchange) -> str:
     """The query as criteria; without any, the request would mean every resource of the type."""
     if not exchange.query:
-        raise PreconditionFailed("name the criteria of the one resource that is meant", at=exchange.type_name)
+        name = exchange.type_name
+        raise PreconditionFailed(
+            f"name the one that is meant: {name}/[id], or criteria as {name}?identifier=…", at=name
+        )
     return urlencode(exchange.query)

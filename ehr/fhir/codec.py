@@ -228,6 +228,8 @@ def _reason(error: Exception, body: bytes) -> str:
         if half["half"]:
             return f"half of a surrogate pair stands alone in a string (byte {half.start()})"
     reason = str(error).removeprefix("JSON is malformed: ")
+    if body.lstrip().startswith(b"<"):
+        reason = "it is XML or HTML; XML is sent as application/fhir+xml"
     return "it ends too early" if reason == "Input data was truncated" else reason
 
 

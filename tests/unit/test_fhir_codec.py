@@ -218,6 +218,7 @@ def test_decimals_of_any_scale_are_written_as_json() -> None:
         (b'{"a":"\\ude00"}', "half of a surrogate pair stands alone in a string (byte 6)"),
         (b'{"a":"\\ud83d\\ude00', "it ends too early"),
         (b'{"a":"\\\\ud83d"', "it ends too early"),
+        (b'\n<Patient xmlns="http://hl7.org/fhir"/>', "it is XML or HTML; XML is sent as application/fhir+xml"),
         (b'{"a":NaN}', "invalid character (byte 5)"),
     ],
 )
