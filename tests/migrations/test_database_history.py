@@ -33,6 +33,9 @@ CATALOG = {
         select sequencename, data_type::text, start_value, increment_by, cache_size from pg_sequences
         where schemaname = 'public' order by 1""",
     "views": "select viewname, definition from pg_views where schemaname = 'public' order by 1",
+    "statistics": """
+        select stxname, pg_get_statisticsobjdef(oid) from pg_statistic_ext
+        where stxnamespace = 'public'::regnamespace order by 1""",
     "partitions": """
         select relname, relkind, pg_get_expr(relpartbound, oid), pg_get_partkeydef(oid) from pg_class
         where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and relname <> 'alembic_version'
@@ -61,6 +64,7 @@ async def create_from_metadata(url: str) -> None:
             partitions.indexes(),
             partitions.code_indexes(),
             partitions.code_shard_indexes(),
+            partitions.lasting_statistics(),
         )
         for statement in chain.from_iterable(ddl):
             await connection.exec_driver_sql(statement)

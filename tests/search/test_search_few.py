@@ -10,6 +10,7 @@ from ehr.search import expect, pace, probe
 from ehr.search.lower import Lowering
 from ehr.search.parse import parse
 from ehr.search.plan import SearchPlan, plan
+from ehr.search.shape import Values
 from tests.search.store import EVERYTHING, Records
 
 NEWEST = ("_sort", "-date")
@@ -138,3 +139,25 @@ async def test_names_are_taken_from_their_list_in_its_order(database: Database) 
     assert await walked(records, asked, "Patient") == ["p0", "p1", "p3", "p4"]
     assert await walked(records, [*asked, ("_sort", "-_id")], "Patient") == ["p4", "p3", "p1", "p0"]
     assert await walked(records, [*asked, ("family", "ngu")], "Patient") == ["p0", "p3"]
+
+
+def patient(number: int) -> dict[str, Any]:
+    """A third have one family name, which nobody has for a given name or a street; the other names are few's."""
+    return {
+        "resourceType": "Patient",
+        "id": f"p{number:03}",
+        "name": [{"family": "Nguyễn" if number % 3 == 0 else f"Họ{number}", "given": ["Văn", f"Tên{number}"]}],
+        "address": [{"line": [f"{number} Hàng Bạc"], "district": f"Quận {number % 12}", "city": "Hà Nội"}],
+    }
+
+
+async def test_a_name_of_many_is_expected_of_many(database: Database) -> None:
+    records = Records(database)
+    await records.put(*(patient(number) for number in range(300)))
+    asked = plan(parse("Patient", [("family", "nguyen")]), EVERYTHING)
+    async with database.acquire() as connection:
+        await connection.execute("analyze")
+        to = Values()
+        lowering = Lowering(records.hasher, EVERYTHING)
+        expected = await expect.rows(connection, lowering.inner(to, "Patient", asked.conditions[0]), to)
+    assert 80 <= expected <= 120, "a hundred have it"
