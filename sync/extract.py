@@ -45,6 +45,11 @@ _ALONE: Final = "SELECT pg_advisory_xact_lock(hashtext('sync.extract'))"
 """One extractor at a time: the cursor has no row to lock before its first page."""
 
 _BODIES: Final = "SELECT r.body FROM unnest($2::text[]) AS w(id) JOIN resource r ON r.type_id = $1 AND r.id = w.id"
+_BEFORE: Final = """
+SELECT h.body FROM unnest($2::text[], $3::int[]) AS w(id, version)
+JOIN resource_history h ON h.type_id = $1 AND h.id = w.id AND h.version = w.version - 1 AND h.body IS NOT NULL
+"""
+"""What an updated one said before: a charge that was moved to another stay is no longer that of the first."""
 _ENCOUNTERS: Final = """
 SELECT r.id, r.version, r.source, r.shard, r.body FROM unnest($2::text[]) AS w(id)
 JOIN resource r ON r.type_id = $1 AND r.id = w.id AND r.source > 0
@@ -61,6 +66,14 @@ SELECT encounter_id, encounter_version, facility_id, ma_lk FROM (
 """
 _COVERED: Final = "SELECT DISTINCT shard FROM resource WHERE type_id = $1 AND shard = ANY($2::bigint[])"
 _COVERAGES: Final = "SELECT shard, body FROM resource WHERE type_id = $1 AND shard = ANY($2::bigint[])"
+_AS_SEALED: Final = """
+SELECT b.id FROM sync_batch b WHERE b.state = 'open' AND b.id IN (
+  SELECT d.batch_id FROM sync_dossier d JOIN unnest($1::int[], $2::text[]) AS w(facility_id, ma_lk)
+    USING (facility_id, ma_lk))
+ORDER BY b.id FOR SHARE
+"""
+"""Waits for those who seal one of these batches now, who may have read the record before the change; one that is
+sealed after this reads the change."""
 _LAST: Final = """
 SELECT d.id, d.facility_id, d.ma_lk, d.attempt, d.state, b.state AS batch_state
 FROM sync_dossier d JOIN unnest($1::int[], $2::text[]) AS w(facility_id, ma_lk) USING (facility_id, ma_lk)
@@ -121,10 +134,15 @@ async def _of_covered(uow: UnitOfWork, changes: Sequence[Change]) -> list[Change
 async def _touched(uow: UnitOfWork, changes: Sequence[Change]) -> Touched:
     encounters = {change.id for change in changes if change.type_name == "Encounter" and change.op != "D"}
     for type_name in _OF_ENCOUNTER:
-        ids = {change.id for change in changes if change.type_name == type_name and change.op != "D"}
-        if not ids:
+        written = [change for change in changes if change.type_name == type_name and change.op != "D"]
+        if not written:
             continue
-        for row in await uow.connection.fetch(_BODIES, TYPE_IDS[type_name], sorted(ids)):
+        type_id, updated = TYPE_IDS[type_name], [change for change in written if change.version > 1]
+        rows = list(await uow.connection.fetch(_BODIES, type_id, sorted({change.id for change in written})))
+        if updated:
+            before = [change.id for change in updated], [change.version for change in updated]
+            rows += await uow.connection.fetch(_BEFORE, type_id, *before)
+        for row in rows:
             tree = tree_of(uow, row["body"])
             of = target_of(tree.get("encounter") or tree.get("context"))
             if of.startswith("Encounter/"):
@@ -177,7 +195,9 @@ async def _insured(uow: UnitOfWork, shards: Iterable[int]) -> set[int]:
 
 async def _register(uow: UnitOfWork, found: Sequence[Candidate]) -> None:
     """Make each wait to be sent, unless it waits already or nothing that was accepted is touched."""
-    rows = await uow.connection.fetch(_LAST, [one.facility_id for one in found], [one.ma_lk for one in found])
+    numbers = [one.facility_id for one in found], [one.ma_lk for one in found]
+    await uow.connection.execute(_AS_SEALED, *numbers)
+    rows = await uow.connection.fetch(_LAST, *numbers)
     last = {(row["facility_id"], row["ma_lk"]): row for row in rows}
     for one in {(one.facility_id, one.ma_lk): one for one in found}.values():
         row = last.get((one.facility_id, one.ma_lk))

@@ -16,15 +16,18 @@ from adapters.facilities.population import Population
 from adapters.facilities.register import register_facilities
 from adapters.facilities.registry import FACILITIES
 from adapters.pipeline import Pipeline
+from ehr.access.policy import Caller
 from ehr.intake import Intake
 from ehr.record import open_record
 from ehr.settings import Settings
 from ehr.store.record import Record
+from ehr.store.unit_of_work import UnitOfWork
 from sync import batch
 from sync.extract import extract
 from sync.gateway import Gateway, Taken
 from sync.gateway_sim.serve import GatewaySim, gateway_sim
 from sync.opened import Opened, opened
+from sync.read import Found, episode_of
 from sync.reconcile import balance
 from sync.schedule import run_sync
 
@@ -172,6 +175,69 @@ async def test_messages_after_the_month_was_balanced(city: Record) -> None:
         held = sim.books.latest[hospital.code, cancelled.link]
         assert (last.outdated, last.outdated_dong) == (1, held.t_bhtt)
         assert len(sim.books.files) == 3, "the first file and two corrections; nothing twice"
+
+
+async def test_a_charge_moved_to_another_stay_is_paid_once(record: Record, episodes: "Episodes") -> None:
+    """Both stays are claimed anew; the first kept a charge that was no longer its own."""
+    first, second = episodes.outpatient(number=1), episodes.outpatient(number=2)
+    await episodes.write(record, first)
+    of_second = [tree for tree in episodes.trees(second) if tree["resourceType"] not in {"Patient", "Coverage"}]
+    for tree in of_second:
+        tree["subject"] = {"reference": "Patient/p1-01Z01"}
+    await episodes.write(record, second, of_second)
+    async with gateway_sim() as sim:
+        await until_idle(record, sim)
+        await agree(record, sim)
+        before = (await balance(record)).city
+        charge = next(tree for tree in episodes.trees(first) if tree["id"] == "i1-1-01Z01")
+        await episodes.write(record, first, [charge | {"context": {"reference": "Encounter/e2-01Z01"}}])
+        await until_idle(record, sim)
+        await agree(record, sim)
+        after = (await balance(record)).city
+        assert (after.accepted, after.accepted_dong) == (2, before.accepted_dong)
+
+
+async def test_a_change_committed_while_its_file_is_sealed_is_sent(
+    record: Record, episodes: "Episodes", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its transaction began before the sealing one, and ended after that had read the episode."""
+    visit = episodes.outpatient()
+    await episodes.write(record, visit)
+    while await extract(record):
+        pass
+    (batch_id,) = await batch.open_batches(record)
+    taken_back = [tree for tree in episodes.trees(visit) if tree["id"] == "i1-1-01Z01"]
+    taken_back[0]["status"] = "entered-in-error"
+    caller = Caller.of_facility(await episodes.facility(record, visit.facility), visit.facility)
+    written, commit = asyncio.Event(), asyncio.Event()
+
+    async def correct(uow: UnitOfWork) -> None:
+        await uow.resources.update("ChargeItem", taken_back[0]["id"], None, taken_back[0])
+        await uow.connection.fetchval("SELECT pg_current_xact_id()")
+        written.set()
+        await commit.wait()
+
+    correcting = asyncio.create_task(record.run(caller, correct))
+    await written.wait()
+    extracting: list[asyncio.Task[int]] = []
+
+    async def reads_and_is_overtaken(uow: UnitOfWork, encounter_id: str) -> Found | None:
+        found = await episode_of(uow, encounter_id)
+        commit.set()
+        await correcting
+        extracting.append(asyncio.create_task(extract(record)))
+        await asyncio.wait(extracting, timeout=0.5)
+        return found
+
+    monkeypatch.setattr(batch, "episode_of", reads_and_is_overtaken)
+    assert await batch.seal(record, batch_id)
+    monkeypatch.undo()
+    assert await extracting[0] > 0
+    async with gateway_sim() as sim:
+        await until_idle(record, sim)
+        await agree(record, sim)
+        (last,) = await last_file(record)
+        assert "23.0075.1494" not in {row["MA_DICH_VU"] for row in last.tables["XML3"]}
 
 
 async def test_an_order_that_is_mended_alone_is_sent(record: Record, episodes: "Episodes") -> None:
