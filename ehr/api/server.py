@@ -109,8 +109,7 @@ async def run_http(app: ASGIApp, host: str, port: int) -> HttpServer:
     await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
     if not ready.done():
         ready.cancel()
-        with suppress(asyncio.CancelledError):
-            await ready
+        await asyncio.wait({ready})
         listener.close()
         await task
         raise OSError("the HTTP server ended while it started")

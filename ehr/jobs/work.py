@@ -8,7 +8,6 @@ Why:     any exception is caught here: this is the worker's edge, and an uncaugh
 """
 
 import asyncio
-import contextlib
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -74,8 +73,9 @@ async def run_chunk(queue: Queue, handler: Handler, chunk: Chunk, *, lease_s: fl
         await _told(partial(queue.finish, chunk, result), lease_s)
     finally:
         keeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeping
+        await asyncio.wait({keeping})  # an await of itself could not tell its end from our own
+        if not keeping.cancelled():
+            keeping.result()
 
 
 async def _told(tell: Callable[[], Awaitable[T]], lease_s: float) -> T:

@@ -4,6 +4,7 @@ import asyncio
 from urllib.parse import urlsplit
 
 import asyncpg
+import pytest
 
 from ehr import limits
 from ehr.database.engine import Database
@@ -197,6 +198,32 @@ async def test_a_refusal_is_not_tried_again_and_keeps_no_foreign_text(database: 
     assert progress is not None
     assert progress.errors == ["Invalid: the file has no lines"]
     assert "Nguyễn" not in cause(ValueError("could not read Nguyễn Văn An"))
+
+
+async def test_who_is_cancelled_while_a_chunk_ends_hears_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by Ctrl-C: it had been taken for the end of the lease's keeper."""
+    queue, finish = Queue(database), Queue.finish
+    job_id = await queue.enqueue("count", {}, [{}])
+    chunk = await queue.claim(["count"])
+    assert chunk is not None
+
+    async def act(_: Chunk) -> dict[str, object]:
+        return {}
+
+    async def then_cancelled(queue: Queue, chunk: Chunk, result: dict[str, object]) -> bool:
+        kept = await finish(queue, chunk, result)
+        asyncio.get_running_loop().call_soon(task.cancel)
+        return kept
+
+    monkeypatch.setattr(Queue, "finish", then_cancelled)
+    task = asyncio.create_task(run_chunk(queue, act, chunk))
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    progress = await queue.progress(job_id)
+    assert progress is not None
+    assert progress.state == "done"
 
 
 async def test_what_no_worker_can_do_wakes_none(database: Database) -> None:
