@@ -48,9 +48,24 @@ def list_command(
 
 
 @app.command("replay")
-def replay_command(data_dir: DataDir = None) -> None:
+def replay_command(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many, of each facility and in all.")] = False,
+    data_dir: DataDir = None,
+) -> None:
     """Finish what was kept and not applied, now, however often it has failed."""
     settings = settings_of(data_dir=data_dir)
+    if dry_run:
+        waiting = with_record(settings, _waiting)
+        for code, count in waiting.items():
+            say_json({"facility": code, "would_try": count})
+        say_json({"would_try": sum(waiting.values())})
+        return
     finished, failed = with_record(settings, lambda record: Pipeline(Intake(record)).replay())
     say_json({"finished": finished, "failed": failed})
     end(well=not failed)
+
+
+async def _waiting(record: Record) -> dict[str, int]:
+    """Messages that a replay would take, by facility."""
+    async with record.database.acquire() as connection:
+        return await ledger.waiting(connection)

@@ -1,7 +1,7 @@
 """Read the intake ledger for the people who run the city: who sends, what waits, what was refused.
 
-Out:     FacilityStatus per facility; LedgerEntry per message; a message's bytes only through raw, whose
-         caller writes an audit row with the operator's reason in the same transaction
+Out:     FacilityStatus per facility; LedgerEntry per message; Cause per code and place of what is wrong;
+         a message's bytes only through raw, whose caller writes an audit row with the reason in the same transaction
 Cost:    one index range per facility and one scan of the unfinished messages; never of the applied ones
 """
 
@@ -19,6 +19,8 @@ from ehr.database.connection import Connection
 
 RATE_WINDOW: Final = timedelta(minutes=5)
 ERROR_WINDOW: Final = timedelta(hours=24)
+CAUSES_WINDOW: Final = timedelta(days=7)
+CAUSES_MAX: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,19 @@ class LedgerEntry:
     issues: list[dict[str, Any]]
 
 
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Messages with one code at one place ('' for the whole message); text: what one of them was told."""
+
+    state: str
+    code: str
+    at: str
+    messages: int
+    facilities: int
+    oldest: datetime
+    text: str
+
+
 _STATUS: Final = """
 select f.id, f.code, f.name, f.kind, f.feed, f.district, l.received as last_received,
        coalesce(o.waiting, 0) as waiting, o.oldest as oldest_waiting,
@@ -83,6 +98,21 @@ from intake_message m left join facility f on f.id = m.facility_id
 """
 
 
+_CAUSES: Final = """
+select m.state, i ->> 'code' as code, coalesce(i ->> 'at', '') as at, count(distinct m.id) as messages,
+       count(distinct m.facility_id) as facilities, min(m.received) as oldest, min(i ->> 'text') as text
+from intake_message m cross join lateral jsonb_array_elements(m.issues) i
+where (m.state = 'failed' or m.state = 'refused' and m.received > now() - $1::interval)
+  and i ->> 'severity' in ('error', 'fatal')
+group by 1, 2, 3 order by m.state, messages desc, oldest limit $2
+"""
+
+
+async def causes(connection: Connection) -> list[Cause]:
+    """Why messages did not get in, most first: all that failed, and what was refused in CAUSES_WINDOW."""
+    return [Cause(*row.values()) for row in await connection.fetch(_CAUSES, CAUSES_WINDOW, CAUSES_MAX)]
+
+
 async def facility_status(connection: Connection, code: str | None = None) -> list[FacilityStatus]:
     """Every active facility (or the one of a code), those with the oldest waiting message first."""
     rows = await connection.fetch(_STATUS, RATE_WINDOW, ERROR_WINDOW, code)
@@ -110,19 +140,35 @@ async def entries(
     *,
     facility_id: int | None = None,
     states: Sequence[str] | None = None,
+    cause: tuple[str, str] | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[LedgerEntry]:
-    """Messages newest first; before is the id of the last one already seen."""
+    """Messages newest first; cause: code and place of what is wrong; before is the id of the last one already seen."""
+    issue = None if cause is None else orjson.dumps([{"code": cause[0], "at": cause[1] or None}]).decode()
     rows = await connection.fetch(
         _ENTRY + "where ($1::int is null or m.facility_id = $1) and ($2::text[] is null or m.state = any($2))"
-        " and ($3::bigint is null or m.id < $3) order by m.id desc limit $4",
+        " and ($3::bigint is null or m.id < $3) and ($5::text is null or m.issues @> $5::text::jsonb)"
+        " order by m.id desc limit $4",
         facility_id,
         list(states) if states else None,
         before,
         limit,
+        issue,
     )
     return [_entry(r) for r in rows]
+
+
+_WAITING: Final = """
+select coalesce(f.code, '') as code, count(*) as waiting
+from intake_message m left join facility f on f.id = m.facility_id
+where m.state in ('received', 'failed') group by 1 order by 2 desc, 1
+"""
+
+
+async def waiting(connection: Connection) -> dict[str, int]:
+    """How many messages of each facility, by code ('' for unknown senders), are neither applied nor refused."""
+    return {row["code"]: row["waiting"] for row in await connection.fetch(_WAITING)}
 
 
 async def entry(connection: Connection, message_id: int) -> LedgerEntry | None:

@@ -3,6 +3,7 @@
 Routes   GET /ops, /ops/facilities.fragment        all facilities, those with the oldest waiting message first
          GET /ops/facilities/{code}                one facility and its messages
          GET /ops/messages?state=, /ops/messages/{id}   messages and what is wrong with them
+         GET /ops/causes                           the same by cause, with count and oldest age
          POST /ops/messages/{id}                   show the bytes as received, with a reason that is audited
          GET /ops/insurance, /ops/jobs             batches and background work
          GET /ops/enter?link=…                     exchange an operator's link (`ehr console`) into a cookie
@@ -11,9 +12,10 @@ Access   callers who may read and search every type (operators), or the system u
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -36,9 +38,17 @@ from ehr.web.pages import enter, page, signed_out
 COOKIE: Final = "ehr_operator"
 OPERATOR_SCOPE: Final = "system/*.rs"
 PAGE_COUNT: Final = 50
+ISSUES_SHOWN: Final = 5
 SILENT_S: Final = 3_600.0
 LEDGER_ID: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
-STATES: Final = ("received", "applied", "refused", "failed")
+_NONE: Final = {
+    "received": "Nothing waits: whatever was kept has been applied, refused, or has failed.",
+    "applied": "Nothing was applied yet. Facilities show under Facilities when they send.",
+    "refused": "Nothing is refused. What a sender must change would show here, with field and reason.",
+    "failed": "Nothing has failed. What is ours to repair would show here; ehr message replay tries it again.",
+}
+"""What a list without messages says, by state."""
+STATES: Final = tuple(_NONE)
 
 _SHARDS: Final = "select shard from resource where type_id = $1 and id = any($2)"
 
@@ -65,6 +75,7 @@ class OperatorPages:
             Route("/ops/messages", self.messages),
             Route("/ops/messages/{id}", self.message),
             Route("/ops/messages/{id}", self.show, methods=["POST"]),
+            Route("/ops/causes", self.causes),
             Route("/ops/insurance", self.insurance),
             Route("/ops/jobs", self.jobs),
         ]
@@ -132,9 +143,35 @@ class OperatorPages:
             found = await ledger.facility_status(connection, request.path_params["code"].replace("\0", ""))
             if not found:
                 raise NotFound("no active facility has this code")
-            messages = await ledger.entries(connection, facility_id=found[0].id, limit=PAGE_COUNT)
+            before = _number(request.query_params.get("before", ""))
+            messages = await ledger.entries(connection, facility_id=found[0].id, before=before, limit=PAGE_COUNT)
         heading = f"{found[0].code} · {found[0].name}"
-        return page(request, "ops_messages.html", heading=heading, facility=found[0], messages=messages, older=None)
+        return self._messages(request, messages, heading=heading, facility=found[0])
+
+    def _messages(
+        self,
+        request: Request,
+        messages: list[ledger.LedgerEntry],
+        *,
+        heading: str,
+        facility: ledger.FacilityStatus | None = None,
+        empty: str = "No message yet. Its first one shows here as soon as it is kept.",
+    ) -> Response:
+        """A page of messages; the link to older ones asks for the same of what came before the last."""
+        older = None
+        if len(messages) == PAGE_COUNT:
+            older = "?" + urlencode({**request.query_params, "before": messages[-1].id})
+        return page(
+            request,
+            "ops_messages.html",
+            heading=heading,
+            facility=facility,
+            messages=messages,
+            older=older,
+            empty=empty,
+            issues_shown=ISSUES_SHOWN,
+            now=self._record.clock.now(),
+        )
 
     async def messages(self, request: Request) -> Response:
         if await self._operator(request) is None:
@@ -144,9 +181,22 @@ class OperatorPages:
             raise NotFound(f"a message is one of {', '.join(STATES)}")
         before = request.query_params.get("before", "")
         async with self._record.database.acquire() as connection:
-            found = await ledger.entries(connection, states=[state], before=_number(before), limit=PAGE_COUNT)
-        older = f"/ops/messages?state={state}&before={found[-1].id}" if len(found) == PAGE_COUNT else None
-        return page(request, "ops_messages.html", heading="Messages", facility=None, messages=found, older=older)
+            found = await ledger.entries(
+                connection, states=[state], cause=_cause(request), before=_number(before), limit=PAGE_COUNT
+            )
+        return self._messages(request, found, heading=f"Messages: {state}", empty=_NONE[state])
+
+    async def causes(self, request: Request) -> Response:
+        if await self._operator(request) is None:
+            return signed_out(request, "operators")
+        async with self._record.database.acquire() as connection:
+            found = await ledger.causes(connection)
+        linked = [
+            {**asdict(one), "link": "/ops/messages?" + urlencode({"state": one.state, "code": one.code, "at": one.at})}
+            for one in found
+        ]
+        days, now = ledger.CAUSES_WINDOW.days, self._record.clock.now()
+        return page(request, "ops_causes.html", causes=linked, days=days, now=now)
 
     async def message(self, request: Request) -> Response:
         if await self._operator(request) is None:
@@ -273,6 +323,12 @@ group by j.id order by j.created desc limit 100
 def _number(text: str) -> int | None:
     """A ledger id of the address; None for what can be none."""
     return int(text) if LEDGER_ID.fullmatch(text) else None
+
+
+def _cause(request: Request) -> tuple[str, str] | None:
+    """Code and place of what is wrong that the address asks for."""
+    code, at = (request.query_params.get(name, "").replace("\0", "") for name in ("code", "at"))
+    return (code, at) if code else None
 
 
 def city(found: list[ledger.FacilityStatus], now: datetime) -> dict[str, float]:

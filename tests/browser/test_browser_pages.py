@@ -76,3 +76,6 @@ async def test_the_console_refreshes_itself(city: City, chromium: Browser, facil
         await connection.execute("UPDATE facility SET name = 'Renamed station' WHERE id = $1", facilities[0])
     await page.get_by_text("Renamed station").wait_for(timeout=10_000)
     assert complaints == []
+    assert not await page.get_by_role("status").is_visible()
+    await page.context.clear_cookies()
+    await page.get_by_role("status").wait_for(timeout=10_000)
