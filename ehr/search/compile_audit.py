@@ -51,7 +51,7 @@ def noted(asked: Noted, shown: Any, order: Sequence[Any]) -> Any:
 
 
 def _touched(asked: Noted, shown: Any, order: Sequence[Any]) -> Any:
-    """The shards of patients that this statement shows, and those before it showed."""
+    """The shards of patients that this statement shows, those before it showed, and those of patients who are named."""
     parts: list[Any] = []
     if asked.patients != "none":
         first = select(shown.c.type_id, shown.c.shard).order_by(*order).limit(value(asked.shown, Integer()))
@@ -60,5 +60,5 @@ def _touched(asked: Noted, shown: Any, order: Sequence[Any]) -> Any:
         if asked.patients != "all":
             parts[0] = parts[0].where(rows.c.type_id == any_(value(asked.patients, ARRAY(SmallInteger))))
     if asked.earlier is not None:
-        parts.append(select(func.unnest(value(asked.earlier, ARRAY(BigInteger))).label("shard")))
+        parts.append(select(func.unnest(value(asked.earlier, ARRAY(BigInteger))).label("shard")).distinct())
     return union(*parts) if parts else select(null().cast(BigInteger).label("shard")).where(false())

@@ -156,7 +156,7 @@ class Lowering(Struct, frozen=True):
         if plan.request.compartment is not None and plan.request.compartment.name == "Person":
             return True
         return any(
-            isinstance(condition, Criterion) and bool(self._shards_of(plan.type_name, condition))
+            isinstance(condition, Criterion) and bool(self.shards_of(plan.type_name, condition))
             for condition in plan.conditions
         )
 
@@ -235,7 +235,7 @@ class Lowering(Struct, frozen=True):
         found = [lower_values.hashes(self.hasher, one, parts_of(one.parameter)) for _, one in plain]
         gathered.others.append(Tokens("any", to.add([hash_ for each in found for hash_ in each])))
         gathered.narrow |= all(lower_values.is_narrow(one) for _, one in plain)
-        shards = [self._shards_of(name, one) for name, one in plain]
+        shards = [self.shards_of(name, one) for name, one in plain]
         if all(shards):
             gathered.sharded = True
             gathered.others.append(Sharded(wanted(to, sorted({shard for each in shards for shard in each}))))
@@ -300,12 +300,12 @@ class Lowering(Struct, frozen=True):
         else:
             gathered.others.append(Tokens("any", to.add(hashes)))
         gathered.narrow |= lower_values.is_narrow(criterion) or self._is_few(criterion)
-        shards = self._shards_of(type_name, criterion)
+        shards = self.shards_of(type_name, criterion)
         if shards:
             gathered.sharded = True
             gathered.others.append(Sharded(wanted(to, shards)))
 
-    def _shards_of(self, type_name: str, criterion: Criterion) -> list[int]:
+    def shards_of(self, type_name: str, criterion: Criterion) -> list[int]:
         """Shards a patient reference demands; none where it may also name something else."""
         if self.of != "own" or criterion.modifier or criterion.parameter.code not in shards.deciding(type_name):
             return []

@@ -34,6 +34,7 @@ from ehr.search.link import Places
 from ehr.search.lower import Lowering, parts_of, typed
 from ehr.search.lowered import lowered
 from ehr.search.moved import Left, Moved, may_move
+from ehr.search.named import named
 from ehr.search.plan import SearchPlan
 from ehr.search.read import Reading
 from ehr.search.resolve import resolved
@@ -256,13 +257,17 @@ class _Search(Struct):
         patients: Literal["all", "none"] | int = "none"
         if belonging:
             patients = "all" if len(belonging) == len(self.plan.types) else to.add(belonging)
-        earlier = {row["shard"] for row, _ in before} if patients != "none" else set()
+        of_named = named(self.lowering, self.plan)
+        if of_named and self.lowering.sharded(self.plan):
+            patients = "none"  # no other's rows are found
+        earlier = sorted({row["shard"] for row, _ in before}) if patients != "none" else []
+        earlier += of_named
         return Noted(
             (to.add(caller.kind), to.add(caller.id), to.add(caller.facility_id), to.add(caller.purpose)),
             to.add(TYPE_IDS[self.plan.request.type_name] if self.plan.request.type_name else None),
             to.add(self.note.detail),
             to.add(count),
-            to.add(sorted(earlier)) if earlier else None,
+            to.add(earlier) if earlier else None,
             not last,
             patients,
         )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import orjson
 
 from ehr.fhir.compartments import PATIENT_TYPES
+from ehr.search.lower import Lowering
+from ehr.search.named import named
 from ehr.search.page import Note, Page
 from ehr.search.page import search as search_page
 from ehr.search.plan import plan
@@ -36,6 +38,7 @@ async def run(uow: "UnitOfWork", request: SearchRequest) -> Page:
     )
     if not page.noted:
         shards = {found.shard for found in (*page.matches, *page.included) if found.type_name in PATIENT_TYPES}
+        shards.update(named(Lowering(record.hasher, planned.access, of=request.contained), planned))
         await uow.audit.search(request.type_name, shards, detail=orjson.loads(note.detail))
     return page
 

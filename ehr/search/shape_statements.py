@@ -46,7 +46,7 @@ class Noted:
     caller     kind, id, facility and purpose of who searches
     shown      how many of the page's rows are shown
     kept_full  only where more rows were found than are shown: else another statement goes on, and notes
-    earlier    shards that statements before this one have shown
+    earlier    shards that statements before this one have shown, and those of patients who are named
     patients   rows of these types belong to patients; or all rows do, or none
     """
 

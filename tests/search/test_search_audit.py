@@ -132,3 +132,29 @@ async def test_what_the_statement_cannot_know_is_left_to_the_caller(records: Rec
         page, rows = await noted(records, "Observation", ("code", "x"), *query)
         assert not page.noted
         assert rows == []
+
+
+@pytest.mark.parametrize(
+    ("type_name", "query"),
+    [
+        ("Observation", [("patient", "p3"), ("code", "y")]),
+        ("Observation", [("patient", "p3"), ("code", "x")]),
+        ("Observation", [("subject", "Patient/p3"), ("date", "2020")]),
+        ("Observation", [("patient", "p3"), ("_sort", "-date"), ("date", "2020")]),
+        ("Patient", [("_id", "p3"), ("gender", "male")]),
+    ],
+)
+async def test_who_is_named_is_told_of_whatever_is_found(
+    records: Records, type_name: str, query: list[tuple[str, str]]
+) -> None:
+    """That a patient has no such result is told, too."""
+    for _ in range(2):  # the statement is kept
+        _, rows = await noted(records, type_name, *query)
+        assert shards_of(rows) == [records.hasher.shard("Patient", "p3")]
+    _, rows = await noted(records, type_name, *((name, value.replace("p3", "p1")) for name, value in query))
+    assert [(row["shard"], row["person_id"]) for row in rows] == [(records.hasher.shard("Patient", "p1"), "person-1")]
+
+
+async def test_all_who_are_named_are_told_of(records: Records) -> None:
+    _, rows = await noted(records, "Observation", ("patient", "p1,p2"), ("code", "y"))
+    assert shards_of(rows) == sorted(records.hasher.shard("Patient", id) for id in ("p1", "p2"))

@@ -9,6 +9,7 @@ import pytest
 from ehr.access.policy import Action, Caller, Grants
 from ehr.errors import EhrError, Forbidden, Gone, NotFound
 from ehr.fhir import codec
+from ehr.interactions.search import search
 from ehr.store.record import Record
 from ehr.store.unit_of_work import UnitOfWork
 
@@ -182,6 +183,30 @@ async def test_audit_rows_equal_accesses(record: Record, city: Caller) -> None:
         assert row["person_id"] == an
     writes = await audit(record, "action IN ('C', 'U') AND resource_id = 'o-an'")
     assert [row["action"] for row in writes] == ["C", "U"]
+
+
+@pytest.mark.parametrize(
+    ("type_name", "query", "compartment"),
+    [
+        ("Observation", [("patient", "an"), ("_summary", "count")], None),
+        ("Observation", [("subject", "Patient/an"), ("code", "x|none"), ("_total", "accurate")], None),
+        ("Observation", [("code", "x|none"), ("_include", "Observation:subject")], ("Patient", "an")),
+        ("Patient", [("_id", "an"), ("_summary", "count")], None),
+    ],
+)
+async def test_a_search_that_shows_nothing_of_a_patient_it_names_is_a_look(
+    record: Record, city: Caller, type_name: str, query: list[tuple[str, str]], compartment: tuple[str, str] | None
+) -> None:
+    an = await patient(record, city, "an", "001090000001", "An")
+    before = len(await audit(record))
+    found = await search(record, Caller("client", "clinic-7", READS), type_name, query, compartment=compartment)
+    assert found.page.matches == []
+    rows = (await audit(record))[before:]
+    shard = record.hasher.shard("Patient", "an")
+    assert [(row["action"], row["shard"], row["person_id"]) for row in rows] == [("S", shard, an)]
+    before = len(await audit(record))
+    await search(record, citizen("another"), type_name, query, compartment=compartment)
+    assert {row["shard"] for row in (await audit(record))[before:]} == {None}, "who may see nothing was told nothing"
 
 
 async def test_a_moved_resource_changes_its_patient_everywhere(record: Record, city: Caller) -> None:
