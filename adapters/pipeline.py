@@ -29,8 +29,8 @@ from adapters.port import Bundle, Origin
 from adapters.weave import weave
 from ehr.access.policy import Action, Caller
 from ehr.aside import aside, is_large
-from ehr.errors import Duplicate, EhrError, Forbidden, Invalid, Issue, Unavailable
-from ehr.intake import FacilityRow, Held, Intake, Receipt, Source
+from ehr.errors import Busy, Duplicate, EhrError, Forbidden, Invalid, Issue, Unavailable
+from ehr.intake import ATTEMPTS_MAX, FacilityRow, Held, Intake, Receipt, Source
 
 log = structlog.get_logger(__name__)
 
@@ -98,16 +98,25 @@ class Pipeline:
 
     async def recover(self, older_than_s: float = 60.0) -> int:
         """Finish what was kept and never finished; how many messages were brought to an end."""
-        return sum([await self._finished(*kept) for kept in await self._intake.unfinished(older_than_s)])
+        finished, _ = await self._finish(older_than_s, ATTEMPTS_MAX)
+        return finished
 
     async def replay(self) -> tuple[int, int]:
         """The same for every one of them now, also for those the sweep has given up; (finished, failed again)."""
+        return await self._finish(0.0, ATTEMPTS_EVER)
+
+    async def _finish(self, older_than_s: float, attempts_max: int) -> tuple[int, int]:
+        """(finished, not). What others hold up is left to the next time, and holds up no other message itself."""
         finished = failed = after = 0
-        while page := await self._intake.unfinished(0.0, attempts_max=ATTEMPTS_EVER, after=after):
+        while page := await self._intake.unfinished(older_than_s, attempts_max=attempts_max, after=after):
             for receipt, raw in page:
-                done = await self._finished(receipt, raw)
-                finished, failed = finished + done, failed + (not done)
                 after = receipt.message_id
+                try:
+                    done = await self._finished(receipt, raw)
+                except Busy:
+                    log.warning("message is held up", message_id=receipt.message_id)
+                    done = False
+                finished, failed = finished + done, failed + (not done)
         return finished, failed
 
     async def _finished(self, receipt: Receipt, raw: bytes) -> bool:

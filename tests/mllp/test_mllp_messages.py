@@ -3,16 +3,17 @@
 import asyncio
 import random
 import unicodedata
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
 from adapters.mllp.client import MllpClient
 from adapters.mllp.server import MllpServer
 from adapters.pipeline import Pipeline
-from ehr.errors import Unavailable
+from adapters.port import Bundle
+from ehr.errors import Busy, Unavailable
 from ehr.fhir import codec
-from ehr.intake import Intake, Source
+from ehr.intake import Intake, Receipt, Source
 from ehr.store.record import Record
 from tests.mllp.mothers import (
     CCCD,
@@ -280,6 +281,31 @@ async def test_a_replay_takes_what_the_sweep_has_given_up(
         await connection.execute("UPDATE intake_message SET state = 'failed', attempts = 20")
     assert await pipeline.recover(older_than_s=0) == 0
     assert await pipeline.replay() == (5, 0)
+    assert {state for state, _, _ in await ledger(record)} == {"applied"}
+
+
+async def test_what_others_hold_up_holds_up_no_other_message(
+    record: Record, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had ended the sweep, each time anew: nothing that came later was finished."""
+    monkeypatch.setattr("ehr.intake.UNFINISHED_MAX", 2)
+    intake, submit, held = Intake(record), Intake.submit, {"LOST0", "LOST1", "LOST3"}
+    facility = await intake.facility("01Z01")
+    assert facility is not None
+    for number in range(6):
+        sent = admission(f"LOST{number}", mrn=f"{number}").replace(LINK.encode(), f"{LINK}{number}".encode())
+        await intake.keep(sent, Source(facility.id, facility.code, "mllp", "ADT^A04", f"LOST{number}"))
+
+    async def submitted(intake: Intake, bundle: Bundle, receipt: Receipt, **more: Any) -> Bundle:
+        if receipt.source.control_id in held:
+            raise Busy("other writers hold this resource; send the same request again")
+        return await submit(intake, bundle, receipt, **more)
+
+    monkeypatch.setattr(Intake, "submit", submitted)
+    assert await pipeline.recover(older_than_s=0) == 3
+    assert await pipeline.replay() == (0, 3)
+    held.clear()
+    assert await pipeline.recover(older_than_s=0) == 3
     assert {state for state, _, _ in await ledger(record)} == {"applied"}
 
 
