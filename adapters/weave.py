@@ -22,7 +22,7 @@ from adapters.moments import earlier
 from adapters.systems import MESSAGE_TIME, NULL_FLAVOR, STATE_TIME
 from ehr.intake import Held
 
-KEPT_TYPES: Final = frozenset({"Patient", "Encounter", "RelatedPerson", "Coverage"})
+KEPT_TYPES: Final = frozenset({"Patient", "Encounter", "RelatedPerson", "Coverage", "DocumentReference"})
 """Whose elements a later message may leave out without meaning that they are gone."""
 UNITED: Final = ("identifier", "link")
 """Lists that only grow: a number once sent is not taken back by a message without it."""

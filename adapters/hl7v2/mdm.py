@@ -1,6 +1,7 @@
 """Turn MDM^T01 to T11 into a transaction Bundle with one DocumentReference.
 
-Keeps:   the text of every OBX, line by line, as text/plain; an embedded document (ED) byte for byte
+Keeps:   the text of every OBX, line by line, as text/plain; an embedded document (ED) byte for byte. Where a message
+         has none, as a notification or a cancellation, what an earlier one brought stays
 Source:  HL7 v2-to-FHIR guide, message MDM_T02, TXA[DocumentReference], OBX[DocumentReference], tables 0271, 0273
 """
 
@@ -65,7 +66,6 @@ def _document(reading: Reading, segment: Segment, patient_url: str, visit: Visit
         "identifier": [{"system": system, "value": value}],
         "status": "entered-in-error" if event in CANCELS else AVAILABILITY.get(segment.text(19).upper(), "current"),
         "subject": reference(patient_url),
-        "content": _contents(reading, segment),
     }
     if own and number:
         resource["masterIdentifier"] = {"system": own[0], "value": own[1]}
@@ -89,6 +89,8 @@ def _document(reading: Reading, segment: Segment, patient_url: str, visit: Visit
         resource["securityLabel"] = [coded(TERMINOLOGY + "v3-Confidentiality", label)]
     if segment.text(25):
         resource["description"] = segment.text(25)
+    sent = _contents(reading, segment)
+    resource["content"] = sent or [{"attachment": _kind(segment)}]
     context: Tree = {}
     if visit:
         context["encounter"] = [reference(visit.url)]
@@ -96,12 +98,13 @@ def _document(reading: Reading, segment: Segment, patient_url: str, visit: Visit
         context["related"] = [reference(url) for url in related]
     if context:
         resource["context"] = context
-    reading.draft.state(resource, system, value)
+    url = reading.draft.state(resource, system, value)
+    if not sent:
+        reading.draft.defer(url, ["content"])
 
 
 def _contents(reading: Reading, segment: Segment) -> list[Tree]:
-    """One text of all text lines, then every embedded document; the kind alone where nothing was sent."""
-    title = segment.text(25) or segment.text(16)
+    """One text of all text lines, then every embedded document."""
     lines: list[str] = []
     embedded: list[Tree] = []
     for other in reading.message.segments[segment.position + 1 :]:
@@ -113,9 +116,16 @@ def _contents(reading: Reading, segment: Segment) -> list[Tree]:
                 embedded.append(found)
             else:
                 lines.append(element.whole())
-    contents = [{"attachment": text_attachment("\n".join(lines), title)}] if any(lines) else []
-    contents += [{"attachment": found} for found in embedded]
-    if not contents:
-        empty: Tree = {"contentType": media_type(segment.text(3), segment.text(3))}
-        contents = [{"attachment": {**empty, **({"title": title} if title else {})}}]
-    return contents
+    contents = [{"attachment": text_attachment("\n".join(lines), _title(segment))}] if any(lines) else []
+    return [*contents, *({"attachment": found} for found in embedded)]
+
+
+def _kind(segment: Segment) -> Tree:
+    """What is said of a document that was not sent."""
+    title = _title(segment)
+    kind: Tree = {"contentType": media_type(segment.text(3), segment.text(3))}
+    return {**kind, **({"title": title} if title else {})}
+
+
+def _title(segment: Segment) -> str:
+    return segment.text(25) or segment.text(16)

@@ -1,6 +1,7 @@
 """Messages through real sockets into a real database: answered when durable, once, and findable."""
 
 import asyncio
+import base64
 import random
 import unicodedata
 from typing import Any, Literal
@@ -264,6 +265,26 @@ async def test_without_the_record_nothing_is_answered(pipeline: Pipeline) -> Non
     assert await asyncio.wait_for(reader.read(), 5) == b""
     writer.close()
     await listener.stop()
+
+
+async def test_a_document_keeps_its_text_when_a_later_message_brings_none(record: Record, client: MllpClient) -> None:
+    """A cancellation, and a notice of a change, have no OBX; they had left a document without its text."""
+    txa = "TXA|1|DS^Giấy ra viện|TX|||202611230900||||||D1^HIS||||Giấy|{}||{}"
+
+    async def said(event: str, number: int, completion: str, state: str, *more: str) -> tuple[str, str, str]:
+        head = header(f"MDM^{event}", f"D{number}", at=f"2026112310000{number}+0700")
+        sent = message(head, pid(), pv1(), txa.format(completion, state), *more)
+        assert code_of(await client.send(sent)) == "AA"
+        (document,) = await search(record, "DocumentReference", identifier="D1")
+        (content,) = document["content"]
+        text = base64.b64decode(content["attachment"].get("data", "")).decode()
+        return document["status"], document["docStatus"], text
+
+    assert await said("T01", 1, "IP", "") == ("current", "preliminary", "")
+    assert await said("T02", 2, "DO", "AV", "OBX|1|TX|1^a||dòng 1") == ("current", "final", "dòng 1")
+    assert await said("T03", 3, "AU", "AV") == ("current", "final", "dòng 1")
+    assert await said("T08", 4, "AU", "AV", "OBX|1|TX|1^a||dòng 2") == ("current", "final", "dòng 2")
+    assert await said("T11", 5, "", "CA") == ("entered-in-error", "final", "dòng 2")
 
 
 async def test_a_replay_takes_what_the_sweep_has_given_up(
