@@ -26,6 +26,8 @@ KEPT_TYPES: Final = frozenset({"Patient", "Encounter", "RelatedPerson", "Coverag
 """Whose elements a later message may leave out without meaning that they are gone."""
 UNITED: Final = ("identifier", "link")
 """Lists that only grow: a number once sent is not taken back by a message without it."""
+CHOICES: Final = (("deceasedBoolean", "deceasedDateTime"), ("multipleBirthBoolean", "multipleBirthInteger"))
+"""That it is so, and when, or which: one element in FHIR."""
 OPEN_STATES: Final = frozenset({"planned", "arrived", "triaged", "in-progress", "onleave"})
 """States of a visit that has no end yet."""
 ENDS: Final = frozenset({"period.end", "hospitalization.dischargeDisposition"})
@@ -94,6 +96,7 @@ def _woven(incoming: Tree, held: Mapping[str, Any], references: Mapping[str, str
                 if name not in said.deferred or _open(earlier_tree.get(name))
             },
         )
+    below, above = _chosen(below, above)
     woven = {**below, **above}
     for name in UNITED:
         if name in below and name in above:
@@ -106,6 +109,19 @@ def _woven(incoming: Tree, held: Mapping[str, Any], references: Mapping[str, str
         mine = {extension["url"] for extension in above["extension"]}
         woven["extension"] = [*above["extension"], *(e for e in below["extension"] if e["url"] not in mine)]
     return _in_state(woven, incoming, held, said) if incoming["resourceType"] == "Encounter" else woven
+
+
+def _chosen(below: Mapping[str, Any], above: Mapping[str, Any]) -> tuple[Tree, Tree]:
+    """Each choice said once: by what is above, unless that says no more than what is below."""
+    under, over = dict(below), dict(above)
+    for plain, exact in CHOICES:
+        if over.get(plain) is True and exact in under:
+            del over[plain]
+        if plain in over:
+            under.pop(exact, None)
+        if exact in over or exact in under:
+            under.pop(plain, None)
+    return under, over
 
 
 def _open(value: Any) -> bool:

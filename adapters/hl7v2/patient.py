@@ -39,7 +39,20 @@ OWN_TYPES: Final = frozenset({"", "PI", "MR", "MRN", "PT"})
 """CX-5 of the facility's own number. One without a type is taken for it."""
 CCCD: Final = re.compile(r"\d{12}")
 CMND: Final = re.compile(r"\d{9}")
-ERASABLE: Final = ((11, "address"), (16, "maritalStatus"), (29, "deceasedDateTime"))
+ERASABLE: Final = (
+    (5, "name"),
+    (7, "birthDate"),
+    (7, "_birthDate"),
+    (8, "gender"),
+    (11, "address"),
+    (15, "communication"),
+    (16, "maritalStatus"),
+    (24, "multipleBirthBoolean"),
+    (25, "multipleBirthInteger"),
+    (29, "deceasedDateTime"),
+    (30, "deceasedBoolean"),
+)
+"""Fields of PID that are the whole of an element."""
 
 
 def patient(reading: Reading, *, mention: bool = False) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
+from adapters.draft import Tree
 from adapters.mllp.client import MllpClient
 from adapters.mllp.server import MllpServer
 from adapters.pipeline import Pipeline
@@ -184,6 +185,41 @@ async def test_silence_changes_nothing_and_the_null_value_erases(record: Record,
     assert "telecom" not in patient
     assert "address" not in patient
     assert patient["name"][0]["family"] == "Nguyễn"
+
+
+async def updated(record: Record, client: MllpClient, number: int, fields: dict[int, str]) -> Tree:
+    """The patient after an update with these fields of PID."""
+    at = f"202611230830{number:02}+0700"
+    segment = "|".join(["PID", "1", "", MRN, *(fields.get(field, "") for field in range(4, 31))])
+    assert code_of(await client.send(message(header("ADT^A08", f"U{number}", at=at), segment, pv1()))) == "AA"
+    (patient,) = await search(record, "Patient", identifier=f"{PATIENT_NUMBER}|{MRN}")
+    return patient
+
+
+async def test_the_null_value_erases_any_element_that_is_one_field(record: Record, client: MllpClient) -> None:
+    known = {5: "Nguyễn^An", 7: "19800101", 8: "M", 15: "vi", 16: "M", 24: "Y", 25: "2", 29: "20261122", 30: "Y"}
+    names = {5: "name", 7: "birthDate", 8: "gender", 15: "communication", 16: "maritalStatus",
+             25: "multipleBirthInteger", 29: "deceasedDateTime"}  # fmt: skip
+
+    patient = await updated(record, client, 0, known)
+    assert patient.keys() >= set(names.values())
+    for number, (field, name) in enumerate(names.items(), 1):
+        patient = await updated(record, client, number, {field: '""'})
+        assert name not in patient
+        assert patient.keys() >= set(list(names.values())[number:])
+
+
+async def test_a_choice_that_is_said_otherwise_is_one_element(record: Record, client: MllpClient) -> None:
+    """That somebody died, and then when; one of several at a birth, and then which."""
+    await updated(record, client, 0, {24: "Y", 30: "Y"})
+    patient = await updated(record, client, 1, {25: "2", 29: "20261122"})
+    assert (patient["deceasedDateTime"], patient["multipleBirthInteger"]) == ("2026-11-22", 2)
+    assert not {"deceasedBoolean", "multipleBirthBoolean"} & patient.keys()
+    patient = await updated(record, client, 2, {24: "Y", 30: "Y"})
+    assert (patient["deceasedDateTime"], patient["multipleBirthInteger"]) == ("2026-11-22", 2), "no less is known"
+    patient = await updated(record, client, 3, {24: "N", 30: "N"})
+    assert (patient["deceasedBoolean"], patient["multipleBirthBoolean"]) == (False, False)
+    assert not {"deceasedDateTime", "multipleBirthInteger"} & patient.keys()
 
 
 async def test_a_merge_links_and_moves_nothing(record: Record, client: MllpClient) -> None:
