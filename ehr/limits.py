@@ -244,6 +244,9 @@ token_life_s: Final = 3_600
 citizen_token_life_s: Final = 12 * 3_600
 """Links printed by the demo and tokens of the identity app."""
 
+operator_session_life_s: Final = 12 * 3_600
+"""A shift at the console; who opened it signs in anew for the next."""
+
 operator_link_life_s: Final = 600
 """Links of `ehr console`: long enough to be copied into a browser, too short to be found later."""
 

@@ -73,8 +73,6 @@ class City:
 
     settings: Settings
     record: Record
-    intake: Intake
-    pipeline: Pipeline
     base_url: str
     mllp_port: int
     children: Children
@@ -159,8 +157,7 @@ async def city(settings: Settings) -> AsyncIterator[City]:
         record = await open_record(settings, database_url)
         stack.push_async_callback(record.close)
         await publish(record)
-        intake = Intake(record)
-        pipeline = Pipeline(intake)
+        pipeline = Pipeline(Intake(record))
         app = create_app(
             record,
             settings,
@@ -178,7 +175,7 @@ async def city(settings: Settings) -> AsyncIterator[City]:
             worker = await stack.enter_async_context(worker_of(settings, "--hands", str(WORKER_HANDS), "--beat"))
             _watch_worker(worker, children)
         await stack.enter_async_context(_announced(settings))
-        yield City(settings, record, intake, pipeline, settings.base_url or http.base_url, mllp.port, children)
+        yield City(settings, record, settings.base_url or http.base_url, mllp.port, children)
 
 
 def refuse_unsafe(settings: Settings) -> None:

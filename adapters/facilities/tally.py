@@ -50,11 +50,9 @@ class Tally:
     resent: int = 0
     repeated: int = 0
     different: int = 0
-    last_s: float | None = None
 
     def note(self, event: Event) -> None:
         self.resent += event.resent
-        self.last_s = event.at_s
         if event.repeated:
             self.repeated += 1
             self.different += not event.same

@@ -30,11 +30,9 @@ from ehr.fhir.controls import refuse_controls
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=Decimal)
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-ESCAPED_CONTROL: Final = re.compile(rb"\\(?:u00(?:0[0-8bcefBCEF]|1[0-9a-fA-F])|[bf])")
-"""What may be the escape of a control character; a backslash that is itself escaped may stand before it."""
-
 SPELLED: Final = re.compile(rb"\\(?:u00(?:0[0-8bcefBCEF]|1[0-9a-fA-F]|22:|3[aA])|[bf])")
-"""The same; and what may be `":` in a string with one of its characters escaped."""
+"""What may be the escape of a control character, or `":` in a string with one of its characters escaped; a backslash
+that is itself escaped may stand before it."""
 
 _SURROGATES: Final = re.compile(
     rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"

@@ -105,10 +105,10 @@ class OperatorPages:
             if not await may_enter(connection, claims):
                 return signed_out(request, "operators")
         return enter(
-            issue_token(tokens, claims.subject, OPERATOR_SCOPE, life_s=limits.citizen_token_life_s),
+            issue_token(tokens, claims.subject, OPERATOR_SCOPE, life_s=limits.operator_session_life_s),
             cookie=COOKIE,
             path="/ops",
-            life_s=limits.citizen_token_life_s,
+            life_s=limits.operator_session_life_s,
             secure=self._base_url.startswith("https:"),
         )
 

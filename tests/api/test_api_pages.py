@@ -7,7 +7,7 @@ import httpx
 import orjson
 import pytest
 
-from ehr import identity
+from ehr import identity, limits
 from ehr.access.authenticate import citizen_link
 from ehr.access.token import LINK
 from ehr.fhir.vietnam import NATIONAL_ID, PATIENT_NUMBER
@@ -270,6 +270,13 @@ async def test_a_citizen_sees_who_opened_a_message_about_them(city: City, facili
     shown = await made.get("/citizen")
     assert "<b>operator-hoa</b>: xem hoặc tổng hợp — vận hành hệ thống" in shown.text
     assert "<b>Bạn</b>: xem hoặc tổng hợp — bạn yêu cầu" in (await made.get("/citizen")).text
+
+
+async def test_a_session_of_an_operator_ends(city: City, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "operator_session_life_s", 60)
+    link = operator_link(city.authenticator.tokens, "operator-hoa")
+    entered = await city.client().get(f"{root_of(city)}/ops/enter", params={"link": link})
+    assert "Max-Age=60;" in entered.headers["set-cookie"]
 
 
 async def test_a_link_of_an_operator_works_once_and_the_way_in_is_told(city: City) -> None:
