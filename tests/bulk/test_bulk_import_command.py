@@ -71,9 +71,13 @@ def test_interrupted_it_says_how_to_go_on(
         os.kill(os.getpid(), signal.SIGINT)
         return job_id
 
-    with monkeypatch.context() as patched:
-        patched.setattr(job, "plan", planned)
-        assert command(patched, str(path)) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(job, "plan", planned)
+            assert command(patched, str(path)) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "--resume goes on" in capfd.readouterr().err
     assert command(monkeypatch, str(path), "--resume", "--json") == 0
     assert '"stored": 1' in capfd.readouterr().out

@@ -1,6 +1,7 @@
 """An import against a model: any mix of good, bad, repeated and changed lines, whole, killed and resumed, twice."""
 
 import asyncio
+import gc
 import json
 import os
 import random
@@ -196,13 +197,19 @@ async def test_a_part_of_ids_that_came_before_costs_no_more_than_another(record:
     path, count = tmp_path / "Patient.ndjson", 8_000
     path.write_text("".join(f'{{"resourceType":"Patient","id":"p{n}","active":true}}\n' for n in range(count)))
     (part,) = files.parts(path.name, path)
-    begun_s = time.process_time()
-    prepared = await prepare_part(record, part, job_id=str(uuid4()))
-    between_s = time.process_time()
-    keys = [one.key for one in prepared.ready]
-    ranked = await winner.reread(part, 0, frozenset(keys), prepared.preparer)
+    gc.collect()
+    gc.disable()  # what other tests left behind may cost more than either
+    try:
+        begun_s = time.process_time()
+        prepared = await prepare_part(record, part, job_id=str(uuid4()))
+        between_s = time.process_time()
+        keys = [one.key for one in prepared.ready]
+        ranked = await winner.reread(part, 0, frozenset(keys), prepared.preparer)
+        ended_s = time.process_time()
+    finally:
+        gc.enable()
     assert list(ranked) == keys
-    assert time.process_time() - between_s < 2 * (between_s - begun_s)
+    assert ended_s - between_s < 2 * (between_s - begun_s)
 
 
 @pytest.mark.parametrize("seed", range(ROUNDS // 2))
